@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * pool.h - pages that are there when they were promised
+ *
+ * The pool owns every page that a heap can map. It holds blocks of 2 MiB of
+ * physical memory, cut up by a buddy of our own (buddy.h), with per-CPU page
+ * lists in front. Two numbers rule it: the floor, held from load to unload,
+ * and the ceiling, which it may grow to.
+ *
+ * A promise (pw_pool_reserve()) is a claim on a page that the pool holds
+ * already, so a page taken against a promise is always there. The pool keeps
+ * one number for that, avail = free pages - promised pages, and it never goes
+ * below zero.
+ *
+ * A page of a heap is known by its page frame number, in 32 bits (16 TiB of
+ * physical memory); 0 means none. Pages leave the pool with a reference count
+ * of one, no flags set and page_private() zero.
+ *
+ * May sleep: everything here, unless it says otherwise. Callers hold no
+ * spinlock. None of these take the mmap_lock or a lock of a heap.
+ */
+#ifndef PAGEWELL_POOL_H
+#define PAGEWELL_POOL_H
+
+#include <linux/types.h>
+
+/* Flags of pw_pool_alloc() */
+#define PW_ALLOC_PROMISED	0x1	/* against promises the caller holds */
+#define PW_ALLOC_ZERO		0x2	/* pages read as zero */
+
+/* Flags of pw_pool_free() */
+#define PW_FREE_PROMISED	0x1	/* the caller's promise comes back with it */
+
+/**
+ * struct pw_pool_stat - a snapshot of the pool, all in 4 KiB pages
+ * @floor: held from load to unload
+ * @max: ceiling
+ * @held: pages the pool owns now
+ * @free: of these, not in any heap (buddy and per-CPU lists)
+ * @clear: of the free ones, known to be zero
+ * @pcp: of the free ones, on per-CPU lists
+ * @avail: free and not promised
+ * @lost: pages given to the kernel because someone else still held them
+ */
+struct pw_pool_stat {
+	unsigned long floor, max, held, free, clear, pcp, avail, lost;
+};
+
+int pw_pool_init(unsigned long floor, unsigned long max);
+void pw_pool_exit(void);
+int pw_pool_reserve(unsigned long nr);
+void pw_pool_unreserve(unsigned long nr);
+unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags);
+void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags);
+int pw_pool_set_max(unsigned long max);
+void pw_pool_get_stat(struct pw_pool_stat *st);
+
+#endif /* PAGEWELL_POOL_H */

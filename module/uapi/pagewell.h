@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * pagewell.h - what /dev/pagewell offers to programs
+ *
+ * A heap belongs to a memory descriptor: the first mmap() of the device makes
+ * it, and every ioctl, through whichever open file of the device, acts on the
+ * heap of the calling process. After fork() the child has a heap of its own
+ * that shares pages copy-on-write.
+ *
+ * The mapping is one VMA: mmap(hint, length, PROT_READ | PROT_WRITE,
+ * MAP_SHARED, fd, 0). The caller grows it in place with
+ * mremap(base, old, new, 0). Inside it, addresses are given out by the module
+ * as breaks and maps; only what lies in one of these may be touched, anything
+ * else is SIGSEGV. The module never looks at how long the VMA is: an address
+ * that it gives out may lie behind the end, and the caller grows the VMA
+ * before touching it.
+ *
+ * Rules of the interface:
+ *  - Every struct begins with its size in bytes. A larger struct is accepted
+ *    as long as what this kernel does not know is zero (E2BIG otherwise), a
+ *    smaller one than the first published is EINVAL.
+ *  - Unknown flags and non-zero padding are EINVAL, an unknown ioctl ENOTTY.
+ *  - Addresses and lengths are in bytes. Addresses are page-aligned unless
+ *    stated otherwise.
+ *  - Every call but PAGEWELL_IOC_INFO needs a heap: ENXIO without one.
+ *  - Layout is the same for 32-bit and 64-bit callers.
+ */
+#ifndef _UAPI_PAGEWELL_H
+#define _UAPI_PAGEWELL_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define PAGEWELL_DEVICE		"/dev/pagewell"
+#define PAGEWELL_ABI_VERSION	1
+#define PAGEWELL_IOC_TYPE	0xB7
+
+/* What this module can do: bits of pagewell_info.features. */
+#define PAGEWELL_FEATURE_BRK		(1ULL << 0)
+#define PAGEWELL_FEATURE_MAP		(1ULL << 1)
+#define PAGEWELL_FEATURE_REMAP		(1ULL << 2)
+#define PAGEWELL_FEATURE_ADVISE		(1ULL << 3)
+#define PAGEWELL_FEATURE_HUGE		(1ULL << 4)
+
+/**
+ * struct pagewell_info - PAGEWELL_IOC_INFO: what is here, and which heap is mine
+ * @size: sizeof(struct pagewell_info)
+ * @flags: must be zero
+ * @abi: PAGEWELL_ABI_VERSION of the module
+ * @page_shift: log2 of the page size
+ * @features: PAGEWELL_FEATURE_ bits
+ * @heap_base: address of the caller's heap, 0 when it has none
+ * @window: largest address range a heap may span, bytes
+ * @limit: the heap's limit in bytes, ~0 when there is none
+ * @committed: bytes promised to the heap's regions (strict commit)
+ * @resident: bytes of pages the heap holds
+ * @heap_id: a number no other heap of this boot has had, 0 without a heap
+ * @pool_size: bytes the pool holds now
+ * @pool_avail: bytes of them neither used nor promised
+ * @pool_max: bytes the pool may grow to
+ *
+ * The one call that works without a heap. A library that lost its file
+ * descriptor opens the device again and finds its heap by @heap_base.
+ */
+struct pagewell_info {
+	__u32 size;
+	__u32 flags;
+	__u32 abi;
+	__u32 page_shift;
+	__u64 features;
+	__u64 heap_base;
+	__u64 window;
+	__u64 limit;
+	__u64 committed;
+	__u64 resident;
+	__u64 heap_id;
+	__u64 pool_size;
+	__u64 pool_avail;
+	__u64 pool_max;
+};
+
+/* pagewell_heap.commit */
+#define PAGEWELL_COMMIT_STRICT	0	/* brk and map promise pages, or fail */
+#define PAGEWELL_COMMIT_LAZY	1	/* pages are found when touched: SIGBUS if not */
+
+/* pagewell_heap.huge */
+#define PAGEWELL_HUGE_AUTO	0
+#define PAGEWELL_HUGE_ALWAYS	1
+#define PAGEWELL_HUGE_NEVER	2
+
+/* pagewell_heap.set: which fields to change; 0 only reads. */
+#define PAGEWELL_SET_LIMIT	(1U << 0)
+#define PAGEWELL_SET_COMMIT	(1U << 1)
+#define PAGEWELL_SET_HUGE	(1U << 2)
+
+/**
+ * struct pagewell_heap - PAGEWELL_IOC_HEAP: read and change the heap's policy
+ * @size: sizeof(struct pagewell_heap)
+ * @set: PAGEWELL_SET_ bits
+ * @commit: PAGEWELL_COMMIT_ for breaks and maps made or grown from now on
+ * @huge: PAGEWELL_HUGE_
+ * @limit: bytes that may be committed (strict) or resident (lazy), ~0 for none
+ *
+ * All fields are filled in on return. Lowering @limit is always allowed, below
+ * use too: then nothing new is granted. Raising it needs CAP_SYS_RESOURCE
+ * (EPERM). A child inherits everything but commitment: what it got by fork()
+ * is lazy.
+ */
+struct pagewell_heap {
+	__u32 size;
+	__u32 set;
+	__u32 commit;
+	__u32 huge;
+	__u64 limit;
+};
+
+/**
+ * struct pagewell_brk_create - PAGEWELL_IOC_BRK_CREATE: a new program break
+ * @size: sizeof(struct pagewell_brk_create)
+ * @flags: must be zero
+ * @reserve: in: bytes of address space to keep free behind @start, rounded up
+ *           to 2 MiB; out: what was kept
+ * @start: out: where the break begins, 2 MiB-aligned; it is empty
+ * @id: out: names the break in PAGEWELL_IOC_BRK
+ * @pad: must be zero
+ *
+ * Address space costs no memory. Errors: ENOMEM (no address space left, or
+ * too many breaks), EINVAL.
+ */
+struct pagewell_brk_create {
+	__u32 size;
+	__u32 flags;
+	__u64 reserve;
+	__u64 start;
+	__u32 id;
+	__u32 pad;
+};
+
+/**
+ * struct pagewell_brk - PAGEWELL_IOC_BRK: move a break, as brk(2)
+ * @size: sizeof(struct pagewell_brk)
+ * @flags: must be zero
+ * @id: of the break
+ * @pad: must be zero
+ * @brk: in: the new break, any address at or above the start, 0 to ask;
+ *       out: the break as it is now
+ *
+ * Memory up to the break, rounded up to a page, may be touched and reads as
+ * zero at first. Lowering the break gives pages back. Growing past the reserve
+ * works as long as the addresses behind it are free. Errors: ENOMEM (limit,
+ * RLIMIT_DATA, pool, or addresses taken), EINVAL (below the start), ENOENT (no
+ * such break); the break then stays where it was.
+ */
+struct pagewell_brk {
+	__u32 size;
+	__u32 flags;
+	__u32 id;
+	__u32 pad;
+	__u64 brk;
+};
+
+/**
+ * struct pagewell_brk_destroy - PAGEWELL_IOC_BRK_DESTROY: give a break back
+ * @size: sizeof(struct pagewell_brk_destroy)
+ * @flags: must be zero
+ * @id: of the break
+ * @pad: must be zero
+ *
+ * Frees its pages, its addresses and its id. Errors: ENOENT.
+ */
+struct pagewell_brk_destroy {
+	__u32 size;
+	__u32 flags;
+	__u32 id;
+	__u32 pad;
+};
+
+/* pagewell_map.flags */
+#define PAGEWELL_MAP_FIXED		(1U << 0) /* at addr, replacing maps there */
+#define PAGEWELL_MAP_FIXED_NOREPLACE	(1U << 1) /* at addr, or EEXIST */
+#define PAGEWELL_MAP_POPULATE		(1U << 2) /* with its pages in place */
+#define PAGEWELL_MAP_GUARD		(1U << 3) /* addresses only: touching is SIGSEGV */
+
+/**
+ * struct pagewell_map - PAGEWELL_IOC_MAP: map a region
+ * @size: sizeof(struct pagewell_map)
+ * @flags: PAGEWELL_MAP_ bits
+ * @addr: in: where (FIXED, FIXED_NOREPLACE) or from where to look (0: anywhere);
+ *        out: where it is
+ * @length: bytes, rounded up to a page; 0 is EINVAL
+ * @align: a power of two; 0 means a page
+ *
+ * Without a fixed address the lowest gap that fits is taken. Errors: ENOMEM
+ * (limit, RLIMIT_DATA, pool, addresses), EEXIST (FIXED_NOREPLACE on something;
+ * FIXED on a break), EINVAL (alignment, overflow, outside the heap's window).
+ * When populating finds no page, the region is taken back: ENOMEM.
+ */
+struct pagewell_map {
+	__u32 size;
+	__u32 flags;
+	__u64 addr;
+	__u64 length;
+	__u64 align;
+};
+
+/**
+ * struct pagewell_unmap - PAGEWELL_IOC_UNMAP: unmap all maps in a range
+ * @size: sizeof(struct pagewell_unmap)
+ * @flags: must be zero
+ * @addr: start
+ * @length: bytes, rounded up to a page; 0 is EINVAL
+ *
+ * As munmap(2): gaps are no error, regions are split as needed. A range that
+ * touches a break is EINVAL and changes nothing.
+ */
+struct pagewell_unmap {
+	__u32 size;
+	__u32 flags;
+	__u64 addr;
+	__u64 length;
+};
+
+/* pagewell_remap.flags */
+#define PAGEWELL_REMAP_MAYMOVE	(1U << 0)
+
+/**
+ * struct pagewell_remap - PAGEWELL_IOC_REMAP: resize a region, as mremap(2)
+ * @size: sizeof(struct pagewell_remap)
+ * @flags: PAGEWELL_REMAP_ bits
+ * @addr: in: start of the old range; out: start of the new one
+ * @old_length: bytes, rounded up to a page; the whole range must be mapped
+ * @new_length: bytes, rounded up to a page
+ *
+ * Shrinks or grows in place, or with MAYMOVE moves by changing which pages the
+ * addresses stand for; nothing is copied. Errors: EFAULT (old range not wholly
+ * mapped), ENOMEM (no room in place and no MAYMOVE; limit, pool, addresses),
+ * EINVAL. The old range is then as it was.
+ */
+struct pagewell_remap {
+	__u32 size;
+	__u32 flags;
+	__u64 addr;
+	__u64 old_length;
+	__u64 new_length;
+};
+
+/* pagewell_advise.advice */
+#define PAGEWELL_ADVISE_POPULATE	1 /* all pages in place now, or ENOMEM */
+#define PAGEWELL_ADVISE_WILLNEED	2 /* as many as can be had */
+#define PAGEWELL_ADVISE_DONTNEED	3 /* give the pages back; reads as zero again */
+
+/**
+ * struct pagewell_advise - PAGEWELL_IOC_ADVISE: advice about a range
+ * @size: sizeof(struct pagewell_advise)
+ * @advice: PAGEWELL_ADVISE_
+ * @addr: start
+ * @length: bytes, rounded up to a page; 0 does nothing
+ *
+ * Works on breaks and maps alike and never changes what may be touched. Errors:
+ * ENOMEM (populate: a page cannot be had, or part of the range is not mapped),
+ * EINVAL.
+ */
+struct pagewell_advise {
+	__u32 size;
+	__u32 advice;
+	__u64 addr;
+	__u64 length;
+};
+
+#define PAGEWELL_IOC_INFO		_IO(PAGEWELL_IOC_TYPE, 0x00)
+#define PAGEWELL_IOC_HEAP		_IO(PAGEWELL_IOC_TYPE, 0x01)
+#define PAGEWELL_IOC_BRK_CREATE		_IO(PAGEWELL_IOC_TYPE, 0x02)
+#define PAGEWELL_IOC_BRK		_IO(PAGEWELL_IOC_TYPE, 0x03)
+#define PAGEWELL_IOC_BRK_DESTROY	_IO(PAGEWELL_IOC_TYPE, 0x04)
+#define PAGEWELL_IOC_MAP		_IO(PAGEWELL_IOC_TYPE, 0x05)
+#define PAGEWELL_IOC_UNMAP		_IO(PAGEWELL_IOC_TYPE, 0x06)
+#define PAGEWELL_IOC_REMAP		_IO(PAGEWELL_IOC_TYPE, 0x07)
+#define PAGEWELL_IOC_ADVISE		_IO(PAGEWELL_IOC_TYPE, 0x08)
+
+#endif /* _UAPI_PAGEWELL_H */
