@@ -8,7 +8,9 @@
  * that shares pages copy-on-write.
  *
  * The mapping is one VMA: mmap(hint, length, PROT_READ | PROT_WRITE,
- * MAP_SHARED, fd, 0). The caller grows it in place with
+ * MAP_SHARED, fd, 0), 2 MiB-aligned (without MAP_FIXED the kernel sees to it).
+ * A private, executable or offset mapping is EINVAL, a second one EEXIST. The
+ * caller grows it in place with
  * mremap(base, old, new, 0). Inside it, addresses are given out by the module
  * as breaks and maps; only what lies in one of these may be touched, anything
  * else is SIGSEGV. The module never looks at how long the VMA is: an address
@@ -103,7 +105,8 @@ struct pagewell_info {
  *
  * All fields are filled in on return. Lowering @limit is always allowed, below
  * use too: then nothing new is granted. Raising it needs CAP_SYS_RESOURCE
- * (EPERM). A child inherits everything but commitment: what it got by fork()
+ * (EPERM). @commit can be changed while there is nothing to be touched, before
+ * the first break or map grows (EBUSY). A child inherits everything but commitment: what it got by fork()
  * is lazy.
  */
 struct pagewell_heap {

@@ -1,0 +1,577 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * chunk.c - which pages stand behind a heap's addresses, and how they leave
+ *
+ * Order of every removal: the new layout is published; then, with the chunk
+ * locked, pages are detached from the index, unmapped, and only then dropped.
+ * A page that is dropped while an entry still leads to it would look pinned
+ * and be lost to the pool.
+ */
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "heap.h"
+#include "map.h"
+#include "pool.h"
+
+/* Pages detached, unmapped and dropped at a time; an array on the stack. */
+#define DROP_BATCH	128
+
+static struct kmem_cache *pw_chunk_cache;
+
+int pw_chunk_init(void)
+{
+	pw_chunk_cache = KMEM_CACHE(pw_chunk, SLAB_ACCOUNT);
+	return pw_chunk_cache ? 0 : -ENOMEM;
+}
+
+/* Chunks are freed through RCU: wait for the last of them. */
+void pw_chunk_exit(void)
+{
+	rcu_barrier();
+	kmem_cache_destroy(pw_chunk_cache);
+}
+
+static struct pw_chunk *alloc_chunk(gfp_t gfp)
+{
+	struct pw_chunk *c = kmem_cache_zalloc(pw_chunk_cache, gfp);
+
+	if (!c)
+		return NULL;
+	mutex_init(&c->lock);
+	refcount_set(&c->refs, 1);
+	c->users = 1;
+	return c;
+}
+
+static void free_chunk_rcu(struct rcu_head *rcu)
+{
+	kmem_cache_free(pw_chunk_cache,
+			container_of(rcu, struct pw_chunk, rcu));
+}
+
+static void put_chunk(struct pw_chunk *c)
+{
+	if (refcount_dec_and_test(&c->refs))
+		call_rcu(&c->rcu, free_chunk_rcu);
+}
+
+void pw_chunk_unlock(struct pw_chunk *c)
+{
+	mutex_unlock(&c->lock);
+	put_chunk(c);
+}
+
+/**
+ * pw_chunk_lock() - lock the chunk of a slot
+ * @heap: whose
+ * @slot: which
+ *
+ * Return: the chunk, to be given to pw_chunk_unlock(), or NULL when the slot
+ * has none.
+ */
+struct pw_chunk *pw_chunk_lock(struct pw_heap *heap, unsigned long slot)
+{
+	struct pw_chunk *c;
+
+	for (;;) {
+		rcu_read_lock();
+		c = xa_load(&heap->chunks, slot);
+		if (c && !refcount_inc_not_zero(&c->refs)) {
+			rcu_read_unlock();
+			continue;
+		}
+		rcu_read_unlock();
+		if (!c)
+			return NULL;
+		mutex_lock(&c->lock);
+		/* The slot may have got another one while we waited. */
+		if (xa_load(&heap->chunks, slot) == c)
+			return c;
+		pw_chunk_unlock(c);
+	}
+}
+
+/**
+ * pw_chunk_lock_new() - lock the chunk of a slot, made if there is none
+ * @heap: whose
+ * @slot: which
+ *
+ * Return: the chunk, or NULL without memory for one.
+ */
+struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot)
+{
+	struct pw_chunk *c, *old;
+
+	for (;;) {
+		c = pw_chunk_lock(heap, slot);
+		if (c)
+			return c;
+		c = alloc_chunk(GFP_KERNEL);
+		if (!c)
+			return NULL;
+		refcount_inc(&c->refs);
+		mutex_lock(&c->lock);
+		old = xa_cmpxchg(&heap->chunks, slot, NULL, c,
+				 GFP_KERNEL_ACCOUNT);
+		/*
+		 * Pairs with the barrier of an unmap that looks for chunks
+		 * after it has published: either it finds this one, or we see
+		 * the layout that it published.
+		 */
+		smp_mb();
+		if (!old)
+			return c;
+		mutex_unlock(&c->lock);
+		kmem_cache_free(pw_chunk_cache, c);
+		if (xa_is_err(old))
+			return NULL;
+	}
+}
+
+void pw_page_share(u32 pfn)
+{
+	if (pw_pfn_is_page(pfn))
+		atomic_long_inc((atomic_long_t *)&pfn_to_page(pfn)->private);
+}
+
+/**
+ * pw_chunk_own() - a chunk of one's own in place of a shared one
+ * @heap: whose
+ * @slot: which
+ * @c: its chunk, locked; returned as it is when it is not shared
+ *
+ * Return: the heap's own chunk, locked; @c is unlocked if it is another one.
+ */
+struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
+			      struct pw_chunk *c)
+{
+	struct pw_chunk *own;
+	unsigned int i;
+
+	lockdep_assert_held(&c->lock);
+	if (c->users == 1)
+		return c;
+
+	own = alloc_chunk(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+	refcount_inc(&own->refs);
+	mutex_lock_nested(&own->lock, SINGLE_DEPTH_NESTING);
+	memcpy(own->pfn, c->pfn, sizeof(c->pfn));
+	own->nr = c->nr;
+	for (i = 0; i < PW_SLOT_PAGES; i++)
+		pw_page_share(own->pfn[i]);
+	c->users--;
+	/* Replaces an entry: needs no memory. */
+	xa_store(&heap->chunks, slot, own, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+	put_chunk(c);
+	pw_chunk_unlock(c);
+	return own;
+}
+
+/**
+ * pw_chunk_lock_own() - lock a slot's chunk for a change of its index
+ * @heap: whose
+ * @slot: which
+ *
+ * Return: a chunk that no other heap has, locked, or NULL without memory.
+ */
+struct pw_chunk *pw_chunk_lock_own(struct pw_heap *heap, unsigned long slot)
+{
+	struct pw_chunk *c = pw_chunk_lock_new(heap, slot);
+
+	return c ? pw_chunk_own(heap, slot, c) : NULL;
+}
+
+/**
+ * pw_chunk_lock_child() - a child's own chunk, while the parent's is locked
+ * @child: in fork, so nobody else looks for its chunks
+ * @slot: which
+ *
+ * Return: the chunk, locked, made if there was none.
+ */
+struct pw_chunk *pw_chunk_lock_child(struct pw_heap *child, unsigned long slot)
+{
+	struct pw_chunk *c = xa_load(&child->chunks, slot);
+
+	if (!c) {
+		c = alloc_chunk(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+		xa_store(&child->chunks, slot, c,
+			 GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+	}
+	refcount_inc(&c->refs);
+	mutex_lock_nested(&c->lock, SINGLE_DEPTH_NESTING);
+	return c;
+}
+
+/**
+ * pw_chunk_share() - put a parent's chunk into its child, by reference
+ * @child: gets it
+ * @slot: which; empty in the child, or this chunk already
+ * @c: of the parent, locked
+ */
+void pw_chunk_share(struct pw_heap *child, unsigned long slot,
+		    struct pw_chunk *c)
+{
+	lockdep_assert_held(&c->lock);
+	if (xa_load(&child->chunks, slot) == c)
+		return;
+	refcount_inc(&c->refs);
+	c->users++;
+	xa_store(&child->chunks, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+	atomic_long_add(c->nr, &child->resident);
+}
+
+/* Take the last entries of a chunk's index, at most @max; returns how many. */
+static unsigned int detach(struct pw_heap *heap, struct pw_chunk *c,
+			   unsigned int *from, unsigned int to, u32 *pfns,
+			   unsigned int max)
+{
+	unsigned int i, n = 0;
+
+	for (i = *from; i < to && n < max; i++) {
+		if (!c->pfn[i])
+			continue;
+		pfns[n++] = c->pfn[i];
+		c->pfn[i] = 0;
+	}
+	c->nr -= n;
+	atomic_long_sub(n, &heap->resident);
+	*from = i;
+	return n;
+}
+
+/* Give up our hold on pages; those that nobody else has are moved up front. */
+static unsigned int drop_shares(u32 *pfns, unsigned int nr)
+{
+	unsigned int i, last = 0;
+
+	for (i = 0; i < nr; i++) {
+		struct page *page;
+
+		if (!pw_pfn_is_page(pfns[i]))
+			continue;
+		page = pfn_to_page(pfns[i]);
+		if (pw_page_sharers(page) &&
+		    atomic_long_dec_return((atomic_long_t *)&page->private) >= 0)
+			continue;
+		set_page_private(page, 0);
+		pfns[last++] = pfns[i];
+	}
+	return last;
+}
+
+/**
+ * pw_pages_drop() - let go of pages that were taken out of an index
+ * @pfns: which, unmapped from this heap; the array is used up
+ * @nr: how many
+ * @flags: for pw_pool_free()
+ */
+void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags)
+{
+	nr = drop_shares(pfns, nr);
+	if (nr)
+		pw_pool_free(pfns, nr, flags);
+}
+
+/* The same, and each of the pages becomes a promise again if that can be. */
+static void drop_keeping_promise(struct pw_heap *heap, u32 *pfns,
+				 unsigned int nr)
+{
+	unsigned int last = drop_shares(pfns, nr);
+
+	if (last)
+		pw_pool_free(pfns, last, PW_FREE_PROMISED);
+	atomic_long_add(last, &heap->promised);
+	if (nr > last && !pw_pool_reserve(nr - last))
+		atomic_long_add(nr - last, &heap->promised);
+}
+
+/* Detach a slot that others share too: they keep the pages. */
+static void remove_slot(struct pw_heap *heap, unsigned long slot,
+			struct pw_chunk *c)
+{
+	lockdep_assert_held(&c->lock);
+	xa_erase(&heap->chunks, slot);
+	c->users--;
+	put_chunk(c);
+}
+
+/**
+ * pw_chunk_leave() - a heap gives up a slot that it has not mapped
+ * @heap: whose
+ * @slot: which
+ */
+void pw_chunk_leave(struct pw_heap *heap, unsigned long slot)
+{
+	struct pw_chunk *c = pw_chunk_lock(heap, slot);
+
+	if (!c)
+		return;
+	atomic_long_sub(c->nr, &heap->resident);
+	remove_slot(heap, slot, c);
+	if (!c->users && c->nr) {
+		pw_pages_drop(c->pfn, PW_SLOT_PAGES, 0);
+		c->nr = 0;
+	}
+	pw_chunk_unlock(c);
+}
+
+/* Unmap heap pages from all of the heap's VMAs; mmap_lock held for read. */
+static void zap_pages(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	unsigned long addr = pw_heap_addr(heap, lo);
+	unsigned long end = pw_heap_addr(heap, hi);
+	struct vm_area_struct *vma;
+
+	mmap_assert_locked(heap->mm);
+	while (addr < end) {
+		unsigned long to;
+
+		vma = find_vma_intersection(heap->mm, addr, end);
+		if (!vma)
+			return;
+		addr = max(addr, vma->vm_start);
+		to = min(end, vma->vm_end);
+		if (pw_vma_is_ours(vma) && vma->vm_private_data == heap)
+			pw_map_zap(vma, addr, to - addr);
+		addr = to;
+	}
+}
+
+struct drop {
+	struct pw_heap *heap;
+	bool mapped;		/* there may be entries: zap, under mmap_lock */
+	bool keep_promise;
+	bool mmap_locked;
+	unsigned long dropped;
+};
+
+static bool has_pages(const struct pw_chunk *c, unsigned int from,
+		      unsigned int to)
+{
+	if (!c->nr)
+		return false;
+	for (; from < to; from++)
+		if (c->pfn[from])
+			return true;
+	return false;
+}
+
+static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
+		      unsigned int from, unsigned int to)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+	u32 pfns[DROP_BATCH];
+	unsigned int n, at;
+
+	while (from < to) {
+		at = from;
+		n = detach(d->heap, c, &from, to, pfns, DROP_BATCH);
+		if (!n)
+			break;
+		if (d->mapped)
+			zap_pages(d->heap, first + at, first + from);
+		d->dropped += n;
+		if (d->keep_promise)
+			drop_keeping_promise(d->heap, pfns, n);
+		else
+			pw_pages_drop(pfns, n, 0);
+	}
+}
+
+static void drop_in_slot(struct drop *d, unsigned long slot,
+			 unsigned int from, unsigned int to)
+{
+	struct pw_chunk *c = pw_chunk_lock(d->heap, slot);
+
+	if (c && d->mapped && !d->mmap_locked && has_pages(c, from, to)) {
+		/* The mmap_lock comes before chunks: back off, take both. */
+		pw_chunk_unlock(c);
+		mmap_read_lock(d->heap->mm);
+		d->mmap_locked = true;
+		c = pw_chunk_lock(d->heap, slot);
+	}
+	if (!c)
+		return;
+	if (has_pages(c, from, to)) {
+		c = pw_chunk_own(d->heap, slot, c);
+		drop_part(d, slot, c, from, to);
+	}
+	if (!c->nr && c->users == 1)
+		remove_slot(d->heap, slot, c);
+	pw_chunk_unlock(c);
+}
+
+static unsigned long drop_range(struct drop *d, unsigned long lo,
+				unsigned long hi)
+{
+	unsigned long slot = lo >> PW_SLOT_SHIFT;
+	unsigned long last = (hi - 1) >> PW_SLOT_SHIFT;
+
+	/* Pairs with the barrier in pw_chunk_lock_new(). */
+	smp_mb();
+	while (xa_find(&d->heap->chunks, &slot, last, XA_PRESENT)) {
+		unsigned long first = slot << PW_SLOT_SHIFT;
+
+		drop_in_slot(d, slot, lo > first ? lo - first : 0,
+			     min(hi - first, (unsigned long)PW_SLOT_PAGES));
+		if (slot++ == last)
+			break;
+	}
+	if (d->mmap_locked)
+		mmap_read_unlock(d->heap->mm);
+	return d->dropped;
+}
+
+/**
+ * pw_range_drop() - take pages out of a heap, unmap them, let them go
+ * @heap: the caller's own
+ * @lo: first page
+ * @hi: page behind the last
+ * @keep_promise: the range stays strict: each page becomes a promise again
+ *
+ * Takes the mmap_lock for read if there is something to unmap.
+ *
+ * Return: pages dropped.
+ */
+unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
+			    unsigned long hi, bool keep_promise)
+{
+	struct drop d = {
+		.heap = heap, .mapped = true, .keep_promise = keep_promise,
+	};
+
+	return drop_range(&d, lo, hi);
+}
+
+/**
+ * pw_range_forget() - the same for a range whose VMA is gone already
+ * @heap: whose
+ * @lo: first page
+ * @hi: page behind the last
+ *
+ * Promises are kept: the VMA may grow there again.
+ *
+ * Context: mmap_lock held for write.
+ */
+void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct pw_where where;
+	unsigned long end;
+
+	for (; lo < hi; lo = end) {
+		struct drop d = { .heap = heap };
+
+		end = (lo | PW_SLOT_MASK) + 1;
+		if (pw_region_lookup(heap, lo, &where)) {
+			d.keep_promise = where.promised;
+			end = min(end, where.hi);
+		}
+		end = min(end, hi);
+		drop_range(&d, lo, end);
+	}
+}
+
+/**
+ * pw_range_populated() - is any page there?
+ * @heap: whose
+ * @lo: first page
+ * @hi: page behind the last
+ */
+bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
+			unsigned long hi)
+{
+	unsigned long slot = lo >> PW_SLOT_SHIFT;
+	unsigned long last = (hi - 1) >> PW_SLOT_SHIFT;
+	bool found = false;
+
+	while (!found && xa_find(&heap->chunks, &slot, last, XA_PRESENT)) {
+		unsigned long first = slot << PW_SLOT_SHIFT;
+		struct pw_chunk *c = pw_chunk_lock(heap, slot);
+
+		if (c) {
+			found = has_pages(c, lo > first ? lo - first : 0,
+					  min(hi - first,
+					      (unsigned long)PW_SLOT_PAGES));
+			pw_chunk_unlock(c);
+		}
+		if (slot++ == last)
+			break;
+	}
+	return found;
+}
+
+/* Put pages into an empty part of an index. */
+static void attach(struct pw_heap *heap, unsigned long page, const u32 *pfns,
+		   unsigned int nr)
+{
+	struct pw_chunk *c;
+	unsigned int i;
+
+	/* A small object of the kernel's: waits rather than lose pages. */
+	while (!(c = pw_chunk_lock_own(heap, page >> PW_SLOT_SHIFT)))
+		cond_resched();
+	for (i = 0; i < nr; i++) {
+		if (!pfns[i])
+			continue;
+		c->pfn[(page + i) & PW_SLOT_MASK] = pfns[i];
+		c->nr++;
+	}
+	pw_chunk_unlock(c);
+}
+
+static void move_part(struct pw_heap *heap, unsigned long from,
+		      unsigned long to, unsigned int nr)
+{
+	unsigned long slot = from >> PW_SLOT_SHIFT;
+	unsigned int at = from & PW_SLOT_MASK, n = 0, i;
+	struct pw_chunk *c = pw_chunk_lock(heap, slot);
+	u32 pfns[DROP_BATCH];
+
+	if (!c)
+		return;
+	if (!has_pages(c, at, at + nr)) {
+		pw_chunk_unlock(c);
+		return;
+	}
+	c = pw_chunk_own(heap, slot, c);
+	for (i = 0; i < nr; i++) {
+		pfns[i] = c->pfn[at + i];
+		c->pfn[at + i] = 0;
+		n += !!pfns[i];
+	}
+	c->nr -= n;
+	zap_pages(heap, from, from + nr);
+	if (!c->nr)
+		remove_slot(heap, slot, c);
+	pw_chunk_unlock(c);
+	attach(heap, to, pfns, nr);
+}
+
+/**
+ * pw_range_move() - let the pages of one range stand behind another
+ * @heap: the caller's own
+ * @from: first page of the old range, which nobody may touch now
+ * @to: first page of the new one, empty, the same
+ * @nr: pages
+ *
+ * Nothing is copied. Takes the mmap_lock for read.
+ */
+void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
+		   unsigned long nr)
+{
+	if (!pw_range_populated(heap, from, from + nr))
+		return;
+	mmap_read_lock(heap->mm);
+	while (nr) {
+		unsigned long n = min3(nr, PW_SLOT_PAGES - (from & PW_SLOT_MASK),
+				       PW_SLOT_PAGES - (to & PW_SLOT_MASK));
+
+		n = min_t(unsigned long, n, DROP_BATCH);
+		move_part(heap, from, to, n);
+		from += n;
+		to += n;
+		nr -= n;
+	}
+	mmap_read_unlock(heap->mm);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * compat.h - the one place that knows kernel versions
+ *
+ * The rest of the module reads like code for the newest supported kernel.
+ */
+#ifndef PAGEWELL_COMPAT_H
+#define PAGEWELL_COMPAT_H
+
+#include <linux/mm.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#error "Pagewell needs Linux 6.1 or newer"
+#endif
+
+/* The counters behind RSS; add_mm_counter() is not exported. */
+static inline void pw_mm_add_file_pages(struct mm_struct *mm, long nr)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+	percpu_counter_add(&mm->rss_stat[MM_FILEPAGES], nr);
+#else
+	atomic_long_add(nr, &mm->rss_stat.count[MM_FILEPAGES]);
+#endif
+}
+
+static inline pte_t pw_ptep_get(pte_t *ptep)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return ptep_get(ptep);
+#else
+	return READ_ONCE(*ptep);
+#endif
+}
+
+static inline pte_t pw_pte_mkwrite(pte_t pte)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	return pte_mkwrite_novma(pte);
+#else
+	return pte_mkwrite(pte);
+#endif
+}
+
+/* Each series exports another one of the two. */
+static inline void pw_zap_page_range(struct vm_area_struct *vma,
+				     unsigned long addr, unsigned long len)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	zap_page_range_single(vma, addr, len, NULL);
+#else
+	zap_page_range(vma, addr, len);
+#endif
+}
+
+/* Keeps per-VMA-lock faults out until the mmap_lock is released. */
+static inline void pw_vma_start_write(struct vm_area_struct *vma)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	vma_start_write(vma);
+#endif
+}
+
+static inline void pw_vm_flags_clear(struct vm_area_struct *vma,
+				     unsigned long flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_clear(vma, flags);
+#else
+	vma->vm_flags &= ~flags;
+#endif
+}
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+static inline struct shrinker *shrinker_alloc(unsigned int flags, const char *name)
+{
+	struct shrinker *shrinker = kzalloc(sizeof(*shrinker), GFP_KERNEL);
+
+	if (shrinker)
+		shrinker->flags = flags;
+	return shrinker;
+}
+
+static inline void shrinker_register(struct shrinker *shrinker)
+{
+	if (register_shrinker(shrinker, "pagewell"))
+		pr_warn("pagewell: no memory to register the shrinker\n");
+}
+
+static inline void shrinker_free(struct shrinker *shrinker)
+{
+	unregister_shrinker(shrinker);
+	kfree(shrinker);
+}
+#endif
+
+#endif /* PAGEWELL_COMPAT_H */

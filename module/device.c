@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * device.c - /dev/pagewell: open, mmap, ioctl
+ */
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/pseudo_fs.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "heap.h"
+#include "pool.h"
+
+#define PAGEWELL_FS_MAGIC	0x50574c4c
+
+/*
+ * Every open file gets an inode of its own: the VMAs of one family are then in
+ * one i_mmap, and nobody else's. It is as long as a file can be, because the
+ * kernel maps huge pages only below the end of the file.
+ */
+static struct vfsmount *pw_mnt;
+
+static int pw_fs_init_context(struct fs_context *fc)
+{
+	return init_pseudo(fc, PAGEWELL_FS_MAGIC) ? 0 : -ENOMEM;
+}
+
+/* No .owner: a mount of our own must not keep us from being unloaded. */
+static struct file_system_type pw_fs_type = {
+	.name = "pagewell",
+	.init_fs_context = pw_fs_init_context,
+	.kill_sb = kill_anon_super,
+};
+
+static int pw_open(struct inode *inode, struct file *file)
+{
+	struct pw_family *family = kzalloc(sizeof(*family), GFP_KERNEL_ACCOUNT);
+
+	if (!family)
+		return -ENOMEM;
+	family->inode = alloc_anon_inode(pw_mnt->mnt_sb);
+	if (IS_ERR(family->inode)) {
+		int err = PTR_ERR(family->inode);
+
+		kfree(family);
+		return err;
+	}
+	i_size_write(family->inode, MAX_LFS_FILESIZE);
+	mutex_init(&family->lock);
+	INIT_LIST_HEAD(&family->heaps);
+	file->f_mapping = family->inode->i_mapping;
+	file->private_data = family;
+	return 0;
+}
+
+static int pw_release(struct inode *inode, struct file *file)
+{
+	struct pw_family *family = file->private_data;
+
+	iput(family->inode);
+	mutex_destroy(&family->lock);
+	kfree(family);
+	return 0;
+}
+
+static unsigned long pw_get_unmapped_area(struct file *file, unsigned long addr,
+					  unsigned long len,
+					  unsigned long pgoff,
+					  unsigned long flags)
+{
+	/* Here, not in mmap: a merge with a neighbour never gets there. */
+	if (pgoff)
+		return -EINVAL;
+	if (flags & MAP_FIXED)
+		return addr;
+	if (!IS_ALIGNED(addr, PW_SLOT_BYTES))
+		addr = 0;
+	return thp_get_unmapped_area(file, addr, max(len, PW_SLOT_BYTES), 0,
+				     flags);
+}
+
+static int pw_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	unsigned long window;
+	struct pw_heap *heap;
+
+	/* Shared and writable: a private mapping would copy out of the pool. */
+	if ((vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) !=
+	    (VM_SHARED | VM_MAYWRITE))
+		return -EINVAL;
+	if ((vma->vm_flags & VM_EXEC) || vma->vm_pgoff ||
+	    !IS_ALIGNED(vma->vm_start, PW_SLOT_BYTES))
+		return -EINVAL;
+
+	heap = pw_heap_get_by_mm(current->mm);
+	if (heap) {
+		pw_heap_put(heap);
+		return -EEXIST;
+	}
+	window = min(PW_WINDOW_PAGES,
+		     (TASK_SIZE - vma->vm_start) >> PAGE_SHIFT);
+	heap = pw_heap_create(current->mm, file->private_data, vma->vm_start,
+			      window, GFP_KERNEL_ACCOUNT);
+	if (!heap)
+		return -ENOMEM;
+	heap->vmas = 1;
+	pw_vm_flags_clear(vma, VM_MAYEXEC);
+	vma->vm_private_data = heap;
+	vma->vm_ops = &pw_vm_ops;
+	return 0;
+}
+
+union ioc_arg {
+	u32 size;
+	struct pagewell_info info;
+	struct pagewell_heap heap;
+	struct pagewell_brk_create brk_create;
+	struct pagewell_brk brk;
+	struct pagewell_brk_destroy brk_destroy;
+	struct pagewell_map map;
+	struct pagewell_unmap unmap;
+	struct pagewell_remap remap;
+	struct pagewell_advise advise;
+};
+
+static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
+{
+	struct pagewell_info *info = &arg->info;
+	struct pw_pool_stat pool;
+
+	if (info->flags)
+		return -EINVAL;
+	pw_pool_get_stat(&pool);
+	*info = (struct pagewell_info) {
+		.size = info->size,
+		.abi = PAGEWELL_ABI_VERSION,
+		.page_shift = PAGE_SHIFT,
+		.features = PAGEWELL_FEATURE_BRK | PAGEWELL_FEATURE_MAP |
+			    PAGEWELL_FEATURE_REMAP | PAGEWELL_FEATURE_ADVISE,
+		.window = (u64)PW_WINDOW_PAGES << PAGE_SHIFT,
+		.limit = ~0ULL,
+		.pool_size = (u64)pool.held << PAGE_SHIFT,
+		.pool_avail = (u64)pool.avail << PAGE_SHIFT,
+		.pool_max = (u64)pool.max << PAGE_SHIFT,
+	};
+	if (heap)
+		pw_heap_info(heap, info);
+	return 0;
+}
+
+static int ioc_heap(struct pw_heap *heap, union ioc_arg *arg)
+{
+	return pw_heap_policy(heap, &arg->heap);
+}
+
+static int ioc_brk_create(struct pw_heap *heap, union ioc_arg *arg)
+{
+	if (arg->brk_create.flags || arg->brk_create.pad)
+		return -EINVAL;
+	return pw_brk_create(heap, &arg->brk_create);
+}
+
+static int ioc_brk(struct pw_heap *heap, union ioc_arg *arg)
+{
+	if (arg->brk.flags || arg->brk.pad)
+		return -EINVAL;
+	return pw_brk_move(heap, &arg->brk);
+}
+
+static int ioc_brk_destroy(struct pw_heap *heap, union ioc_arg *arg)
+{
+	if (arg->brk_destroy.flags || arg->brk_destroy.pad)
+		return -EINVAL;
+	return pw_brk_destroy(heap, arg->brk_destroy.id);
+}
+
+static int ioc_map(struct pw_heap *heap, union ioc_arg *arg)
+{
+	return pw_map(heap, &arg->map);
+}
+
+static int ioc_unmap(struct pw_heap *heap, union ioc_arg *arg)
+{
+	if (arg->unmap.flags)
+		return -EINVAL;
+	return pw_unmap(heap, arg->unmap.addr, arg->unmap.length);
+}
+
+static int ioc_remap(struct pw_heap *heap, union ioc_arg *arg)
+{
+	return pw_remap(heap, &arg->remap);
+}
+
+static int ioc_advise(struct pw_heap *heap, union ioc_arg *arg)
+{
+	return pw_advise(heap, arg->advise.addr, arg->advise.length,
+			 arg->advise.advice);
+}
+
+/* @min is the size of the struct as first published, @size as it is now. */
+struct ioc_op {
+	int (*fn)(struct pw_heap *heap, union ioc_arg *arg);
+	u32 min;
+	u32 size;
+};
+
+#define IOC_OP(cmd, _fn, type, last)					\
+	[_IOC_NR(cmd)] = {						\
+		.fn = (_fn),						\
+		.min = offsetofend(struct type, last),			\
+		.size = sizeof(struct type),				\
+	}
+
+static const struct ioc_op ioc_ops[] = {
+	IOC_OP(PAGEWELL_IOC_INFO, ioc_info, pagewell_info, pool_max),
+	IOC_OP(PAGEWELL_IOC_HEAP, ioc_heap, pagewell_heap, limit),
+	IOC_OP(PAGEWELL_IOC_BRK_CREATE, ioc_brk_create, pagewell_brk_create,
+	       pad),
+	IOC_OP(PAGEWELL_IOC_BRK, ioc_brk, pagewell_brk, brk),
+	IOC_OP(PAGEWELL_IOC_BRK_DESTROY, ioc_brk_destroy, pagewell_brk_destroy,
+	       pad),
+	IOC_OP(PAGEWELL_IOC_MAP, ioc_map, pagewell_map, align),
+	IOC_OP(PAGEWELL_IOC_UNMAP, ioc_unmap, pagewell_unmap, length),
+	IOC_OP(PAGEWELL_IOC_REMAP, ioc_remap, pagewell_remap, new_length),
+	IOC_OP(PAGEWELL_IOC_ADVISE, ioc_advise, pagewell_advise, length),
+};
+
+static long run_ioctl(const struct ioc_op *op, bool needs_heap,
+		      void __user *uarg)
+{
+	union ioc_arg arg;
+	struct pw_heap *heap;
+	u32 size;
+	int err;
+
+	if (get_user(size, (u32 __user *)uarg))
+		return -EFAULT;
+	if (size < op->min)
+		return -EINVAL;
+	if (size > PAGE_SIZE)
+		return -E2BIG;
+	err = copy_struct_from_user(&arg, op->size, uarg, size);
+	if (err)
+		return err;
+	/* The one size checked is the one used, whatever is there now. */
+	arg.size = size;
+
+	heap = pw_heap_get_by_mm(current->mm);
+	if (!heap && needs_heap)
+		return -ENXIO;
+	err = op->fn(heap, &arg);
+	if (heap)
+		pw_heap_put(heap);
+	/* A break that could not move says where it is. */
+	if ((!err || err == -ENOMEM) &&
+	    copy_to_user(uarg, &arg, min(size, op->size)))
+		return -EFAULT;
+	return err;
+}
+
+static long pw_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
+{
+	unsigned int nr = _IOC_NR(cmd);
+
+	if (nr >= ARRAY_SIZE(ioc_ops) || cmd != _IO(PAGEWELL_IOC_TYPE, nr))
+		return -ENOTTY;
+	return run_ioctl(&ioc_ops[nr], cmd != PAGEWELL_IOC_INFO,
+			 (void __user *)uarg);
+}
+
+static const struct file_operations pw_fops = {
+	.owner = THIS_MODULE,
+	.open = pw_open,
+	.release = pw_release,
+	.mmap = pw_mmap,
+	.get_unmapped_area = pw_get_unmapped_area,
+	.unlocked_ioctl = pw_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.llseek = noop_llseek,
+};
+
+static struct miscdevice pw_misc = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "pagewell",
+	.fops = &pw_fops,
+	.mode = 0666,
+};
+
+int pw_device_init(void)
+{
+	int err;
+
+	pw_mnt = kern_mount(&pw_fs_type);
+	if (IS_ERR(pw_mnt))
+		return PTR_ERR(pw_mnt);
+	err = misc_register(&pw_misc);
+	if (err)
+		kern_unmount(pw_mnt);
+	return err;
+}
+
+void pw_device_exit(void)
+{
+	misc_deregister(&pw_misc);
+	kern_unmount(pw_mnt);
+}

@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * fault.c - a page is touched
+ *
+ * Three cases end here: a page nobody has touched yet (take pages from the
+ * pool, as many as the access pattern promises to use), a page that the heap
+ * has but this page table lacks (map it and its neighbours), and a write to a
+ * page that fork made read-only (copy it, or take it over when the others are
+ * gone). Everything else is a signal.
+ *
+ * Runs under the mmap_lock for read or, from 6.4 on, under the VMA's own lock:
+ * nothing here may take the mmap_lock or look for other VMAs.
+ */
+#include <linux/highmem.h>
+#include <linux/sched/coredump.h>
+#include <linux/log2.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+
+#include "heap.h"
+#include "map.h"
+#include "pool.h"
+#include "stats.h"
+
+/* Pages that are there already are mapped in aligned groups of this many. */
+#define REFAULT_PAGES	64
+
+/* A batch is at most this part of the run before it: RSS overshoots by 1/8. */
+#define RUN_SHARE	8
+
+/**
+ * struct touch - one page being touched, and how far its surroundings reach
+ * @heap: whose
+ * @vma: through which
+ * @page: heap-relative
+ * @slot: of the page
+ * @c: its chunk, locked
+ * @lo: first page of the surroundings: same slot, same VMA, same region
+ * @hi: page behind them
+ * @promised: they are strict
+ */
+struct touch {
+	struct pw_heap *heap;
+	struct vm_area_struct *vma;
+	unsigned long page;
+	unsigned long slot;
+	struct pw_chunk *c;
+	unsigned long lo;
+	unsigned long hi;
+	bool promised;
+};
+
+static u32 *entry_at(struct touch *t, unsigned long page)
+{
+	return &t->c->pfn[page & PW_SLOT_MASK];
+}
+
+static unsigned long addr_of(struct touch *t, unsigned long page)
+{
+	return t->vma->vm_start + ((page - t->vma->vm_pgoff) << PAGE_SHIFT);
+}
+
+static bool look_up(struct touch *t)
+{
+	unsigned long first = t->slot << PW_SLOT_SHIFT;
+	struct pw_where where;
+
+	if (!pw_region_lookup(t->heap, t->page, &where))
+		return false;
+	t->lo = max3(where.lo, first, t->vma->vm_pgoff);
+	t->hi = min3(where.hi, first + PW_SLOT_PAGES,
+		     t->vma->vm_pgoff + vma_pages(t->vma));
+	t->promised = where.promised;
+	return true;
+}
+
+/*
+ * Fault-around. A heap keeps a few runs of touches; a touch next to a run
+ * continues it, up or down, and may bring in an eighth of what the run has
+ * touched so far. Anything else starts a run of one page. Threads that race
+ * here spoil a guess, nothing more.
+ */
+static unsigned long *run_edge(struct pw_stream *s, unsigned long page,
+			       bool *up)
+{
+	if (READ_ONCE(s->hi) == page && READ_ONCE(s->lo) < page) {
+		*up = true;
+		return &s->hi;
+	}
+	if (READ_ONCE(s->lo) == page + 1) {
+		*up = false;
+		return &s->lo;
+	}
+	return NULL;
+}
+
+static unsigned long start_run(struct pw_heap *heap, unsigned long page)
+{
+	static const unsigned long hash = 0x9E3779B97F4A7C15UL;
+	struct pw_stream *s;
+
+	s = &heap->streams[(page * hash) >> (64 - ilog2(PW_STREAMS))];
+	WRITE_ONCE(s->lo, page);
+	WRITE_ONCE(s->hi, page + 1);
+	return 1;
+}
+
+/* Pages to bring in, and whether they lie above or below the touched one. */
+static unsigned long plan(struct touch *t, bool *up)
+{
+	int i;
+
+	*up = true;
+	for (i = 0; i < PW_STREAMS; i++) {
+		struct pw_stream *s = &t->heap->streams[i];
+		unsigned long *edge = run_edge(s, t->page, up);
+		unsigned long nr;
+
+		if (!edge)
+			continue;
+		nr = max((READ_ONCE(s->hi) - READ_ONCE(s->lo)) / RUN_SHARE, 1UL);
+		if (*up)
+			nr = min(nr, t->hi - t->page);
+		else
+			nr = min(nr, t->page + 1 - t->lo);
+		WRITE_ONCE(*edge, *up ? t->page + nr : t->page + 1 - nr);
+		return nr;
+	}
+	return start_run(t->heap, t->page);
+}
+
+/* Cut a batch to the entries next to the touched one that are empty. */
+static unsigned long empty_run(struct touch *t, unsigned long nr, bool up)
+{
+	unsigned long n;
+
+	for (n = 1; n < nr; n++)
+		if (*entry_at(t, up ? t->page + n : t->page - n))
+			break;
+	return n;
+}
+
+/* Pages for the empty entries [from, from + nr): how many there are now. */
+static unsigned int fill(struct touch *t, unsigned long from, unsigned int nr)
+{
+	unsigned int got;
+
+	got = pw_heap_alloc(t->heap, entry_at(t, from), nr, t->promised);
+	t->c->nr += got;
+	atomic_long_add(got, &t->heap->resident);
+	return got;
+}
+
+static vm_fault_t insert(struct touch *t, unsigned long from, unsigned int nr)
+{
+	int err = pw_map_insert(t->vma, addr_of(t, from), entry_at(t, from), nr,
+				t->c->users > 1);
+
+	return err ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
+}
+
+static vm_fault_t no_page(struct touch *t)
+{
+	pw_stat_inc(sigbus);
+	pw_heap_refused(t->heap, 1);
+	return VM_FAULT_SIGBUS;
+}
+
+static vm_fault_t first_touch(struct touch *t)
+{
+	unsigned long nr, from;
+	unsigned int got;
+	bool up;
+
+	/* A hole in a core dump is a hole, not a page. */
+	if (current->flags & PF_DUMPCORE)
+		return VM_FAULT_SIGBUS;
+
+	t->c = pw_chunk_own(t->heap, t->slot, t->c);
+	nr = plan(t, &up);
+	nr = empty_run(t, nr, up);
+	from = up ? t->page : t->page + 1 - nr;
+	got = fill(t, from, nr);
+	if (got < nr && !up && got) {
+		/* What there is goes to the touched end. */
+		memmove(entry_at(t, t->page + 1 - got), entry_at(t, from),
+			got * sizeof(u32));
+		memset(entry_at(t, from), 0,
+		       min_t(unsigned long, got, nr - got) * sizeof(u32));
+		from = t->page + 1 - got;
+	}
+	if (!got)
+		return no_page(t);
+
+	pw_stat_inc(faults);
+	pw_stat_add(fault_pages, got);
+	atomic64_inc(&t->heap->faults);
+	atomic64_add(got, &t->heap->fault_pages);
+	return insert(t, from, got);
+}
+
+/* Pages of the heap that this page table lacks, after fork or mprotect(). */
+static vm_fault_t refault(struct touch *t)
+{
+	unsigned long from = max(t->page & ~(REFAULT_PAGES - 1UL), t->lo);
+	unsigned long to = min((t->page | (REFAULT_PAGES - 1UL)) + 1, t->hi);
+
+	pw_stat_inc(refaults);
+	pw_stat_add(refault_pages, to - from);
+	return insert(t, from, to - from);
+}
+
+/*
+ * The pool has no page for a copy, and this heap was promised that it can
+ * write. Its children were promised nothing: take the page away from all of
+ * them. Their entries go before their hold on the page does, so none of them
+ * sees what is written next.
+ */
+static void steal(struct pw_heap *heap, unsigned long page, u32 pfn)
+{
+	struct pw_family *family = heap->family;
+	unsigned int taken = 0;
+	struct pw_heap *h;
+
+	mutex_lock(&family->lock);
+	list_for_each_entry(h, &family->heaps, family_node) {
+		unsigned long slot = page >> PW_SLOT_SHIFT;
+		struct pw_chunk *c;
+
+		if (h == heap)
+			continue;
+		c = pw_chunk_lock(h, slot);
+		if (!c)
+			continue;
+		if (c->pfn[page & PW_SLOT_MASK] == pfn) {
+			c = pw_chunk_own(h, slot, c);
+			c->pfn[page & PW_SLOT_MASK] = PW_PFN_LOST;
+			taken++;
+		}
+		pw_chunk_unlock(c);
+	}
+	unmap_mapping_range(family->inode->i_mapping, (loff_t)page << PAGE_SHIFT,
+			    PAGE_SIZE, 1);
+	pw_stat_add(cow_stolen, taken);
+	while (taken--)
+		pw_pages_drop(&(u32){ pfn }, 1, 0);
+	mutex_unlock(&family->lock);
+}
+
+/* Unlocks the chunk: the fault is tried again when the page is ours alone. */
+static vm_fault_t no_copy(struct touch *t, u32 pfn)
+{
+	if (!t->promised)
+		return no_page(t);
+	pw_chunk_unlock(t->c);
+	t->c = NULL;
+	steal(t->heap, t->page, pfn);
+	return VM_FAULT_NOPAGE;
+}
+
+static vm_fault_t copy(struct touch *t)
+{
+	u32 *entry = entry_at(t, t->page);
+	unsigned long addr = addr_of(t, t->page);
+	u32 old = *entry, new;
+
+	if (!pw_pool_alloc(&new, 1, 0))
+		return no_copy(t, old);
+	copy_user_highpage(pfn_to_page(new), pfn_to_page(old), addr, t->vma);
+	*entry = new;
+	pw_map_zap(t->vma, addr, PAGE_SIZE);
+	pw_pages_drop(&old, 1, 0);
+	pw_stat_inc(cow_copies);
+	atomic64_inc(&t->heap->cow_copies);
+	return insert(t, t->page, 1);
+}
+
+/* A write to a page of the index; @mapped read-only, or not at all. */
+static vm_fault_t write_touch(struct touch *t, bool mapped)
+{
+	struct page *page;
+
+	t->c = pw_chunk_own(t->heap, t->slot, t->c);
+	page = pfn_to_page(*entry_at(t, t->page));
+	if (pw_page_sharers(page)) {
+		pw_stat_inc(cow_faults);
+		return copy(t);
+	}
+	if (!mapped)
+		return refault(t);
+	/* The last sharer is gone; that holds for the neighbours, too. */
+	pw_stat_inc(cow_reused);
+	if (pw_map_mkwrite(t->vma, addr_of(t, t->lo), entry_at(t, t->lo),
+			   t->hi - t->lo))
+		return VM_FAULT_SIGBUS;
+	return VM_FAULT_NOPAGE;
+}
+
+static vm_fault_t segv(void)
+{
+	pw_stat_inc(segv);
+	return VM_FAULT_SIGSEGV;
+}
+
+static vm_fault_t touch(struct touch *t, bool write)
+{
+	u32 pfn = *entry_at(t, t->page);
+
+	if (pfn == PW_PFN_LOST)
+		return no_page(t);
+	if (!pfn)
+		return first_touch(t);
+	if (write)
+		return write_touch(t, false);
+	return refault(t);
+}
+
+static vm_fault_t pw_fault(struct vm_fault *vmf)
+{
+	struct touch t = {
+		.heap = vmf->vma->vm_private_data,
+		.vma = vmf->vma,
+		.page = vmf->pgoff,
+		.slot = vmf->pgoff >> PW_SLOT_SHIFT,
+	};
+	vm_fault_t ret;
+
+	if (t.heap->poisoned)
+		return no_page(&t);
+	if (!look_up(&t))
+		return segv();
+	t.c = pw_chunk_lock_new(t.heap, t.slot);
+	if (!t.c)
+		return VM_FAULT_OOM;
+	/* Again, now that nobody can take the page away unseen. */
+	if (look_up(&t))
+		ret = touch(&t, vmf->flags & FAULT_FLAG_WRITE);
+	else
+		ret = segv();
+	if (t.c)
+		pw_chunk_unlock(t.c);
+	return ret;
+}
+
+/* A write to a page that is mapped read-only. */
+static vm_fault_t pw_mkwrite(struct vm_fault *vmf)
+{
+	struct touch t = {
+		.heap = vmf->vma->vm_private_data,
+		.vma = vmf->vma,
+		.page = vmf->pgoff,
+		.slot = vmf->pgoff >> PW_SLOT_SHIFT,
+	};
+	vm_fault_t ret = VM_FAULT_NOPAGE;
+
+	t.c = pw_chunk_lock(t.heap, t.slot);
+	if (!t.c)
+		return VM_FAULT_NOPAGE;
+	if (*entry_at(&t, t.page) == page_to_pfn(vmf->page))
+		ret = look_up(&t) ? write_touch(&t, true) : segv();
+	if (t.c)
+		pw_chunk_unlock(t.c);
+	return ret;
+}
+
+/*
+ * Fault-around is ours; but a VMA that has this callback has its faults taken
+ * under its own lock, others wait for the mmap_lock.
+ */
+static vm_fault_t pw_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
+{
+	return 0;
+}
+
+/* mremap() grows a heap in place; anywhere else its pages would not be found. */
+static int pw_vma_mremap(struct vm_area_struct *vma)
+{
+	return -EINVAL;
+}
+
+/* A name puts the VMA into core dumps, as anonymous memory is. */
+static const char *pw_vma_name(struct vm_area_struct *vma)
+{
+	if ((vma->vm_flags & VM_DONTDUMP) ||
+	    !test_bit(MMF_DUMP_ANON_PRIVATE, &vma->vm_mm->flags))
+		return NULL;
+	return "[pagewell]";
+}
+
+#define PW_VM_OPS_COMMON						\
+	.open = pw_vma_open,						\
+	.close = pw_vma_close,						\
+	.mremap = pw_vma_mremap,					\
+	.fault = pw_fault,						\
+	.map_pages = pw_map_pages,					\
+	.name = pw_vma_name
+
+/*
+ * Two tables: the kernel refuses long-term pins (io_uring, RDMA) where there
+ * is a mkwrite, and only a heap that shares pages needs one.
+ */
+const struct vm_operations_struct pw_vm_ops = {
+	PW_VM_OPS_COMMON,
+};
+
+const struct vm_operations_struct pw_vm_ops_cow = {
+	PW_VM_OPS_COMMON,
+	.page_mkwrite = pw_mkwrite,
+};
+
+/* Populating */
+
+static int populate_slot(struct touch *t, unsigned long to)
+{
+	unsigned long page = t->page;
+
+	while (page < to) {
+		unsigned int nr = 0, got;
+
+		if (*entry_at(t, page)) {
+			page++;
+			continue;
+		}
+		t->c = pw_chunk_own(t->heap, t->slot, t->c);
+		while (page + nr < to && !*entry_at(t, page + nr))
+			nr++;
+		got = fill(t, page, nr);
+		pw_stat_add(fault_pages, got);
+		atomic64_add(got, &t->heap->fault_pages);
+		if (!got)
+			return -ENOMEM;
+		page += got;
+	}
+	if (insert(t, t->page, to - t->page) != VM_FAULT_NOPAGE)
+		return -ENOMEM;
+	return 0;
+}
+
+/* As far as slot, region and VMA reach; *page is where to go on. */
+static int populate_some(struct pw_heap *heap, unsigned long *page,
+			 unsigned long hi)
+{
+	unsigned long addr = pw_heap_addr(heap, *page);
+	struct touch t = {
+		.heap = heap,
+		.page = *page,
+		.slot = *page >> PW_SLOT_SHIFT,
+	};
+	int err = -ENOMEM;
+
+	t.vma = find_vma_intersection(heap->mm, addr, addr + PAGE_SIZE);
+	if (!t.vma || !pw_vma_is_ours(t.vma) ||
+	    t.vma->vm_private_data != heap || heap->poisoned)
+		return -ENOMEM;
+	t.c = pw_chunk_lock_new(heap, t.slot);
+	if (!t.c)
+		return -ENOMEM;
+	if (look_up(&t)) {
+		unsigned long to = min(t.hi, hi);
+
+		err = populate_slot(&t, to);
+		*page = to;
+	}
+	pw_chunk_unlock(t.c);
+	return err;
+}
+
+/**
+ * pw_populate() - put pages in place before they are touched
+ * @heap: the caller's own
+ * @lo: first page
+ * @hi: page behind the last
+ *
+ * Return: 0, or -ENOMEM when a page cannot be had or part of the range is not
+ * mapped; what came before that is in place.
+ */
+int pw_populate(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	int err = 0;
+
+	mmap_read_lock(heap->mm);
+	while (lo < hi && !err) {
+		err = populate_some(heap, &lo, hi);
+		if (fatal_signal_pending(current))
+			err = -EINTR;
+		cond_resched();
+	}
+	mmap_read_unlock(heap->mm);
+	return err;
+}

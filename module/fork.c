@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * fork.c - VMAs of a heap come and go
+ *
+ * open() is called when the kernel has copied a VMA: because it split one, and
+ * then the heap has one VMA more; or because it forks, and then the child gets
+ * a heap that shares the pages of this VMA with its parent's.
+ *
+ * In fork the mmap_locks of both are held for write, current is the parent,
+ * and the parent's TLB is flushed after the last VMA.
+ */
+#include <linux/highmem.h>
+#include <linux/sched/coredump.h>
+#include <linux/sched/mm.h>
+
+#include "compat.h"
+#include "heap.h"
+#include "map.h"
+#include "pool.h"
+#include "stats.h"
+
+/* Writes to pages that are mapped read-only are ours from here on. */
+static void use_cow_table(struct vm_area_struct *vma)
+{
+	unsigned long flags = vma->vm_flags;
+
+	if (vma->vm_ops == &pw_vm_ops_cow)
+		return;
+	vma->vm_ops = &pw_vm_ops_cow;
+	if (flags & VM_WRITE)
+		flags &= ~VM_SHARED;
+	WRITE_ONCE(vma->vm_page_prot, vm_get_page_prot(flags));
+}
+
+/* Before anything is shared: no page of the parent may be written unseen. */
+static void protect_parent(struct pw_heap *parent)
+{
+	unsigned long addr = parent->base;
+	unsigned long end = pw_heap_addr(parent, parent->window);
+	struct vm_area_struct *vma;
+
+	while (addr < end) {
+		vma = find_vma_intersection(parent->mm, addr, end);
+		if (!vma)
+			break;
+		if (pw_vma_is_ours(vma) && vma->vm_private_data == parent) {
+			pw_vma_start_write(vma);
+			use_cow_table(vma);
+			pw_map_wrprotect(vma);
+		}
+		addr = vma->vm_end;
+	}
+	parent->cow = true;
+}
+
+static struct pw_heap *make_child(struct pw_heap *parent, struct mm_struct *mm)
+{
+	struct pw_heap *child;
+
+	child = pw_heap_create(mm, parent->family, parent->base,
+			       parent->window, GFP_KERNEL | __GFP_NOFAIL);
+	child->limit = READ_ONCE(parent->limit);
+	child->commit = parent->commit;
+	child->huge = parent->huge;
+	child->cow = true;
+	memcpy(child->streams, parent->streams, sizeof(child->streams));
+	child->poisoned = parent->poisoned || pw_region_fork(child, parent);
+	protect_parent(parent);
+	pw_stat_inc(fork_heaps);
+	return child;
+}
+
+/*
+ * Someone else holds the page, and did before the fork: a device may be
+ * writing to it for the parent, so the parent must keep this very page.
+ */
+static bool page_is_pinned(struct page *page)
+{
+	return page_count(page) > 1 + atomic_read(&page->_mapcount) + 1;
+}
+
+static bool has_pinned(struct pw_heap *parent, struct pw_chunk *c)
+{
+	unsigned int i;
+
+	if (!test_bit(MMF_HAS_PINNED, &parent->mm->flags))
+		return false;
+	for (i = 0; i < PW_SLOT_PAGES; i++)
+		if (pw_pfn_is_page(c->pfn[i]) &&
+		    page_is_pinned(pfn_to_page(c->pfn[i])))
+			return true;
+	return false;
+}
+
+/* The child's entry for a page of the parent: the page, or a copy of it. */
+static u32 child_entry(struct pw_heap *parent, u32 pfn)
+{
+	u32 new;
+
+	if (!pw_pfn_is_page(pfn))
+		return pfn;
+	if (!test_bit(MMF_HAS_PINNED, &parent->mm->flags) ||
+	    !page_is_pinned(pfn_to_page(pfn))) {
+		pw_page_share(pfn);
+		return pfn;
+	}
+	if (!pw_pool_alloc(&new, 1, 0))
+		return PW_PFN_LOST;
+	copy_highpage(pfn_to_page(new), pfn_to_page(pfn));
+	pw_stat_inc(fork_copies);
+	return new;
+}
+
+/* Page by page: where the chunk as a whole must not be shared. */
+static void copy_chunk(struct pw_heap *child, struct pw_heap *parent,
+		       unsigned long slot, struct pw_chunk *c,
+		       unsigned long lo, unsigned long hi)
+{
+	struct pw_where where;
+	struct pw_chunk *own = NULL;
+
+	for (; lo < hi; lo++) {
+		u32 pfn = c->pfn[lo & PW_SLOT_MASK];
+
+		/* Pages that an unmap under way has not taken yet stay out. */
+		if (!pfn || !pw_region_lookup(child, lo, &where))
+			continue;
+		if (!own)
+			own = pw_chunk_lock_child(child, slot);
+		own->pfn[lo & PW_SLOT_MASK] = child_entry(parent, pfn);
+		own->nr++;
+		atomic_long_inc(&child->resident);
+	}
+	if (own)
+		pw_chunk_unlock(own);
+}
+
+static void share_chunk(struct pw_heap *child, struct pw_heap *parent,
+			unsigned long slot, unsigned long lo, unsigned long hi)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+	struct pw_chunk *c = pw_chunk_lock(parent, slot);
+	bool whole = lo <= first && hi >= first + PW_SLOT_PAGES;
+
+	if (!c)
+		return;
+	if (whole && !parent->dying && !has_pinned(parent, c)) {
+		pw_chunk_share(child, slot, c);
+		pw_stat_inc(fork_chunks);
+	} else {
+		copy_chunk(child, parent, slot, c, max(lo, first),
+			   min(hi, first + PW_SLOT_PAGES));
+	}
+	pw_chunk_unlock(c);
+}
+
+static void share_range(struct pw_heap *child, struct pw_heap *parent,
+			unsigned long lo, unsigned long hi)
+{
+	unsigned long slot = lo >> PW_SLOT_SHIFT;
+	unsigned long last = (hi - 1) >> PW_SLOT_SHIFT;
+
+	while (xa_find(&parent->chunks, &slot, last, XA_PRESENT)) {
+		share_chunk(child, parent, slot, lo, hi);
+		if (slot++ == last)
+			break;
+		cond_resched();
+	}
+}
+
+/* The child's heap: made by the first of its VMAs that is opened. */
+static struct pw_heap *child_heap(struct pw_heap *parent, struct mm_struct *mm)
+{
+	struct pw_heap *child = pw_heap_get_by_mm(mm);
+
+	if (!child)
+		return make_child(parent, mm);
+	/* Its VMAs hold the reference that counts. */
+	pw_heap_put(child);
+	return child;
+}
+
+void pw_vma_open(struct vm_area_struct *vma)
+{
+	struct pw_heap *heap = vma->vm_private_data;
+	struct pw_heap *child;
+
+	if (heap->mm == vma->vm_mm) {
+		heap->vmas++;
+		return;
+	}
+	child = child_heap(heap, vma->vm_mm);
+	child->vmas++;
+	vma->vm_private_data = child;
+	use_cow_table(vma);
+	if (!child->poisoned)
+		share_range(child, heap, vma->vm_pgoff,
+			    vma->vm_pgoff + vma_pages(vma));
+}
+
+/* Is there still a VMA of the heap for this page? */
+static bool still_mapped(struct pw_heap *heap, unsigned long page,
+			 const struct vm_area_struct *closing)
+{
+	unsigned long addr = pw_heap_addr(heap, page);
+	struct vm_area_struct *vma;
+
+	vma = find_vma_intersection(heap->mm, addr, addr + 1);
+	return vma && vma != closing && pw_vma_is_ours(vma) &&
+	       vma->vm_private_data == heap;
+}
+
+/*
+ * Pages go with the VMA that showed them. Not so when it was a copy that
+ * mremap() made and was refused, or half of a split that failed: then another
+ * VMA shows the same pages.
+ */
+void pw_vma_close(struct vm_area_struct *vma)
+{
+	struct pw_heap *heap = vma->vm_private_data;
+
+	if (!--heap->vmas) {
+		pw_heap_kill(heap);
+		return;
+	}
+	if (vma->vm_start != pw_heap_addr(heap, vma->vm_pgoff) ||
+	    still_mapped(heap, vma->vm_pgoff, vma))
+		return;
+	pw_range_forget(heap, vma->vm_pgoff,
+			vma->vm_pgoff + vma_pages(vma));
+}

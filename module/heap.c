@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * heap.c - heaps: made, found, counted, limited, taken down
+ */
+#include <linux/capability.h>
+#include <linux/hashtable.h>
+#include <linux/pid.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "heap.h"
+#include "pool.h"
+#include "stats.h"
+#include "watch.h"
+
+/*
+ * Protects changes of both tables. The table by mm is read under RCU; whoever
+ * holds the lock may use the mm of a heap that is in it, because a heap leaves
+ * the tables when its last VMA goes, before the mm does.
+ */
+static DEFINE_MUTEX(pw_heaps_lock);
+static DEFINE_HASHTABLE(pw_heaps_by_mm, 10);
+static DEFINE_XARRAY(pw_heaps_by_id);
+static u64 pw_heap_last_id;
+
+/* All heaps are gone: every VMA holds the module. */
+void pw_heap_exit(void)
+{
+	rcu_barrier();
+	xa_destroy(&pw_heaps_by_id);
+}
+
+/**
+ * pw_heap_create() - make a heap and let it be found
+ * @mm: whose; it has none yet
+ * @family: of the file that it is mapped from
+ * @base: address of its page 0
+ * @window: pages it may span
+ * @gfp: GFP_KERNEL, with __GFP_NOFAIL where the caller cannot fail
+ *
+ * Context: mmap_lock of @mm held for write.
+ *
+ * Return: the heap, with one reference that stands for its VMAs, or NULL.
+ */
+struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
+			       unsigned long base, unsigned long window,
+			       gfp_t gfp)
+{
+	struct pw_heap *heap = kzalloc(sizeof(*heap), gfp);
+
+	if (!heap)
+		return NULL;
+	heap->mm = mm;
+	heap->family = family;
+	heap->base = base;
+	heap->window = window;
+	heap->limit = ULONG_MAX;
+	refcount_set(&heap->refs, 1);
+	mutex_init(&heap->lock);
+	mutex_init(&heap->unmap_lock);
+	xa_init_flags(&heap->breaks, XA_FLAGS_ALLOC1);
+	xa_init(&heap->chunks);
+	pw_region_init(heap);
+
+	mutex_lock(&pw_heaps_lock);
+	heap->id = pw_heap_last_id + 1;
+	if (xa_err(xa_store(&pw_heaps_by_id, heap->id, heap, gfp))) {
+		mutex_unlock(&pw_heaps_lock);
+		pw_region_destroy(heap);
+		kfree(heap);
+		return NULL;
+	}
+	pw_heap_last_id = heap->id;
+	hash_add_rcu(pw_heaps_by_mm, &heap->hash_node, (unsigned long)mm);
+	mutex_unlock(&pw_heaps_lock);
+
+	mutex_lock(&family->lock);
+	list_add_tail(&heap->family_node, &family->heaps);
+	mutex_unlock(&family->lock);
+	return heap;
+}
+
+/**
+ * pw_heap_get_by_mm() - find a process's heap
+ * @mm: whose
+ *
+ * Return: the heap with a reference for the caller, or NULL.
+ */
+struct pw_heap *pw_heap_get_by_mm(struct mm_struct *mm)
+{
+	struct pw_heap *heap;
+
+	rcu_read_lock();
+	hash_for_each_possible_rcu(pw_heaps_by_mm, heap, hash_node,
+				   (unsigned long)mm) {
+		if (heap->mm == mm && refcount_inc_not_zero(&heap->refs))
+			goto out;
+	}
+	heap = NULL;
+out:
+	rcu_read_unlock();
+	return heap;
+}
+
+static void free_heap_rcu(struct rcu_head *rcu)
+{
+	kfree(container_of(rcu, struct pw_heap, rcu));
+}
+
+void pw_heap_put(struct pw_heap *heap)
+{
+	if (!refcount_dec_and_test(&heap->refs))
+		return;
+	pw_heap_free_pages(heap);
+	pw_region_destroy(heap);
+	xa_destroy(&heap->breaks);
+	xa_destroy(&heap->chunks);
+	mutex_destroy(&heap->lock);
+	mutex_destroy(&heap->unmap_lock);
+	call_rcu(&heap->rcu, free_heap_rcu);
+}
+
+/**
+ * pw_heap_free_pages() - let go of every page and promise
+ * @heap: nothing of it is mapped any more
+ */
+void pw_heap_free_pages(struct pw_heap *heap)
+{
+	struct pw_chunk *c;
+	unsigned long slot;
+
+	xa_for_each(&heap->chunks, slot, c)
+		pw_chunk_leave(heap, slot);
+	pw_pool_unreserve(atomic_long_xchg(&heap->promised, 0));
+}
+
+/**
+ * pw_heap_kill() - the last VMA is gone
+ * @heap: drops the reference that stood for the VMAs
+ *
+ * Whoever is still in an ioctl finds @dead set when it gets the lock; what
+ * such a straggler put into the heap before goes with the last reference.
+ *
+ * Context: mmap_lock of the heap's mm held for write.
+ */
+void pw_heap_kill(struct pw_heap *heap)
+{
+	mutex_lock(&pw_heaps_lock);
+	hash_del_rcu(&heap->hash_node);
+	xa_erase(&pw_heaps_by_id, heap->id);
+	mutex_unlock(&pw_heaps_lock);
+
+	mutex_lock(&heap->family->lock);
+	list_del(&heap->family_node);
+	mutex_unlock(&heap->family->lock);
+
+	mutex_lock(&heap->lock);
+	heap->dead = true;
+	mutex_unlock(&heap->lock);
+
+	pw_heap_free_pages(heap);
+	pw_heap_put(heap);
+}
+
+static bool over_rlimit_data(struct pw_heap *heap, unsigned long nr)
+{
+	unsigned long limit = rlimit(RLIMIT_DATA) >> PAGE_SHIFT;
+
+	return atomic_long_read(&heap->mapped) + nr + current->mm->data_vm >
+	       limit;
+}
+
+/**
+ * pw_heap_refused() - count a refusal and tell whoever listens
+ * @heap: which
+ * @nr: pages that were asked for
+ */
+void pw_heap_refused(struct pw_heap *heap, unsigned long nr)
+{
+	struct pw_heap_stat st = {
+		.id = heap->id,
+		.pid = task_tgid_nr(current),
+		.limit = heap->limit == ULONG_MAX ?
+			 ULONG_MAX : heap->limit << PAGE_SHIFT,
+		.committed = atomic_long_read(&heap->committed) << PAGE_SHIFT,
+	};
+
+	get_task_comm(st.comm, current);
+	atomic64_inc(&heap->refused);
+	pw_stat_inc(refused);
+	pw_netlink_heap_limit(&st, nr << PAGE_SHIFT);
+}
+
+/**
+ * pw_heap_commit() - take on more pages that may be touched
+ * @heap: the caller's own
+ * @nr: pages
+ * @strict: promise each of them, within the heap's limit
+ *
+ * Return: 0, or -ENOMEM and nothing has changed.
+ */
+int pw_heap_commit(struct pw_heap *heap, unsigned long nr, bool strict)
+{
+	if (over_rlimit_data(heap, nr))
+		goto refuse;
+	if (strict) {
+		if (atomic_long_add_return(nr, &heap->committed) >
+		    READ_ONCE(heap->limit) || pw_pool_reserve(nr)) {
+			atomic_long_sub(nr, &heap->committed);
+			goto refuse;
+		}
+		atomic_long_add(nr, &heap->promised);
+	}
+	atomic_long_add(nr, &heap->mapped);
+	return 0;
+
+refuse:
+	pw_heap_refused(heap, nr);
+	return -ENOMEM;
+}
+
+/* Take up to @nr off a counter without going below zero. */
+static unsigned long take_up_to(atomic_long_t *counter, unsigned long nr)
+{
+	long have = atomic_long_read(counter);
+	long take;
+
+	do {
+		take = min_t(long, have, nr);
+		if (take <= 0)
+			return 0;
+	} while (!atomic_long_try_cmpxchg(counter, &have, have - take));
+	return take;
+}
+
+/**
+ * pw_heap_uncommit() - pages that may not be touched any more
+ * @heap: which
+ * @nr: pages
+ * @strict: they were strict
+ * @backed: how many of them were pages, not promises, until now
+ */
+void pw_heap_uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
+		      unsigned long backed)
+{
+	atomic_long_sub(nr, &heap->mapped);
+	if (!strict)
+		return;
+	atomic_long_sub(nr, &heap->committed);
+	pw_pool_unreserve(take_up_to(&heap->promised, nr - backed));
+}
+
+/* A lazy heap is held to its limit when pages are touched. */
+static unsigned int within_lazy_limit(struct pw_heap *heap, unsigned int nr)
+{
+	unsigned long limit = READ_ONCE(heap->limit);
+	unsigned long have = atomic_long_read(&heap->resident);
+
+	if (limit == ULONG_MAX)
+		return nr;
+	return have >= limit ? 0 : min_t(unsigned long, nr, limit - have);
+}
+
+/**
+ * pw_heap_alloc() - zeroed pages for a first touch
+ * @heap: which
+ * @pfns: filled in
+ * @nr: pages wanted
+ * @promised: they lie in a strict region
+ *
+ * A promise may be missing where a page was shared when it was given up
+ * (madvise or munmap inside the heap); then the page is looked for like in a
+ * lazy heap.
+ *
+ * Return: how many there are, none when nothing can be had.
+ */
+unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
+			   bool promised)
+{
+	unsigned int got;
+
+	if (promised) {
+		got = take_up_to(&heap->promised, nr);
+		if (got)
+			return pw_pool_alloc(pfns, got, PW_ALLOC_PROMISED |
+					     PW_ALLOC_ZERO);
+	} else {
+		nr = within_lazy_limit(heap, nr);
+		if (!nr)
+			return 0;
+	}
+	return pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
+}
+
+static int check_policy(struct pw_heap *heap, const struct pagewell_heap *arg)
+{
+	if (arg->set & ~(PAGEWELL_SET_LIMIT | PAGEWELL_SET_COMMIT |
+			 PAGEWELL_SET_HUGE))
+		return -EINVAL;
+	if ((arg->set & PAGEWELL_SET_COMMIT) &&
+	    arg->commit > PAGEWELL_COMMIT_LAZY)
+		return -EINVAL;
+	if ((arg->set & PAGEWELL_SET_HUGE) && arg->huge > PAGEWELL_HUGE_NEVER)
+		return -EINVAL;
+	if ((arg->set & PAGEWELL_SET_COMMIT) && arg->commit != heap->commit &&
+	    atomic_long_read(&heap->mapped))
+		return -EBUSY;
+	if ((arg->set & PAGEWELL_SET_LIMIT) &&
+	    arg->limit >> PAGE_SHIFT > heap->limit &&
+	    !capable(CAP_SYS_RESOURCE))
+		return -EPERM;
+	return 0;
+}
+
+/**
+ * pw_heap_policy() - read and change limit, commit mode and page size
+ * @heap: which
+ * @arg: see PAGEWELL_IOC_HEAP
+ *
+ * Return: 0, -EINVAL, -EBUSY or -EPERM; on an error nothing has changed.
+ */
+int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg)
+{
+	int err;
+
+	mutex_lock(&heap->lock);
+	err = check_policy(heap, arg);
+	if (err)
+		goto out;
+	if (arg->set & PAGEWELL_SET_LIMIT)
+		WRITE_ONCE(heap->limit, arg->limit == ~0ULL ?
+			   ULONG_MAX : arg->limit >> PAGE_SHIFT);
+	if (arg->set & PAGEWELL_SET_COMMIT)
+		heap->commit = arg->commit;
+	if (arg->set & PAGEWELL_SET_HUGE)
+		heap->huge = arg->huge;
+	arg->commit = heap->commit;
+	arg->huge = heap->huge;
+	arg->limit = heap->limit == ULONG_MAX ?
+		     ~0ULL : (u64)heap->limit << PAGE_SHIFT;
+out:
+	mutex_unlock(&heap->lock);
+	return err;
+}
+
+/**
+ * pw_heap_info() - the heap's part of PAGEWELL_IOC_INFO
+ * @heap: which
+ * @info: filled in
+ */
+void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info)
+{
+	unsigned long limit = READ_ONCE(heap->limit);
+
+	info->heap_base = heap->base;
+	info->heap_id = heap->id;
+	info->window = (u64)heap->window << PAGE_SHIFT;
+	info->limit = limit == ULONG_MAX ? ~0ULL : (u64)limit << PAGE_SHIFT;
+	info->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
+	info->resident = atomic_long_read(&heap->resident) << PAGE_SHIFT;
+}
+
+/* Pages of chunks that are shared. A snapshot: chunks change meanwhile. */
+static unsigned long count_shared(struct pw_heap *heap)
+{
+	unsigned long slot, nr = 0;
+	struct pw_chunk *c;
+
+	rcu_read_lock();
+	xa_for_each(&heap->chunks, slot, c)
+		if (READ_ONCE(c->users) > 1)
+			nr += READ_ONCE(c->nr);
+	rcu_read_unlock();
+	return nr;
+}
+
+/* The mm's owner is the process; between fork and exit there always is one. */
+static void describe_owner(struct pw_heap *heap, struct pw_heap_stat *st)
+{
+#ifdef CONFIG_MEMCG
+	struct task_struct *task;
+
+	rcu_read_lock();
+	task = rcu_dereference(heap->mm->owner);
+	if (task) {
+		st->pid = task_tgid_vnr(task);
+		get_task_comm(st->comm, task);
+	}
+	rcu_read_unlock();
+#endif
+}
+
+bool pw_heap_next_stat(u64 *id, struct pw_heap_stat *st)
+{
+	unsigned long index = *id;
+	struct pw_heap *heap;
+
+	memset(st, 0, sizeof(*st));
+	mutex_lock(&pw_heaps_lock);
+	heap = xa_find(&pw_heaps_by_id, &index, ULONG_MAX, XA_PRESENT);
+	if (heap) {
+		unsigned long limit = READ_ONCE(heap->limit);
+
+		describe_owner(heap, st);
+		st->id = heap->id;
+		st->base = heap->base;
+		st->limit = limit == ULONG_MAX ? limit : limit << PAGE_SHIFT;
+		st->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
+		st->resident = atomic_long_read(&heap->resident) << PAGE_SHIFT;
+		st->shared = count_shared(heap) << PAGE_SHIFT;
+		st->breaks = READ_ONCE(heap->nr_breaks);
+		st->regions = pw_region_count(heap);
+		st->faults = atomic64_read(&heap->faults);
+		st->fault_pages = atomic64_read(&heap->fault_pages);
+		st->cow_copies = atomic64_read(&heap->cow_copies);
+		st->refused = atomic64_read(&heap->refused);
+		st->lazy = heap->commit == PAGEWELL_COMMIT_LAZY;
+		st->huge = heap->huge;
+		*id = index + 1;
+	}
+	mutex_unlock(&pw_heaps_lock);
+	return heap;
+}

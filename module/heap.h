@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * heap.h - a process's heap: its regions, its pages, its policy
+ *
+ * Words used throughout:
+ *   heap    what one memory descriptor (mm) has on our pages; heap-relative
+ *           page numbers start at 0 at heap->base
+ *   region  a range of pages that may be touched: a break or a map
+ *   slot    2 MiB of heap addresses, 512 pages; one chunk stands behind it
+ *   chunk   the index of a slot: which page is where; shared by fork
+ *   family  the heaps reached through one open file: a process, its children,
+ *           and whoever was handed the descriptor
+ *
+ * Lock order, outermost first:
+ *   pw_break.lock, pw_heap.unmap_lock   ioctls only, never both at once
+ *   mm->mmap_lock, or the VMA's lock in faults
+ *   pw_heap.lock                        what the region tree holds
+ *   pw_family.lock                      who is in the family
+ *   pw_chunk.lock                       a new, private chunk nests in the old
+ *   page table locks, pool locks        taken below us
+ *
+ * The lock of the tables of all heaps (heap.c) is a leaf below the mmap_lock.
+ */
+#ifndef PAGEWELL_HEAP_H
+#define PAGEWELL_HEAP_H
+
+#include <linux/atomic.h>
+#include <linux/list.h>
+#include <linux/maple_tree.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/refcount.h>
+#include <linux/xarray.h>
+
+#include "pagewell.h"
+
+#define PW_SLOT_SHIFT	9
+#define PW_SLOT_PAGES	(1U << PW_SLOT_SHIFT)
+#define PW_SLOT_BYTES	((unsigned long)PW_SLOT_PAGES << PAGE_SHIFT)
+#define PW_SLOT_MASK	(PW_SLOT_PAGES - 1)
+
+/* A heap spans at most this many pages: 16 TiB. */
+#define PW_WINDOW_PAGES	(1UL << 32)
+
+/* In place of a page: taken away from a child, touching it is SIGBUS. */
+#define PW_PFN_LOST	U32_MAX
+
+#define PW_STREAMS	8
+
+struct pw_heap;
+
+/**
+ * struct pw_family - the heaps behind one open file
+ * @inode: of our own, so that its i_mmap holds this family's VMAs only
+ * @lock: protects @heaps
+ * @heaps: all live heaps, by pw_heap.family_node
+ *
+ * Lives as long as the file, which every VMA of a heap holds.
+ */
+struct pw_family {
+	struct inode *inode;
+	struct mutex lock;
+	struct list_head heaps;
+};
+
+/**
+ * struct pw_chunk - which pages stand behind 2 MiB of a heap
+ * @lock: protects the rest, and every PTE of the slot against insertion
+ * @refs: lifetime; one for each heap that has it in a slot, one for each user
+ *        on the way to @lock
+ * @users: heaps that have it in a slot; above one the chunk is shared, its
+ *         PTEs are read-only, and it must be unshared before it is changed
+ * @nr: entries of @pfn in use
+ * @rcu: frees it
+ * @pfn: page frame numbers, 0 where there is no page
+ *
+ * A page of an index carries one page reference however many chunks hold it;
+ * page_private() counts the chunks beyond the first. It goes back to the pool
+ * with the last one.
+ */
+struct pw_chunk {
+	struct mutex lock;
+	refcount_t refs;
+	unsigned int users;
+	unsigned int nr;
+	struct rcu_head rcu;
+	u32 pfn[PW_SLOT_PAGES];
+};
+
+/**
+ * struct pw_break - a program break
+ * @id: its name in the interface
+ * @refs: lifetime; one for pw_heap.breaks, one for each ioctl at work
+ * @lock: one mover at a time
+ * @dead: destroyed, by @lock
+ * @start: first page
+ * @end: page behind the reserve; the region tree holds [start, end)
+ * @brk: the break, bytes from the heap's base; faults read it without a lock
+ * @strict_from: pages from here to the break are promised, those below are
+ *               lazy: what a child inherits, or all of it in a lazy heap
+ * @rcu: frees it
+ */
+struct pw_break {
+	u32 id;
+	refcount_t refs;
+	struct mutex lock;
+	bool dead;
+	unsigned long start;
+	unsigned long end;
+	unsigned long brk;
+	unsigned long strict_from;
+	struct rcu_head rcu;
+};
+
+/* What the region tree holds for a map (xa_value); for a break: its pointer. */
+#define PW_REGION_MAP	0x1	/* may be touched */
+#define PW_REGION_LAZY	0x2	/* not promised */
+#define PW_REGION_GUARD	0x4	/* must not be touched */
+#define PW_REGION_DYING	0x8	/* being unmapped, addresses not free yet */
+
+/**
+ * struct pw_stream - one run of touches that moves in one direction
+ * @lo: lowest page of the run
+ * @hi: page behind its highest
+ *
+ * A hint for fault-around, read and written without a lock.
+ */
+struct pw_stream {
+	unsigned long lo;
+	unsigned long hi;
+};
+
+/**
+ * struct pw_heap - one process's heap
+ * @mm: whose; compared, dereferenced only by its own process or under
+ *      pw_heaps_lock while @vmas is not zero
+ * @id: never used twice
+ * @base: address of page 0
+ * @window: pages it may span
+ * @refs: lifetime; one for its VMAs, one for each ioctl at work
+ * @vmas: VMAs of @mm that are ours, by the mmap_lock held for write
+ * @dead: the last VMA is gone; set under @lock
+ * @poisoned: made by a fork that ran out of memory: every touch is SIGBUS
+ * @cow: shares or has shared pages, so its VMAs have the table with mkwrite
+ * @family: the open file it was mapped from
+ * @family_node: in @family
+ * @hash_node: by @mm, in the table that ioctls look in
+ * @rcu: frees it
+ * @lock: protects changes of @regions, @breaks, @dying and the policy
+ * @unmap_lock: one unmap, replacing map or remap at a time: what they drop
+ *              stays reserved until no PTE maps it any more
+ * @regions: pages to regions; read under RCU
+ * @breaks: by id
+ * @nr_breaks: entries of @breaks
+ * @dying: drops under way; a fork meanwhile copies page by page
+ * @chunks: slots to chunks; read under RCU
+ * @limit: pages that may be committed or, lazy, resident; ULONG_MAX: none
+ * @commit: PAGEWELL_COMMIT_
+ * @huge: PAGEWELL_HUGE_
+ * @mapped: pages that may be touched
+ * @committed: of these, pages in strict regions
+ * @promised: promises held and not yet turned into pages
+ * @resident: pages in the index, shared ones too
+ * @faults: faults that put pages in place
+ * @fault_pages: what those put in place
+ * @cow_copies: pages copied
+ * @refused: requests refused
+ * @streams: for fault-around
+ */
+struct pw_heap {
+	struct mm_struct *mm;
+	u64 id;
+	unsigned long base;
+	unsigned long window;
+	refcount_t refs;
+	unsigned int vmas;
+	bool dead;
+	bool poisoned;
+	bool cow;
+	struct pw_family *family;
+	struct list_head family_node;
+	struct hlist_node hash_node;
+	struct rcu_head rcu;
+
+	struct mutex lock;
+	struct mutex unmap_lock;
+	struct maple_tree regions;
+	struct xarray breaks;
+	unsigned int nr_breaks;
+	unsigned int dying;
+	struct xarray chunks;
+
+	unsigned long limit;
+	u32 commit;
+	u32 huge;
+
+	atomic_long_t mapped;
+	atomic_long_t committed;
+	atomic_long_t promised;
+	atomic_long_t resident;
+
+	atomic64_t faults;
+	atomic64_t fault_pages;
+	atomic64_t cow_copies;
+	atomic64_t refused;
+	struct pw_stream streams[PW_STREAMS];
+};
+
+/**
+ * struct pw_where - what the region tree says about a page
+ * @lo: first page of the same kind
+ * @hi: page behind the last one
+ * @promised: a promise stands behind each of them
+ */
+struct pw_where {
+	unsigned long lo;
+	unsigned long hi;
+	bool promised;
+};
+
+/* device.c */
+int pw_device_init(void);
+void pw_device_exit(void);
+
+/* heap.c */
+void pw_heap_exit(void);
+struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
+			       unsigned long base, unsigned long window,
+			       gfp_t gfp);
+struct pw_heap *pw_heap_get_by_mm(struct mm_struct *mm);
+void pw_heap_put(struct pw_heap *heap);
+void pw_heap_free_pages(struct pw_heap *heap);
+void pw_heap_kill(struct pw_heap *heap);
+int pw_heap_commit(struct pw_heap *heap, unsigned long nr, bool strict);
+void pw_heap_uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
+		      unsigned long backed);
+int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg);
+void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info);
+void pw_heap_refused(struct pw_heap *heap, unsigned long nr);
+unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
+			   bool promised);
+
+static inline unsigned long pw_heap_addr(const struct pw_heap *heap,
+					 unsigned long page)
+{
+	return heap->base + (page << PAGE_SHIFT);
+}
+
+/* region.c */
+bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
+		      struct pw_where *where);
+void pw_region_init(struct pw_heap *heap);
+void pw_region_destroy(struct pw_heap *heap);
+int pw_region_fork(struct pw_heap *child, struct pw_heap *parent);
+unsigned long pw_region_count(struct pw_heap *heap);
+int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg);
+int pw_brk_move(struct pw_heap *heap, struct pagewell_brk *arg);
+int pw_brk_destroy(struct pw_heap *heap, u32 id);
+int pw_map(struct pw_heap *heap, struct pagewell_map *arg);
+int pw_unmap(struct pw_heap *heap, u64 addr, u64 length);
+int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg);
+int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice);
+
+/* chunk.c */
+int pw_chunk_init(void);
+void pw_chunk_exit(void);
+struct pw_chunk *pw_chunk_lock(struct pw_heap *heap, unsigned long slot);
+struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot);
+struct pw_chunk *pw_chunk_lock_own(struct pw_heap *heap, unsigned long slot);
+struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
+			      struct pw_chunk *c);
+struct pw_chunk *pw_chunk_lock_child(struct pw_heap *child, unsigned long slot);
+void pw_chunk_unlock(struct pw_chunk *c);
+void pw_chunk_share(struct pw_heap *child, unsigned long slot,
+		    struct pw_chunk *c);
+void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
+void pw_page_share(u32 pfn);
+void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags);
+bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
+			unsigned long hi);
+unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
+			    unsigned long hi, bool keep_promise);
+void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
+		   unsigned long nr);
+
+static inline bool pw_pfn_is_page(u32 pfn)
+{
+	return pfn && pfn != PW_PFN_LOST;
+}
+
+/* Chunks beyond the first whose index holds @page. */
+static inline unsigned long pw_page_sharers(struct page *page)
+{
+	return atomic_long_read((atomic_long_t *)&page->private);
+}
+
+/* fault.c */
+extern const struct vm_operations_struct pw_vm_ops;
+extern const struct vm_operations_struct pw_vm_ops_cow;
+int pw_populate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+
+/* fork.c */
+void pw_vma_open(struct vm_area_struct *vma);
+void pw_vma_close(struct vm_area_struct *vma);
+
+static inline bool pw_vma_is_ours(const struct vm_area_struct *vma)
+{
+	return vma->vm_ops == &pw_vm_ops || vma->vm_ops == &pw_vm_ops_cow;
+}
+
+#endif /* PAGEWELL_HEAP_H */

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * map.c - page table entries: put in, made writable, made read-only, taken out
+ *
+ * Insertion does by hand what the kernel does for a page of a file: a
+ * reference and a map count for the entry, MM_FILEPAGES for the process,
+ * NR_FILE_MAPPED for the node. Removal is always the kernel's own zap, which
+ * undoes just that.
+ */
+#include <linux/mm.h>
+#include <linux/vmstat.h>
+
+#include "compat.h"
+#include "heap.h"
+#include "map.h"
+
+struct insert_ctx {
+	struct vm_area_struct *vma;
+	const u32 *pfns;
+	unsigned long addr;
+	bool shared;
+	long inserted;
+	long mapped;
+	struct pglist_data *node;
+};
+
+/* NR_FILE_MAPPED counts pages, not entries: only first mappings reach it. */
+static void flush_mapped(struct insert_ctx *ctx)
+{
+	if (ctx->mapped)
+		mod_node_page_state(ctx->node, NR_FILE_MAPPED, ctx->mapped);
+	ctx->mapped = 0;
+}
+
+static void count_first_mapping(struct insert_ctx *ctx, struct page *page)
+{
+	if (ctx->node != page_pgdat(page)) {
+		flush_mapped(ctx);
+		ctx->node = page_pgdat(page);
+	}
+	ctx->mapped++;
+}
+
+/*
+ * A page that anyone else has in an index goes in read-only and clean: the
+ * kernel makes a dirty read-only entry writable again after mprotect() or a
+ * NUMA hint without asking us.
+ */
+static pte_t make_pte(struct insert_ctx *ctx, struct page *page)
+{
+	pte_t pte = mk_pte(page, ctx->vma->vm_page_prot);
+
+	if (!(ctx->vma->vm_flags & VM_WRITE) || ctx->shared ||
+	    pw_page_sharers(page))
+		return pte_mkclean(pte_wrprotect(pte));
+	return pw_pte_mkwrite(pte_mkdirty(pte));
+}
+
+static int insert_one(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct insert_ctx *ctx = data;
+	u32 pfn = ctx->pfns[(addr - ctx->addr) >> PAGE_SHIFT];
+	struct page *page;
+
+	if (!pw_pfn_is_page(pfn) || !pte_none(pw_ptep_get(ptep)))
+		return 0;
+
+	page = pfn_to_page(pfn);
+	get_page(page);
+	if (atomic_inc_and_test(&page->_mapcount))
+		count_first_mapping(ctx, page);
+	set_pte_at(ctx->vma->vm_mm, addr, ptep, make_pte(ctx, page));
+	ctx->inserted++;
+	return 0;
+}
+
+/**
+ * pw_map_insert() - map pages of an index, where nothing is mapped yet
+ * @vma: where; the whole range lies inside it
+ * @addr: first address
+ * @pfns: one entry a page, holes are left out
+ * @nr: pages; they lie in one slot
+ * @shared: the chunk is shared, so all of them go in read-only
+ *
+ * Return: 0, or -ENOMEM when there is no page table to be had.
+ */
+int pw_map_insert(struct vm_area_struct *vma, unsigned long addr,
+		  const u32 *pfns, unsigned int nr, bool shared)
+{
+	struct insert_ctx ctx = {
+		.vma = vma, .pfns = pfns, .addr = addr, .shared = shared,
+	};
+	int err;
+
+	err = apply_to_page_range(vma->vm_mm, addr,
+				  (unsigned long)nr << PAGE_SHIFT,
+				  insert_one, &ctx);
+	flush_mapped(&ctx);
+	pw_mm_add_file_pages(vma->vm_mm, ctx.inserted);
+	return err;
+}
+
+static int mkwrite_one(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct insert_ctx *ctx = data;
+	u32 pfn = ctx->pfns[(addr - ctx->addr) >> PAGE_SHIFT];
+	pte_t pte = pw_ptep_get(ptep);
+
+	if (!pte_present(pte) || pte_write(pte) || !pw_pfn_is_page(pfn) ||
+	    pte_pfn(pte) != pfn || pw_page_sharers(pfn_to_page(pfn)))
+		return 0;
+	set_pte_at(ctx->vma->vm_mm, addr, ptep,
+		   pw_pte_mkwrite(pte_mkdirty(pte)));
+	return 0;
+}
+
+/**
+ * pw_map_mkwrite() - make entries writable whose page nobody shares any more
+ * @vma: a writable VMA; the whole range lies inside it
+ * @addr: first address
+ * @pfns: the index from there
+ * @nr: pages; they lie in one slot of an unshared chunk
+ *
+ * No flush: an entry that gains a right costs another CPU one spurious fault.
+ *
+ * Return: 0, or an error of the walk.
+ */
+int pw_map_mkwrite(struct vm_area_struct *vma, unsigned long addr,
+		   const u32 *pfns, unsigned int nr)
+{
+	struct insert_ctx ctx = { .vma = vma, .pfns = pfns, .addr = addr };
+
+	return apply_to_existing_page_range(vma->vm_mm, addr,
+					    (unsigned long)nr << PAGE_SHIFT,
+					    mkwrite_one, &ctx);
+}
+
+static int wrprotect_one(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct mm_struct *mm = data;
+	pte_t pte = pw_ptep_get(ptep);
+
+	/* PROT_NONE entries count as present, and must be clean too. */
+	if (pte_present(pte) && (pte_write(pte) || pte_dirty(pte)))
+		set_pte_at(mm, addr, ptep, pte_mkclean(pte_wrprotect(pte)));
+	return 0;
+}
+
+/**
+ * pw_map_wrprotect() - make all entries of a VMA read-only and clean
+ * @vma: of the parent, in fork, which flushes the TLB when it is done
+ */
+void pw_map_wrprotect(struct vm_area_struct *vma)
+{
+	apply_to_existing_page_range(vma->vm_mm, vma->vm_start,
+				     vma->vm_end - vma->vm_start,
+				     wrprotect_one, vma->vm_mm);
+}
+
+/**
+ * pw_map_zap() - unmap a range
+ * @vma: the range lies inside it
+ * @addr: first address
+ * @len: bytes
+ *
+ * When it returns no entry, no TLB and no page walk of this mm leads to the
+ * pages any more. Sleeps.
+ */
+void pw_map_zap(struct vm_area_struct *vma, unsigned long addr,
+		unsigned long len)
+{
+	pw_zap_page_range(vma, addr, len);
+}

@@ -1,0 +1,924 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * region.c - what may be touched: breaks and maps
+ *
+ * The tree maps heap pages to what they belong to: a pointer for a break and
+ * all of its reserve, flags for a map, nothing for free addresses. Adjacent
+ * maps of the same kind are one entry. Faults look here under RCU alone, so
+ * every change is published first and its consequences (pages, PTEs) follow;
+ * faults look again once they hold the chunk.
+ */
+#include <linux/log2.h>
+#include <linux/slab.h>
+
+#include "heap.h"
+#include "pool.h"
+#include "stats.h"
+
+#define GFP_REGION	GFP_KERNEL_ACCOUNT
+#define GFP_UNMAP	(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL)
+
+#define PW_MAX_BREAKS	65536
+
+/* A range of pages, [lo, hi), and what the tree has there. */
+struct span {
+	unsigned long lo;
+	unsigned long hi;
+	void *entry;
+};
+
+static unsigned long entry_flags(const void *entry)
+{
+	return xa_is_value(entry) ? xa_to_value(entry) : 0;
+}
+
+static bool is_break(const void *entry)
+{
+	return entry && !xa_is_value(entry);
+}
+
+static unsigned long pages_up(unsigned long bytes)
+{
+	return PAGE_ALIGN(bytes) >> PAGE_SHIFT;
+}
+
+/* The entry, or the gap, that @page lies in, cut to [@lo, @hi). */
+static struct span span_at(struct pw_heap *heap, unsigned long page,
+			   unsigned long lo, unsigned long hi)
+{
+	MA_STATE(mas, &heap->regions, page, page);
+	struct span s;
+
+	rcu_read_lock();
+	s.entry = mas_walk(&mas);
+	rcu_read_unlock();
+	s.lo = max(mas.index, lo);
+	s.hi = mas.last >= hi ? hi : mas.last + 1;
+	return s;
+}
+
+#define for_each_span(s, heap, _lo, _hi)				\
+	for ((s) = span_at(heap, _lo, _lo, _hi); (s).lo < (_hi);	\
+	     (s) = (s).hi < (_hi) ? span_at(heap, (s).hi, (s).hi, _hi) :\
+	     (struct span){ .lo = (_hi), .hi = (_hi) })
+
+void pw_region_init(struct pw_heap *heap)
+{
+	mt_init_flags(&heap->regions, MT_FLAGS_ALLOC_RANGE | MT_FLAGS_USE_RCU);
+}
+
+static void free_break_rcu(struct rcu_head *rcu)
+{
+	kfree(container_of(rcu, struct pw_break, rcu));
+}
+
+static void put_break(struct pw_break *b)
+{
+	if (refcount_dec_and_test(&b->refs))
+		call_rcu(&b->rcu, free_break_rcu);
+}
+
+/**
+ * pw_region_destroy() - free the tree and the breaks
+ * @heap: nobody else uses it any more
+ */
+void pw_region_destroy(struct pw_heap *heap)
+{
+	struct pw_break *b;
+	unsigned long id;
+
+	xa_for_each(&heap->breaks, id, b) {
+		xa_erase(&heap->breaks, id);
+		put_break(b);
+	}
+	mtree_destroy(&heap->regions);
+}
+
+static bool break_lookup(const struct pw_break *b, unsigned long page,
+			 struct pw_where *where)
+{
+	unsigned long end = pages_up(READ_ONCE(b->brk));
+	unsigned long strict = min(READ_ONCE(b->strict_from), end);
+
+	if (page >= end)
+		return false;
+	where->promised = page >= strict;
+	where->lo = where->promised ? strict : b->start;
+	where->hi = where->promised ? end : strict;
+	return true;
+}
+
+/**
+ * pw_region_lookup() - may a page be touched?
+ * @heap: where
+ * @page: heap-relative
+ * @where: filled in when it may
+ *
+ * Takes no lock. The answer holds for as long as the caller holds the chunk
+ * that it had locked before it asked: whoever takes pages away publishes that
+ * first and locks the chunk then.
+ *
+ * Return: true when it may.
+ */
+bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
+		      struct pw_where *where)
+{
+	MA_STATE(mas, &heap->regions, page, page);
+	bool ok = false;
+	void *entry;
+
+	rcu_read_lock();
+	entry = mas_walk(&mas);
+	if (is_break(entry)) {
+		ok = break_lookup(entry, page, where);
+	} else if (entry_flags(entry) & PW_REGION_MAP) {
+		where->lo = mas.index;
+		where->hi = mas.last + 1;
+		where->promised = !(entry_flags(entry) & PW_REGION_LAZY);
+		ok = true;
+	}
+	rcu_read_unlock();
+	return ok;
+}
+
+/**
+ * pw_region_count() - entries of the tree
+ * @heap: whose
+ */
+unsigned long pw_region_count(struct pw_heap *heap)
+{
+	MA_STATE(mas, &heap->regions, 0, 0);
+	unsigned long nr = 0;
+	void *entry;
+
+	rcu_read_lock();
+	mas_for_each(&mas, entry, ULONG_MAX)
+		nr++;
+	rcu_read_unlock();
+	return nr;
+}
+
+/* Store @entry over [lo, hi), as one with equal maps on either side. */
+static int store_span(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		      void *entry, gfp_t gfp)
+{
+	lockdep_assert_held(&heap->lock);
+
+	if (entry_flags(entry) & (PW_REGION_MAP | PW_REGION_GUARD)) {
+		struct span s;
+
+		if (lo) {
+			s = span_at(heap, lo - 1, 0, lo);
+			if (s.entry == entry)
+				lo = s.lo;
+		}
+		s = span_at(heap, hi, hi, ULONG_MAX);
+		if (s.entry == entry)
+			hi = s.hi;
+	}
+	return mtree_store_range(&heap->regions, lo, hi - 1, entry, gfp);
+}
+
+static bool span_is_free(struct pw_heap *heap, unsigned long lo,
+			 unsigned long hi)
+{
+	struct span s;
+
+	for_each_span(s, heap, lo, hi)
+		if (s.entry)
+			return false;
+	return true;
+}
+
+/* First page of the lowest aligned gap of @nr pages at or above @from. */
+static int find_gap_from(struct pw_heap *heap, unsigned long from,
+			 unsigned long nr, unsigned long align,
+			 unsigned long *page)
+{
+	unsigned long base = heap->base >> PAGE_SHIFT;
+	unsigned long size = nr;
+	int tries;
+
+	/* Most gaps are aligned as they are; else ask for room to align in. */
+	for (tries = 0; tries < 2; tries++, size = nr + align - 1) {
+		MA_STATE(mas, &heap->regions, 0, 0);
+		int err;
+
+		if (size > heap->window || from > heap->window - size)
+			return -ENOMEM;
+		mas_lock(&mas);
+		err = mas_empty_area(&mas, from, heap->window - 1, size);
+		mas_unlock(&mas);
+		if (err)
+			return -ENOMEM;
+		*page = ALIGN(base + mas.index, align) - base;
+		if (*page + nr <= mas.index + size)
+			return 0;
+	}
+	return -ENOMEM;
+}
+
+static int find_gap(struct pw_heap *heap, unsigned long hint, unsigned long nr,
+		    unsigned long align, unsigned long *page)
+{
+	lockdep_assert_held(&heap->lock);
+
+	if (hint && !find_gap_from(heap, hint, nr, align, page))
+		return 0;
+	return find_gap_from(heap, 0, nr, align, page);
+}
+
+/* Breaks */
+
+static struct pw_break *get_break(struct pw_heap *heap, u32 id)
+{
+	struct pw_break *b;
+
+	rcu_read_lock();
+	b = xa_load(&heap->breaks, id);
+	if (b && !refcount_inc_not_zero(&b->refs))
+		b = NULL;
+	rcu_read_unlock();
+	return b;
+}
+
+static struct pw_break *alloc_break(unsigned long start, unsigned long end)
+{
+	struct pw_break *b = kzalloc(sizeof(*b), GFP_KERNEL_ACCOUNT);
+
+	if (!b)
+		return NULL;
+	refcount_set(&b->refs, 1);
+	mutex_init(&b->lock);
+	b->start = start;
+	b->end = end;
+	b->brk = start << PAGE_SHIFT;
+	b->strict_from = start;
+	return b;
+}
+
+static int add_break(struct pw_heap *heap, struct pw_break *b,
+		     unsigned long nr)
+{
+	int err;
+
+	if (heap->dead)
+		return -ENXIO;
+	err = find_gap(heap, 0, nr, PW_SLOT_PAGES, &b->start);
+	if (err)
+		return err;
+	b->end = b->start + nr;
+	b->brk = b->start << PAGE_SHIFT;
+	b->strict_from = b->start;
+	err = xa_alloc(&heap->breaks, &b->id, b,
+		       XA_LIMIT(1, PW_MAX_BREAKS), GFP_KERNEL_ACCOUNT);
+	if (err)
+		return -ENOMEM;
+	err = store_span(heap, b->start, b->end, b, GFP_REGION);
+	if (err)
+		xa_erase(&heap->breaks, b->id);
+	else
+		heap->nr_breaks++;
+	return err;
+}
+
+/**
+ * pw_brk_create() - a new break
+ * @heap: the caller's
+ * @arg: see PAGEWELL_IOC_BRK_CREATE
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg)
+{
+	unsigned long nr;
+	struct pw_break *b;
+	int err;
+
+	if (arg->reserve >> PAGE_SHIFT >= heap->window)
+		return -ENOMEM;
+	nr = max(PW_SLOT_PAGES,
+		 ALIGN(pages_up(arg->reserve), PW_SLOT_PAGES));
+	b = alloc_break(0, 0);
+	if (!b)
+		return -ENOMEM;
+
+	mutex_lock(&heap->lock);
+	err = add_break(heap, b, nr);
+	if (!err) {
+		arg->reserve = (u64)nr << PAGE_SHIFT;
+		arg->start = pw_heap_addr(heap, b->start);
+		arg->id = b->id;
+	}
+	mutex_unlock(&heap->lock);
+	if (err)
+		kfree(b);
+	return err;
+}
+
+/* Make the reserve reach to @end when the addresses behind it are free. */
+static int extend_reserve(struct pw_heap *heap, struct pw_break *b,
+			  unsigned long end)
+{
+	int err = -ENOMEM;
+
+	if (end > heap->window)
+		return -ENOMEM;
+	end = min(ALIGN(end, PW_SLOT_PAGES), heap->window);
+	mutex_lock(&heap->lock);
+	if (span_is_free(heap, b->end, end))
+		err = store_span(heap, b->start, end, b, GFP_REGION);
+	if (!err)
+		b->end = end;
+	mutex_unlock(&heap->lock);
+	return err;
+}
+
+static int grow_break(struct pw_heap *heap, struct pw_break *b,
+		      unsigned long brk)
+{
+	unsigned long old = pages_up(b->brk), new = pages_up(brk);
+	bool strict = heap->commit == PAGEWELL_COMMIT_STRICT;
+	int err;
+
+	if (new > b->end) {
+		err = extend_reserve(heap, b, new);
+		if (err) {
+			pw_heap_refused(heap, new - old);
+			return err;
+		}
+	}
+	if (new > old) {
+		err = pw_heap_commit(heap, new - old, strict);
+		if (err)
+			return err;
+		if (!strict)
+			WRITE_ONCE(b->strict_from, new);
+	}
+	WRITE_ONCE(b->brk, brk);
+	return 0;
+}
+
+static void begin_drop(struct pw_heap *heap)
+{
+	mutex_lock(&heap->lock);
+	heap->dying++;
+	mutex_unlock(&heap->lock);
+}
+
+static void end_drop(struct pw_heap *heap)
+{
+	mutex_lock(&heap->lock);
+	heap->dying--;
+	mutex_unlock(&heap->lock);
+}
+
+/*
+ * Publish the new break, then drop what lies behind it. Pages below
+ * strict_from are lazy and have no promise to give back.
+ */
+static void shrink_break(struct pw_heap *heap, struct pw_break *b,
+			 unsigned long brk)
+{
+	unsigned long old = pages_up(b->brk), new = pages_up(brk);
+	unsigned long strict = clamp(b->strict_from, new, old);
+	unsigned long backed;
+
+	if (new == old) {
+		WRITE_ONCE(b->brk, brk);
+		return;
+	}
+	begin_drop(heap);
+	WRITE_ONCE(b->brk, brk);
+	if (strict < old) {
+		backed = pw_range_drop(heap, strict, old, false);
+		pw_heap_uncommit(heap, old - strict, true, backed);
+	}
+	if (new < strict) {
+		pw_range_drop(heap, new, strict, false);
+		pw_heap_uncommit(heap, strict - new, false, 0);
+	}
+	end_drop(heap);
+	if (b->strict_from > new)
+		WRITE_ONCE(b->strict_from, new);
+}
+
+/**
+ * pw_brk_move() - ask for or move a break
+ * @heap: the caller's
+ * @arg: see PAGEWELL_IOC_BRK
+ *
+ * Return: 0, -ENOENT, -EINVAL or -ENOMEM; arg->brk is where the break is now,
+ * on -ENOMEM too.
+ */
+int pw_brk_move(struct pw_heap *heap, struct pagewell_brk *arg)
+{
+	struct pw_break *b = get_break(heap, arg->id);
+	unsigned long brk = arg->brk - heap->base;
+	int err = 0;
+
+	if (!b)
+		return -ENOENT;
+	mutex_lock(&b->lock);
+	if (b->dead) {
+		err = -ENOENT;
+	} else if (arg->brk && (arg->brk < heap->base ||
+				brk < b->start << PAGE_SHIFT)) {
+		err = -EINVAL;
+	} else if (arg->brk && brk > heap->window << PAGE_SHIFT) {
+		err = -ENOMEM;
+		pw_heap_refused(heap, (brk - b->brk) >> PAGE_SHIFT);
+	} else if (arg->brk && brk >= b->brk) {
+		err = grow_break(heap, b, brk);
+	} else if (arg->brk) {
+		shrink_break(heap, b, brk);
+	}
+	if (!err || err == -ENOMEM)
+		arg->brk = heap->base + b->brk;
+	mutex_unlock(&b->lock);
+	put_break(b);
+	pw_stat_inc(brk_calls);
+	return err;
+}
+
+/**
+ * pw_brk_destroy() - give a break back
+ * @heap: the caller's
+ * @id: which
+ *
+ * Return: 0 or -ENOENT.
+ */
+int pw_brk_destroy(struct pw_heap *heap, u32 id)
+{
+	struct pw_break *b = get_break(heap, id);
+	int err = -ENOENT;
+
+	if (!b)
+		return err;
+	mutex_lock(&b->lock);
+	if (!b->dead) {
+		shrink_break(heap, b, b->start << PAGE_SHIFT);
+		mutex_lock(&heap->lock);
+		store_span(heap, b->start, b->end, NULL, GFP_UNMAP);
+		xa_erase(&heap->breaks, id);
+		heap->nr_breaks--;
+		b->dead = true;
+		mutex_unlock(&heap->lock);
+		put_break(b);
+		err = 0;
+	}
+	mutex_unlock(&b->lock);
+	put_break(b);
+	return err;
+}
+
+/* Maps */
+
+/* Heap pages of a range given by a program, or -EINVAL. */
+static int user_range(struct pw_heap *heap, u64 addr, u64 length,
+		      unsigned long *lo, unsigned long *hi)
+{
+	u64 bytes = (u64)heap->window << PAGE_SHIFT;
+	u64 from = addr - heap->base;
+
+	if (addr < heap->base || !PAGE_ALIGNED(addr) || from >= bytes ||
+	    !length || length > bytes - from)
+		return -EINVAL;
+	*lo = from >> PAGE_SHIFT;
+	*hi = *lo + pages_up(length);
+	return 0;
+}
+
+static void *map_entry(struct pw_heap *heap, u32 flags)
+{
+	if (flags & PAGEWELL_MAP_GUARD)
+		return xa_mk_value(PW_REGION_GUARD);
+	if (heap->commit == PAGEWELL_COMMIT_LAZY)
+		return xa_mk_value(PW_REGION_MAP | PW_REGION_LAZY);
+	return xa_mk_value(PW_REGION_MAP);
+}
+
+static bool entry_is_strict(const void *entry)
+{
+	return (entry_flags(entry) & (PW_REGION_MAP | PW_REGION_LAZY)) ==
+	       PW_REGION_MAP;
+}
+
+static bool span_has_break(struct pw_heap *heap, unsigned long lo,
+			   unsigned long hi)
+{
+	struct span s;
+
+	for_each_span(s, heap, lo, hi)
+		if (is_break(s.entry))
+			return true;
+	return false;
+}
+
+/*
+ * Nothing was ever touched there: the addresses are free at once. A fault that
+ * looked just before may still bring pages in; the second look finds them.
+ */
+static bool unmap_untouched(struct pw_heap *heap, struct span *s)
+{
+	if (pw_range_populated(heap, s->lo, s->hi))
+		return false;
+	store_span(heap, s->lo, s->hi, NULL, GFP_UNMAP);
+	/* Pairs with the barrier in pw_chunk_lock_new(). */
+	smp_mb();
+	if (pw_range_populated(heap, s->lo, s->hi))
+		return false;
+	if (entry_flags(s->entry) & PW_REGION_MAP)
+		pw_heap_uncommit(heap, s->hi - s->lo,
+				 entry_is_strict(s->entry), 0);
+	return true;
+}
+
+/*
+ * Pages are there. Until no PTE leads to them their addresses must not be given
+ * out again, so they are marked and stay taken meanwhile.
+ */
+static void unmap_touched(struct pw_heap *heap, struct span *s)
+{
+	unsigned long backed;
+
+	store_span(heap, s->lo, s->hi, xa_mk_value(PW_REGION_DYING), GFP_UNMAP);
+	heap->dying++;
+	mutex_unlock(&heap->lock);
+
+	backed = pw_range_drop(heap, s->lo, s->hi, false);
+	pw_heap_uncommit(heap, s->hi - s->lo, entry_is_strict(s->entry),
+			 backed);
+
+	mutex_lock(&heap->lock);
+	heap->dying--;
+	store_span(heap, s->lo, s->hi, NULL, GFP_UNMAP);
+}
+
+/* Unmap every map in [lo, hi), which touches no break. */
+static void unmap_spans(struct pw_heap *heap, unsigned long lo,
+			unsigned long hi)
+{
+	struct span s;
+
+	lockdep_assert_held(&heap->unmap_lock);
+	for_each_span(s, heap, lo, hi)
+		if (s.entry && !unmap_untouched(heap, &s))
+			unmap_touched(heap, &s);
+}
+
+/* [lo, hi) for a new map at a fixed place. */
+static int clear_fixed(struct pw_heap *heap, u32 flags, unsigned long lo,
+		       unsigned long hi)
+{
+	if (flags & PAGEWELL_MAP_FIXED_NOREPLACE)
+		return span_is_free(heap, lo, hi) ? 0 : -EEXIST;
+	do {
+		if (span_has_break(heap, lo, hi))
+			return -EEXIST;
+		unmap_spans(heap, lo, hi);
+		/* It let go of the lock: someone may have mapped there. */
+	} while (!span_is_free(heap, lo, hi));
+	return 0;
+}
+
+static int place_map(struct pw_heap *heap, struct pagewell_map *arg,
+		     unsigned long nr, unsigned long *page)
+{
+	unsigned long align = max_t(u64, arg->align >> PAGE_SHIFT, 1);
+	unsigned long lo, hi, hint = 0;
+	int err;
+
+	if (heap->dead)
+		return -ENXIO;
+	if (arg->flags & (PAGEWELL_MAP_FIXED | PAGEWELL_MAP_FIXED_NOREPLACE)) {
+		err = user_range(heap, arg->addr, arg->length, &lo, &hi);
+		if (err)
+			return err;
+		*page = lo;
+		err = clear_fixed(heap, arg->flags, lo, hi);
+	} else {
+		if (arg->addr > heap->base &&
+		    arg->addr - heap->base < (u64)heap->window << PAGE_SHIFT)
+			hint = (arg->addr - heap->base) >> PAGE_SHIFT;
+		err = find_gap(heap, hint, nr, align, page);
+	}
+	return err ?: store_span(heap, *page, *page + nr,
+				 map_entry(heap, arg->flags), GFP_REGION);
+}
+
+static int check_map(struct pw_heap *heap, const struct pagewell_map *arg)
+{
+	const u32 fixed = PAGEWELL_MAP_FIXED | PAGEWELL_MAP_FIXED_NOREPLACE;
+	unsigned long lo, hi;
+
+	if (arg->flags & ~(fixed | PAGEWELL_MAP_POPULATE | PAGEWELL_MAP_GUARD))
+		return -EINVAL;
+	if ((arg->flags & fixed) == fixed)
+		return -EINVAL;
+	if ((arg->flags & PAGEWELL_MAP_GUARD) &&
+	    (arg->flags & PAGEWELL_MAP_POPULATE))
+		return -EINVAL;
+	if (!arg->length || (arg->align && !is_power_of_2(arg->align)))
+		return -EINVAL;
+	if (arg->flags & fixed) {
+		if (arg->align && !IS_ALIGNED(arg->addr, arg->align))
+			return -EINVAL;
+		return user_range(heap, arg->addr, arg->length, &lo, &hi);
+	}
+	if (arg->length > (u64)heap->window << PAGE_SHIFT ||
+	    arg->align > (u64)heap->window << PAGE_SHIFT)
+		return -ENOMEM;
+	return 0;
+}
+
+/**
+ * pw_map() - map a region
+ * @heap: the caller's
+ * @arg: see PAGEWELL_IOC_MAP
+ *
+ * Return: 0, -EINVAL, -EEXIST or -ENOMEM.
+ */
+int pw_map(struct pw_heap *heap, struct pagewell_map *arg)
+{
+	bool strict = heap->commit == PAGEWELL_COMMIT_STRICT;
+	bool guard = arg->flags & PAGEWELL_MAP_GUARD;
+	bool replace = arg->flags & PAGEWELL_MAP_FIXED;
+	unsigned long nr, page;
+	int err = check_map(heap, arg);
+
+	if (err) {
+		if (err == -ENOMEM)
+			pw_heap_refused(heap, arg->length >> PAGE_SHIFT);
+		return err;
+	}
+	nr = pages_up(arg->length);
+	if (!guard) {
+		err = pw_heap_commit(heap, nr, strict);
+		if (err)
+			return err;
+	}
+	if (replace)
+		mutex_lock(&heap->unmap_lock);
+	mutex_lock(&heap->lock);
+	err = place_map(heap, arg, nr, &page);
+	mutex_unlock(&heap->lock);
+	if (replace)
+		mutex_unlock(&heap->unmap_lock);
+	if (err) {
+		if (!guard)
+			pw_heap_uncommit(heap, nr, strict, 0);
+		return err;
+	}
+	pw_stat_inc(map_calls);
+	arg->addr = pw_heap_addr(heap, page);
+	if (arg->flags & PAGEWELL_MAP_POPULATE) {
+		err = pw_populate(heap, page, page + nr);
+		if (err)
+			pw_unmap(heap, arg->addr, (u64)nr << PAGE_SHIFT);
+	}
+	return err;
+}
+
+/**
+ * pw_unmap() - unmap all maps in a range
+ * @heap: the caller's
+ * @addr: see PAGEWELL_IOC_UNMAP
+ * @length: the same
+ *
+ * Return: 0 or -EINVAL.
+ */
+int pw_unmap(struct pw_heap *heap, u64 addr, u64 length)
+{
+	unsigned long lo, hi;
+	int err = user_range(heap, addr, length, &lo, &hi);
+
+	if (err)
+		return err;
+	mutex_lock(&heap->unmap_lock);
+	mutex_lock(&heap->lock);
+	if (span_has_break(heap, lo, hi))
+		err = -EINVAL;
+	else
+		unmap_spans(heap, lo, hi);
+	mutex_unlock(&heap->lock);
+	mutex_unlock(&heap->unmap_lock);
+	pw_stat_inc(unmap_calls);
+	return err;
+}
+
+/* Remapping */
+
+/* The one kind of map that covers all of [lo, hi), or NULL. */
+static void *uniform_map(struct pw_heap *heap, unsigned long lo,
+			 unsigned long hi)
+{
+	struct span s = span_at(heap, lo, lo, hi);
+
+	return s.hi >= hi && (entry_flags(s.entry) & PW_REGION_MAP) ?
+	       s.entry : NULL;
+}
+
+static int grow_in_place(struct pw_heap *heap, unsigned long end,
+			 unsigned long new_end, void *entry)
+{
+	if (new_end > heap->window || !span_is_free(heap, end, new_end))
+		return -ENOMEM;
+	return store_span(heap, end, new_end, entry, GFP_REGION);
+}
+
+/*
+ * Both ranges are marked while pages are on the way from one to the other, so
+ * nobody can map there; touching them meanwhile is SIGSEGV.
+ */
+static int move_map(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		    unsigned long nr, void *entry, unsigned long *to)
+{
+	void *dying = xa_mk_value(PW_REGION_DYING);
+	int err = find_gap(heap, 0, nr, 1, to);
+
+	if (err)
+		return err;
+	store_span(heap, *to, *to + nr, dying, GFP_UNMAP);
+	store_span(heap, lo, hi, dying, GFP_UNMAP);
+	heap->dying++;
+	mutex_unlock(&heap->lock);
+
+	pw_range_move(heap, lo, *to, hi - lo);
+
+	mutex_lock(&heap->lock);
+	heap->dying--;
+	store_span(heap, *to, *to + nr, entry, GFP_UNMAP);
+	store_span(heap, lo, hi, NULL, GFP_UNMAP);
+	return 0;
+}
+
+static int remap_grow(struct pw_heap *heap, u32 flags, unsigned long *lo,
+		      unsigned long hi, unsigned long nr)
+{
+	unsigned long more = nr - (hi - *lo);
+	void *entry = uniform_map(heap, *lo, hi);
+	bool strict = entry_is_strict(entry);
+	int err = pw_heap_commit(heap, more, strict);
+
+	if (err)
+		return err;
+	err = grow_in_place(heap, hi, *lo + nr, entry);
+	if (err && (flags & PAGEWELL_REMAP_MAYMOVE))
+		err = move_map(heap, *lo, hi, nr, entry, lo);
+	if (err)
+		pw_heap_uncommit(heap, more, strict, 0);
+	return err;
+}
+
+/**
+ * pw_remap() - resize a map, moving it if need be
+ * @heap: the caller's
+ * @arg: see PAGEWELL_IOC_REMAP
+ *
+ * Return: 0, -EINVAL, -EFAULT or -ENOMEM.
+ */
+int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
+{
+	unsigned long lo, hi, nr;
+	int err;
+
+	if (arg->flags & ~PAGEWELL_REMAP_MAYMOVE)
+		return -EINVAL;
+	err = user_range(heap, arg->addr, arg->old_length, &lo, &hi);
+	if (err || !arg->new_length)
+		return -EINVAL;
+	if (arg->new_length > (u64)heap->window << PAGE_SHIFT) {
+		pw_heap_refused(heap, arg->new_length >> PAGE_SHIFT);
+		return -ENOMEM;
+	}
+	nr = pages_up(arg->new_length);
+
+	mutex_lock(&heap->unmap_lock);
+	mutex_lock(&heap->lock);
+	if (heap->dead)
+		err = -ENXIO;
+	else if (!uniform_map(heap, lo, hi))
+		err = -EFAULT;
+	else if (nr < hi - lo)
+		unmap_spans(heap, lo + nr, hi);
+	else if (nr > hi - lo)
+		err = remap_grow(heap, arg->flags, &lo, hi, nr);
+	mutex_unlock(&heap->lock);
+	mutex_unlock(&heap->unmap_lock);
+	if (!err)
+		arg->addr = pw_heap_addr(heap, lo);
+	return err;
+}
+
+/* Advice */
+
+static void dont_need(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct pw_where where;
+	unsigned long end;
+
+	mutex_lock(&heap->unmap_lock);
+	for (; lo < hi; lo = end) {
+		if (pw_region_lookup(heap, lo, &where)) {
+			end = min(where.hi, hi);
+			pw_range_drop(heap, lo, end, where.promised);
+		} else {
+			end = span_at(heap, lo, lo, hi).hi;
+		}
+	}
+	mutex_unlock(&heap->unmap_lock);
+}
+
+/**
+ * pw_advise() - advice about a range
+ * @heap: the caller's
+ * @addr: see PAGEWELL_IOC_ADVISE
+ * @length: the same
+ * @advice: the same
+ *
+ * Return: 0, -EINVAL or -ENOMEM.
+ */
+int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
+{
+	unsigned long lo, hi;
+
+	if (advice < PAGEWELL_ADVISE_POPULATE ||
+	    advice > PAGEWELL_ADVISE_DONTNEED)
+		return -EINVAL;
+	if (!length)
+		return 0;
+	if (user_range(heap, addr, length, &lo, &hi))
+		return -EINVAL;
+	if (advice == PAGEWELL_ADVISE_DONTNEED) {
+		dont_need(heap, lo, hi);
+		return 0;
+	}
+	if (pw_populate(heap, lo, hi) && advice == PAGEWELL_ADVISE_POPULATE)
+		return -ENOMEM;
+	return 0;
+}
+
+/* Fork */
+
+static int fork_break(struct pw_heap *child, const struct pw_break *b)
+{
+	struct pw_break *copy = alloc_break(b->start, b->end);
+	int err;
+
+	if (!copy)
+		return -ENOMEM;
+	copy->id = b->id;
+	copy->brk = READ_ONCE(b->brk);
+	copy->strict_from = pages_up(copy->brk);
+	err = xa_insert(&child->breaks, copy->id, copy, GFP_KERNEL_ACCOUNT);
+	if (err) {
+		kfree(copy);
+		return err;
+	}
+	child->nr_breaks++;
+	atomic_long_add(copy->strict_from - copy->start, &child->mapped);
+	return store_span(child, copy->start, copy->end, copy, GFP_REGION);
+}
+
+static int fork_map(struct pw_heap *child, const struct span *s)
+{
+	unsigned long flags = entry_flags(s->entry);
+
+	if (flags & PW_REGION_DYING)
+		return 0;
+	if (flags & PW_REGION_MAP) {
+		flags |= PW_REGION_LAZY;
+		atomic_long_add(s->hi - s->lo, &child->mapped);
+	}
+	return store_span(child, s->lo, s->hi, xa_mk_value(flags), GFP_REGION);
+}
+
+/**
+ * pw_region_fork() - give a child the regions of its parent, all lazy
+ * @child: new, nobody else sees it
+ * @parent: may be changing
+ *
+ * Context: mmap_lock of both held for write.
+ *
+ * Return: 0 or -ENOMEM, the child then has part of them.
+ */
+int pw_region_fork(struct pw_heap *child, struct pw_heap *parent)
+{
+	struct span s;
+	int err = 0;
+
+	mutex_lock(&parent->lock);
+	mutex_lock_nested(&child->lock, SINGLE_DEPTH_NESTING);
+	for_each_span(s, parent, 0, parent->window) {
+		if (is_break(s.entry))
+			err = fork_break(child, s.entry);
+		else if (s.entry)
+			err = fork_map(child, &s);
+		if (err)
+			break;
+	}
+	mutex_unlock(&child->lock);
+	mutex_unlock(&parent->lock);
+	return err;
+}
