@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * debugfs.c - /sys/kernel/debug/pagewell: pool, buddy, heaps, faults
+ *
+ * The files are an interface: `key: value` lines, or a table of words under a
+ * line of headings. Scripts find values by key and column, so both may grow.
+ */
+#include <linux/debugfs.h>
+#include <linux/fs.h>
+#include <linux/math64.h>
+#include <linux/module.h>
+#include <linux/seq_file.h>
+
+#include "pagewell.h"
+#include "pool.h"
+#include "stats.h"
+#include "watch.h"
+
+static struct dentry *pw_debugfs_dir;
+
+static unsigned long count_heaps(void)
+{
+	struct pw_heap_stat st;
+	unsigned long nr = 0;
+	u64 id = 0;
+
+	while (pw_heap_next_stat(&id, &st))
+		nr++;
+	return nr;
+}
+
+static int pool_show(struct seq_file *m, void *v)
+{
+	struct pw_pool_stat st;
+
+	pw_pool_get_stat(&st);
+	seq_printf(m, "floor_pages: %lu\n", st.floor);
+	seq_printf(m, "max_pages: %lu\n", st.max);
+	seq_printf(m, "held_pages: %lu\n", st.held);
+	seq_printf(m, "used_pages: %lu\n", st.held - st.free);
+	seq_printf(m, "free_pages: %lu\n", st.free);
+	seq_printf(m, "clear_pages: %lu\n", st.clear);
+	seq_printf(m, "pcp_pages: %lu\n", st.pcp);
+	seq_printf(m, "zeroing_pages: %lu\n", st.zeroing);
+	seq_printf(m, "idle_pages: %lu\n", st.idle);
+	seq_printf(m, "avail_pages: %lu\n", st.avail);
+	seq_printf(m, "promised_pages: %lu\n", st.free - st.avail + st.debt);
+	seq_printf(m, "debt_pages: %lu\n", st.debt);
+	seq_printf(m, "lost_pages: %lu\n", st.lost);
+	seq_printf(m, "heaps: %lu\n", count_heaps());
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(pool);
+
+/*
+ * Of the pages in free runs, the part that no allocation of an order can use
+ * because it lies in smaller runs. 1.000 at order 9: no 2 MiB page is left.
+ */
+static unsigned int unusable_permille(const unsigned long *usable, unsigned int order)
+{
+	if (!usable[0])
+		return 1000;
+	return div64_u64((usable[0] - usable[order]) * 1000ULL, usable[0]);
+}
+
+static int buddy_show(struct seq_file *m, void *v)
+{
+	unsigned long usable[PW_STAT_ORDERS + 1] = {};
+	struct pw_buddy_stat st;
+	unsigned int permille;
+	int order;
+
+	pw_pool_buddy_stat(&st);
+	for (order = PW_STAT_ORDERS - 1; order >= 0; order--)
+		usable[order] = usable[order + 1] +
+			((st.nr_free[order][0] + st.nr_free[order][1]) << order);
+
+	seq_puts(m, "order run_kb clear dirty free_pages unusable\n");
+	for (order = 0; order < PW_STAT_ORDERS; order++) {
+		permille = unusable_permille(usable, order);
+		seq_printf(m, "%d %lu %lu %lu %lu %u.%03u\n", order,
+			   PAGE_SIZE >> 10 << order,
+			   st.nr_free[order][1], st.nr_free[order][0],
+			   usable[order] - usable[order + 1],
+			   permille / 1000, permille % 1000);
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(buddy);
+
+/* Position 0 is the line of headings, position n > 0 the first heap whose id is n or above. */
+struct heaps_iter {
+	struct pw_heap_stat st;
+	u64 next;
+};
+
+static void *heaps_at(struct heaps_iter *it, u64 id)
+{
+	it->next = id;
+	return pw_heap_next_stat(&it->next, &it->st) ? it : NULL;
+}
+
+static void *heaps_start(struct seq_file *m, loff_t *pos)
+{
+	return *pos ? heaps_at(m->private, *pos) : SEQ_START_TOKEN;
+}
+
+static void *heaps_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	struct heaps_iter *it = m->private;
+
+	*pos = v == SEQ_START_TOKEN ? 1 : it->next;
+	return heaps_at(it, *pos);
+}
+
+static void heaps_stop(struct seq_file *m, void *v)
+{
+}
+
+static const char *huge_name(u32 huge)
+{
+	switch (huge) {
+	case PAGEWELL_HUGE_ALWAYS:
+		return "always";
+	case PAGEWELL_HUGE_NEVER:
+		return "never";
+	default:
+		return "auto";
+	}
+}
+
+/* Programs name themselves; the name must stay one word, and be one. */
+static void show_comm(struct seq_file *m, const char *comm)
+{
+	if (*comm)
+		seq_escape(m, comm, " \t\n\v\f\r\\");
+	else
+		seq_putc(m, '-');
+}
+
+static int heaps_show(struct seq_file *m, void *v)
+{
+	const struct heaps_iter *it = v;
+	const struct pw_heap_stat *st = &it->st;
+
+	if (v == SEQ_START_TOKEN) {
+		seq_puts(m, "pid comm id base limit_kb committed_kb resident_kb shared_kb");
+		seq_puts(m, " regions breaks faults fault_pages cow_copies refused");
+		seq_puts(m, " mode huge\n");
+		return 0;
+	}
+
+	seq_printf(m, "%d ", st->pid);
+	show_comm(m, st->comm);
+	seq_printf(m, " %llu 0x%lx ", st->id, st->base);
+	if (st->limit == ULONG_MAX)
+		seq_puts(m, "none");
+	else
+		seq_printf(m, "%lu", st->limit >> 10);
+	seq_printf(m, " %lu %lu %lu %lu %lu %llu %llu %llu %llu %s %s\n",
+		   st->committed >> 10, st->resident >> 10, st->shared >> 10,
+		   st->regions, st->breaks, st->faults, st->fault_pages,
+		   st->cow_copies, st->refused,
+		   st->lazy ? "lazy" : "strict", huge_name(st->huge));
+	return 0;
+}
+
+static const struct seq_operations heaps_sops = {
+	.start	= heaps_start,
+	.next	= heaps_next,
+	.stop	= heaps_stop,
+	.show	= heaps_show,
+};
+
+static int heaps_open(struct inode *inode, struct file *file)
+{
+	if (!__seq_open_private(file, &heaps_sops, sizeof(struct heaps_iter)))
+		return -ENOMEM;
+	return 0;
+}
+
+static const struct file_operations heaps_fops = {
+	.owner		= THIS_MODULE,
+	.open		= heaps_open,
+	.read		= seq_read,
+	.llseek		= seq_lseek,
+	.release	= seq_release_private,
+};
+
+static int faults_show(struct seq_file *m, void *v)
+{
+	struct pw_stats st;
+	u64 whole;
+	u32 hundredths;
+
+	pw_stats_sum(&st);
+#define X(name, text) seq_printf(m, #name ": %llu\n", st.name);
+	PW_STATS(X)
+#undef X
+	whole = st.faults ? div64_u64(st.fault_pages * 100, st.faults) : 0;
+	whole = div_u64_rem(whole, 100, &hundredths);
+	seq_printf(m, "pages_per_fault: %llu.%02u\n", whole, hundredths);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(faults);
+
+/**
+ * pw_debugfs_init() - make the files
+ *
+ * Call when everything they show is there.
+ *
+ * Return: 0; a kernel without debugfs is no error.
+ */
+int pw_debugfs_init(void)
+{
+	pw_debugfs_dir = debugfs_create_dir("pagewell", NULL);
+	debugfs_create_file("pool", 0444, pw_debugfs_dir, NULL, &pool_fops);
+	debugfs_create_file("buddy", 0444, pw_debugfs_dir, NULL, &buddy_fops);
+	debugfs_create_file("heaps", 0444, pw_debugfs_dir, NULL, &heaps_fops);
+	debugfs_create_file("faults", 0444, pw_debugfs_dir, NULL, &faults_fops);
+	return 0;
+}
+
+/**
+ * pw_debugfs_exit() - remove the files, waiting for readers
+ */
+void pw_debugfs_exit(void)
+{
+	debugfs_remove(pw_debugfs_dir);
+}
