@@ -136,6 +136,20 @@ void pw_page_share(u32 pfn)
 }
 
 /**
+ * pw_page_unshare() - let go of a page unless nobody else has it
+ * @pfn: which, in an index of the caller's
+ *
+ * Return: true when it was let go; false when the caller is its only owner,
+ * and stays that.
+ */
+bool pw_page_unshare(u32 pfn)
+{
+	atomic_long_t *sharers = (atomic_long_t *)&pfn_to_page(pfn)->private;
+
+	return atomic_long_add_unless(sharers, -1, 0);
+}
+
+/**
  * pw_chunk_own() - a chunk of one's own in place of a shared one
  * @heap: whose
  * @slot: which

@@ -267,9 +267,13 @@ static vm_fault_t copy(struct touch *t)
 	if (!pw_pool_alloc(&new, 1, 0))
 		return no_copy(t, old);
 	copy_user_highpage(pfn_to_page(new), pfn_to_page(old), addr, t->vma);
-	*entry = new;
 	pw_map_zap(t->vma, addr, PAGE_SIZE);
-	pw_pages_drop(&old, 1, 0);
+	if (!pw_page_unshare(old)) {
+		/* The others copied it meanwhile: it is ours now. */
+		pw_pool_free(&new, 1, 0);
+		return insert(t, t->page, 1);
+	}
+	*entry = new;
 	pw_stat_inc(cow_copies);
 	atomic64_inc(&t->heap->cow_copies);
 	return insert(t, t->page, 1);

@@ -276,6 +276,7 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		    struct pw_chunk *c);
 void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
 void pw_page_share(u32 pfn);
+bool pw_page_unshare(u32 pfn);
 void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags);
 bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi);
