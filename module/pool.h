@@ -9,8 +9,10 @@
  *
  * A promise (pw_pool_reserve()) is a claim on a page that the pool holds
  * already, so a page taken against a promise is always there. The pool keeps
- * one number for that, avail = free pages - promised pages, and it never goes
- * below zero.
+ * one number for that, avail = free pages - promised pages. It falls below zero
+ * only when pages are lost (someone else holds a page that a heap gives back)
+ * and neither the pool nor the kernel has others; until that debt is paid
+ * nothing is promised.
  *
  * A page of a heap is known by its page frame number, in 32 bits (16 TiB of
  * physical memory); 0 means none. Pages leave the pool with a reference count
@@ -36,14 +38,33 @@
  * @floor: held from load to unload
  * @max: ceiling
  * @held: pages the pool owns now
- * @free: of these, not in any heap (buddy and per-CPU lists)
+ * @free: of these, not in any heap (buddy, per-CPU lists, being zeroed)
  * @clear: of the free ones, known to be zero
  * @pcp: of the free ones, on per-CPU lists
+ * @zeroing: of the free ones, being zeroed ahead
+ * @idle: of the free ones, in blocks without a page in use
  * @avail: free and not promised
+ * @debt: promised and not free: pages lost while no other could be had
  * @lost: pages given to the kernel because someone else still held them
  */
 struct pw_pool_stat {
-	unsigned long floor, max, held, free, clear, pcp, avail, lost;
+	unsigned long floor, max, held, free, clear, pcp, zeroing, idle;
+	unsigned long avail, debt, lost;
+};
+
+#define PW_STAT_ORDERS	10	/* 4 KiB to 2 MiB */
+
+/**
+ * struct pw_buddy_stat - a snapshot of the buddy
+ * @blocks: 2 MiB ranges of physical memory with pages of ours
+ * @partial: of these, ranges of which the pool owns a part only
+ * @idle: of these, ranges without a page in use
+ * @nr_free: free runs of 2^order pages, [order][0] dirty, [order][1] clear;
+ *           pages on per-CPU lists and being zeroed are not in here
+ */
+struct pw_buddy_stat {
+	unsigned long blocks, partial, idle;
+	unsigned long nr_free[PW_STAT_ORDERS][2];
 };
 
 int pw_pool_init(unsigned long floor, unsigned long max);
@@ -54,5 +75,7 @@ unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags);
 void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags);
 int pw_pool_set_max(unsigned long max);
 void pw_pool_get_stat(struct pw_pool_stat *st);
+void pw_pool_buddy_stat(struct pw_buddy_stat *st);
+const char *pw_pool_check(void);
 
 #endif /* PAGEWELL_POOL_H */

@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * buddy.c - a binary buddy over blocks of 2 MiB
+ *
+ * A request is served from the block whose largest free node is the smallest
+ * that will do, so nearly full blocks fill up and nearly empty ones get a
+ * chance to empty. Nothing here loops over blocks, except merging by force.
+ */
+#include "buddy.h"
+
+static unsigned int node_of(unsigned int index, unsigned int order)
+{
+	return (PW_BLOCK_PAGES + index) >> order;
+}
+
+static unsigned int node_index(unsigned int node, unsigned int order)
+{
+	return (node << order) - PW_BLOCK_PAGES;
+}
+
+/* The lowest free node of that order; there must be one. */
+static unsigned int first_node(const struct pw_block *blk, unsigned int order,
+			       enum pw_kind kind)
+{
+	unsigned int first = PW_BLOCK_PAGES >> order;
+
+	return find_next_bit(blk->free[kind], 2 * first, first);
+}
+
+static void node_add(struct pw_buddy *b, struct pw_block *blk,
+		     unsigned int node, unsigned int order, enum pw_kind kind)
+{
+	__set_bit(node, blk->free[kind]);
+	blk->orders[kind] |= 1U << order;
+	blk->nr[kind][order]++;
+	b->nr[kind][order]++;
+}
+
+static void node_del(struct pw_buddy *b, struct pw_block *blk,
+		     unsigned int node, unsigned int order, enum pw_kind kind)
+{
+	__clear_bit(node, blk->free[kind]);
+	b->nr[kind][order]--;
+	if (!--blk->nr[kind][order])
+		blk->orders[kind] &= ~(1U << order);
+}
+
+static void count_free(struct pw_buddy *b, struct pw_block *blk,
+		       enum pw_kind kind, int pages)
+{
+	blk->nr_free[kind] += pages;
+	b->nr_free[kind] += pages;
+}
+
+/* Move the block to the list of its largest free order; @old: its orders. */
+static void relist(struct pw_buddy *b, struct pw_block *blk, enum pw_kind kind,
+		   unsigned int old)
+{
+	int from = fls(old) - 1;
+	int to = fls(blk->orders[kind]) - 1;
+
+	if (from == to)
+		return;
+	if (from >= 0) {
+		list_del(&blk->list[kind]);
+		if (list_empty(&b->list[kind][from]))
+			b->orders[kind] &= ~(1UL << from);
+	}
+	if (to >= 0) {
+		list_add(&blk->list[kind], &b->list[kind][to]);
+		b->orders[kind] |= 1UL << to;
+	}
+}
+
+static bool all_free(const struct pw_block *blk)
+{
+	return blk->nr_owned == blk->nr_free[PW_DIRTY] + blk->nr_free[PW_CLEAR];
+}
+
+static void idle_begin(struct pw_buddy *b, struct pw_block *blk)
+{
+	blk->idle_since = jiffies;
+	list_add_tail(&blk->idle, &b->idle);
+	b->nr_idle += blk->nr_owned;
+}
+
+static void idle_end(struct pw_buddy *b, struct pw_block *blk)
+{
+	if (list_empty(&blk->idle))
+		return;
+	list_del_init(&blk->idle);
+	b->nr_idle -= blk->nr_owned;
+}
+
+static bool is_partial(const struct pw_block *blk)
+{
+	return blk->nr_owned && blk->nr_owned < PW_BLOCK_PAGES;
+}
+
+static void count_owned(struct pw_buddy *b, struct pw_block *blk, int pages)
+{
+	b->nr_partial -= is_partial(blk);
+	blk->nr_owned += pages;
+	b->nr_owned += pages;
+	b->nr_partial += is_partial(blk);
+}
+
+/**
+ * pw_buddy_init() - start with no blocks
+ * @b: what to set up
+ */
+void pw_buddy_init(struct pw_buddy *b)
+{
+	unsigned int kind, order;
+
+	memset(b, 0, sizeof(*b));
+	INIT_LIST_HEAD(&b->blocks);
+	INIT_LIST_HEAD(&b->idle);
+	for (kind = 0; kind < PW_KINDS; kind++)
+		for (order = 0; order < PW_ORDERS; order++)
+			INIT_LIST_HEAD(&b->list[kind][order]);
+}
+
+/**
+ * pw_block_init() - make a block of which no page is owned yet
+ * @blk: what to set up
+ * @base: page frame number of its first page, a multiple of PW_BLOCK_PAGES
+ */
+void pw_block_init(struct pw_block *blk, u32 base)
+{
+	memset(blk, 0, sizeof(*blk));
+	blk->base = base;
+	INIT_LIST_HEAD(&blk->idle);
+}
+
+/**
+ * pw_buddy_add() - own 2^order more pages of a block, free
+ * @b: all blocks
+ * @blk: the block; it enters @b with its first page
+ * @index: first page, in pages from the start of the block, aligned to @order
+ * @order: how many
+ * @kind: what they contain
+ *
+ * None of the pages may be owned already.
+ */
+void pw_buddy_add(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
+		  unsigned int order, enum pw_kind kind)
+{
+	if (!blk->nr_owned) {
+		list_add_tail(&blk->all, &b->blocks);
+		b->nr_blocks++;
+	}
+	idle_end(b, blk);
+	bitmap_set(blk->owned, index, 1U << order);
+	count_owned(b, blk, 1 << order);
+	pw_buddy_free(b, blk, index, order, kind);
+}
+
+/**
+ * pw_buddy_remove() - take an idle block out
+ * @b: all blocks
+ * @blk: a block without a page in use
+ *
+ * The caller may free the block afterwards; nr_owned and owned still tell
+ * which pages it had.
+ */
+void pw_buddy_remove(struct pw_buddy *b, struct pw_block *blk)
+{
+	unsigned int kind, order, old;
+
+	idle_end(b, blk);
+	for (kind = 0; kind < PW_KINDS; kind++) {
+		for (order = 0; order < PW_ORDERS; order++)
+			b->nr[kind][order] -= blk->nr[kind][order];
+		b->nr_free[kind] -= blk->nr_free[kind];
+		old = blk->orders[kind];
+		blk->orders[kind] = 0;
+		relist(b, blk, kind, old);
+	}
+	list_del(&blk->all);
+	b->nr_blocks--;
+	b->nr_partial -= is_partial(blk);
+	b->nr_owned -= blk->nr_owned;
+}
+
+/**
+ * pw_buddy_disown() - forget a page that is in use
+ * @b: all blocks
+ * @blk: its block; with its last page it leaves @b
+ * @index: which page of the block
+ */
+void pw_buddy_disown(struct pw_buddy *b, struct pw_block *blk,
+		     unsigned int index)
+{
+	__clear_bit(index, blk->owned);
+	count_owned(b, blk, -1);
+	if (!blk->nr_owned) {
+		list_del(&blk->all);
+		b->nr_blocks--;
+	} else if (all_free(blk)) {
+		idle_begin(b, blk);
+	}
+}
+
+/* Is every page of the node free, of whatever kind? */
+static bool node_free(const struct pw_block *blk, unsigned int node,
+		      unsigned int order)
+{
+	if (test_bit(node, blk->free[PW_DIRTY]) ||
+	    test_bit(node, blk->free[PW_CLEAR]))
+		return true;
+	return order && node_free(blk, 2 * node, order - 1) &&
+	       node_free(blk, 2 * node + 1, order - 1);
+}
+
+/* Take all free nodes out of the tree under @node; counts the clear pages. */
+static unsigned int node_clean(struct pw_buddy *b, struct pw_block *blk,
+			       unsigned int node, unsigned int order)
+{
+	if (test_bit(node, blk->free[PW_DIRTY])) {
+		node_del(b, blk, node, order, PW_DIRTY);
+		return 0;
+	}
+	if (test_bit(node, blk->free[PW_CLEAR])) {
+		node_del(b, blk, node, order, PW_CLEAR);
+		return 1U << order;
+	}
+	return node_clean(b, blk, 2 * node, order - 1) +
+	       node_clean(b, blk, 2 * node + 1, order - 1);
+}
+
+/* Make one dirty node of the free pages of both kinds under @node. */
+static void node_merge(struct pw_buddy *b, struct pw_block *blk,
+		       unsigned int node, unsigned int order)
+{
+	unsigned int old[PW_KINDS] = { blk->orders[PW_DIRTY], blk->orders[PW_CLEAR] };
+	unsigned int clear = node_clean(b, blk, node, order);
+
+	count_free(b, blk, PW_CLEAR, -(int)clear);
+	count_free(b, blk, PW_DIRTY, clear);
+	node_add(b, blk, node, order, PW_DIRTY);
+	relist(b, blk, PW_DIRTY, old[PW_DIRTY]);
+	relist(b, blk, PW_CLEAR, old[PW_CLEAR]);
+}
+
+static bool block_merge(struct pw_buddy *b, struct pw_block *blk,
+			unsigned int order)
+{
+	unsigned int node, first = PW_BLOCK_PAGES >> order;
+
+	if (blk->nr_free[PW_DIRTY] + blk->nr_free[PW_CLEAR] < 1U << order)
+		return false;
+	for (node = first; node < 2 * first; node++) {
+		if (node_free(blk, node, order)) {
+			node_merge(b, blk, node, order);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* No node of this order is free, of either kind: make one out of both. */
+static bool force_merge(struct pw_buddy *b, unsigned int order)
+{
+	struct pw_block *blk;
+
+	if (order == PW_BLOCK_ORDER) {
+		list_for_each_entry(blk, &b->idle, idle)
+			if (block_merge(b, blk, order))
+				return true;
+		return false;
+	}
+	list_for_each_entry(blk, &b->blocks, all)
+		if (block_merge(b, blk, order))
+			return true;
+	return false;
+}
+
+/* Give the upper halves of a node back until it is of the order asked for. */
+static unsigned int node_split(struct pw_buddy *b, struct pw_block *blk,
+			       unsigned int node, unsigned int order,
+			       unsigned int want, enum pw_kind kind)
+{
+	while (order > want) {
+		order--;
+		node *= 2;
+		node_add(b, blk, node + 1, order, kind);
+	}
+	return node;
+}
+
+/**
+ * pw_buddy_alloc_kind() - take 2^order pages of one kind
+ * @b: all blocks
+ * @order: how many, at most PW_BLOCK_ORDER
+ * @kind: what they must contain
+ * @index: out: first page, from the start of the block
+ *
+ * Return: the block they are in, NULL when there is no such run.
+ */
+struct pw_block *pw_buddy_alloc_kind(struct pw_buddy *b, unsigned int order,
+				     enum pw_kind kind, unsigned int *index)
+{
+	unsigned long fit = b->orders[kind] >> order;
+	unsigned int old, node, from;
+	struct pw_block *blk;
+
+	if (!fit)
+		return NULL;
+	blk = list_first_entry(&b->list[kind][order + __ffs(fit)],
+			       struct pw_block, list[kind]);
+	idle_end(b, blk);
+	old = blk->orders[kind];
+	from = order + __ffs((unsigned long)(old >> order));
+	node = first_node(blk, from, kind);
+	node_del(b, blk, node, from, kind);
+	*index = node_index(node_split(b, blk, node, from, order, kind), order);
+	count_free(b, blk, kind, -(1 << order));
+	relist(b, blk, kind, old);
+	return blk;
+}
+
+/**
+ * pw_buddy_alloc() - take 2^order pages, of one kind rather than the other
+ * @b: all blocks
+ * @order: how many, at most PW_BLOCK_ORDER
+ * @kind: in: the kind that is liked better; out: what the pages are
+ * @index: out: first page, from the start of the block
+ *
+ * When neither kind has such a run, clear and dirty pages that lie together
+ * are merged into a dirty one; that walks all blocks.
+ *
+ * Return: the block they are in, NULL when there is no such run.
+ */
+struct pw_block *pw_buddy_alloc(struct pw_buddy *b, unsigned int order,
+				enum pw_kind *kind, unsigned int *index)
+{
+	struct pw_block *blk = pw_buddy_alloc_kind(b, order, *kind, index);
+
+	if (blk)
+		return blk;
+	*kind = *kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR;
+	blk = pw_buddy_alloc_kind(b, order, *kind, index);
+	if (blk || !force_merge(b, order))
+		return blk;
+	*kind = PW_DIRTY;
+	return pw_buddy_alloc_kind(b, order, PW_DIRTY, index);
+}
+
+/* Up to @nr pages from one block, smallest nodes first. */
+static unsigned int block_take(struct pw_buddy *b, struct pw_block *blk,
+			       u32 *pfns, unsigned int nr, enum pw_kind kind)
+{
+	unsigned int old = blk->orders[kind], got = 0;
+
+	idle_end(b, blk);
+	while (got < nr && blk->orders[kind]) {
+		unsigned int from = __ffs((unsigned long)blk->orders[kind]);
+		unsigned int order = min_t(unsigned int, from, fls(nr - got) - 1);
+		unsigned int node = first_node(blk, from, kind);
+		u32 pfn, end;
+
+		node_del(b, blk, node, from, kind);
+		node = node_split(b, blk, node, from, order, kind);
+		pfn = blk->base + node_index(node, order);
+		for (end = pfn + (1U << order); pfn != end; pfn++)
+			pfns[got++] = pfn;
+	}
+	count_free(b, blk, kind, -(int)got);
+	relist(b, blk, kind, old);
+	return got;
+}
+
+/**
+ * pw_buddy_alloc_bulk() - take single pages of one kind
+ * @b: all blocks
+ * @pfns: out: their page frame numbers, runs of neighbours where possible
+ * @nr: how many at most
+ * @kind: what they must contain
+ *
+ * Return: how many there were.
+ */
+unsigned int pw_buddy_alloc_bulk(struct pw_buddy *b, u32 *pfns, unsigned int nr,
+				 enum pw_kind kind)
+{
+	unsigned int got = 0;
+
+	while (got < nr && b->orders[kind]) {
+		struct pw_block *blk;
+
+		blk = list_first_entry(&b->list[kind][__ffs(b->orders[kind])],
+				       struct pw_block, list[kind]);
+		got += block_take(b, blk, pfns + got, nr - got, kind);
+	}
+	return got;
+}
+
+/**
+ * pw_buddy_free() - give 2^order pages back
+ * @b: all blocks
+ * @blk: their block
+ * @index: first page, from the start of the block, aligned to @order
+ * @order: how many; not necessarily as they were taken
+ * @kind: what they contain now
+ */
+void pw_buddy_free(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
+		   unsigned int order, enum pw_kind kind)
+{
+	unsigned int node = node_of(index, order);
+	unsigned int old = blk->orders[kind];
+
+	count_free(b, blk, kind, 1 << order);
+	while (order < PW_BLOCK_ORDER && test_bit(node ^ 1, blk->free[kind])) {
+		node_del(b, blk, node ^ 1, order, kind);
+		node /= 2;
+		order++;
+	}
+	node_add(b, blk, node, order, kind);
+	relist(b, blk, kind, old);
+	if (all_free(blk))
+		idle_begin(b, blk);
+}
+
+/* What a walk over a block's tree counts. */
+struct tally {
+	unsigned long nr[PW_KINDS][PW_ORDERS];
+	unsigned long free[PW_KINDS];
+	unsigned long listed[PW_KINDS];
+};
+
+/* @above: a larger node that holds this one is free. */
+static const char *check_node(const struct pw_block *blk, unsigned int node,
+			      unsigned int order, bool above, struct tally *t)
+{
+	bool is[PW_KINDS] = { test_bit(node, blk->free[PW_DIRTY]),
+			      test_bit(node, blk->free[PW_CLEAR]) };
+	unsigned int kind, i, index = node_index(node, order);
+	const char *bad;
+
+	if (above + is[PW_DIRTY] + is[PW_CLEAR] > 1)
+		return "a page is free twice";
+	for (kind = 0; kind < PW_KINDS; kind++) {
+		if (!is[kind])
+			continue;
+		if (node > 1 && test_bit(node ^ 1, blk->free[kind]))
+			return "free buddies of a kind are not merged";
+		t->nr[kind][order]++;
+		t->free[kind] += 1U << order;
+		for (i = index; i < index + (1U << order); i++)
+			if (!test_bit(i, blk->owned))
+				return "a page is free and not owned";
+	}
+	if (!order)
+		return NULL;
+	above |= is[PW_DIRTY] || is[PW_CLEAR];
+	bad = check_node(blk, 2 * node, order - 1, above, t);
+	return bad ? bad : check_node(blk, 2 * node + 1, order - 1, above, t);
+}
+
+static const char *check_block(const struct pw_block *blk, struct tally *sum)
+{
+	struct tally t = { };
+	unsigned int kind, order, orders;
+	const char *bad = check_node(blk, 1, PW_BLOCK_ORDER, false, &t);
+
+	if (bad)
+		return bad;
+	if (!blk->nr_owned ||
+	    blk->nr_owned != bitmap_weight(blk->owned, PW_BLOCK_PAGES))
+		return "a block's count of owned pages is wrong";
+	for (kind = 0; kind < PW_KINDS; kind++) {
+		if (t.free[kind] != blk->nr_free[kind])
+			return "a block's count of free pages is wrong";
+		sum->free[kind] += t.free[kind];
+		for (order = 0, orders = 0; order < PW_ORDERS; order++) {
+			if (t.nr[kind][order] != blk->nr[kind][order])
+				return "a block's count of nodes is wrong";
+			sum->nr[kind][order] += t.nr[kind][order];
+			orders |= t.nr[kind][order] ? 1U << order : 0;
+		}
+		if (orders != blk->orders[kind])
+			return "a block's mask of orders is wrong";
+		sum->listed[kind] += !!orders;
+	}
+	if (list_empty(&blk->idle) == all_free(blk))
+		return "a block is idle and not listed so, or the reverse";
+	return NULL;
+}
+
+/* @listed: for each kind, blocks that must be on some list. */
+static const char *check_lists(const struct pw_buddy *b, const unsigned long *listed)
+{
+	const struct pw_block *blk;
+	unsigned int kind, order;
+	unsigned long sum;
+
+	for (kind = 0; kind < PW_KINDS; kind++) {
+		for (order = 0, sum = 0; order < PW_ORDERS; order++) {
+			if (list_empty(&b->list[kind][order]) ==
+			    !!(b->orders[kind] & (1UL << order)))
+				return "the mask of lists is wrong";
+			list_for_each_entry(blk, &b->list[kind][order], list[kind]) {
+				if (fls(blk->orders[kind]) - 1 != (int)order)
+					return "a block is on the wrong list";
+				sum++;
+			}
+		}
+		if (sum != listed[kind])
+			return "a block is on no list or on two";
+	}
+	return NULL;
+}
+
+static const char *check_sums(const struct pw_buddy *b, const struct tally *sum)
+{
+	unsigned int kind, order;
+
+	for (kind = 0; kind < PW_KINDS; kind++) {
+		if (sum->free[kind] != b->nr_free[kind])
+			return "the count of free pages is wrong";
+		for (order = 0; order < PW_ORDERS; order++)
+			if (sum->nr[kind][order] != b->nr[kind][order])
+				return "the count of nodes is wrong";
+	}
+	return NULL;
+}
+
+/**
+ * pw_buddy_check() - verify everything that must always hold
+ * @b: all blocks
+ *
+ * Looks at every node and every list.
+ *
+ * Return: NULL, or what is wrong.
+ */
+const char *pw_buddy_check(const struct pw_buddy *b)
+{
+	unsigned long blocks = 0, partial = 0, owned = 0, idle = 0;
+	struct tally sum = { };
+	const struct pw_block *blk;
+	const char *bad;
+
+	list_for_each_entry(blk, &b->blocks, all) {
+		bad = check_block(blk, &sum);
+		if (bad)
+			return bad;
+		blocks++;
+		partial += is_partial(blk);
+		owned += blk->nr_owned;
+		idle += all_free(blk) ? blk->nr_owned : 0;
+	}
+	if (blocks != b->nr_blocks || partial != b->nr_partial ||
+	    owned != b->nr_owned || idle != b->nr_idle)
+		return "the counts of blocks are wrong";
+	bad = check_sums(b, &sum);
+	return bad ? bad : check_lists(b, sum.listed);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * buddy.h - a binary buddy over blocks of 2 MiB
+ *
+ * Pure bookkeeping on page numbers: it touches no page, takes no lock and
+ * allocates nothing, so the same source runs in user space under sanitizers.
+ * The caller serialises every call on one struct pw_buddy.
+ *
+ * Words: a block is a 2 MiB-aligned range of physical memory, of which we own
+ * some pages or all. A node is an aligned run of 2^order pages in it, named as
+ * in a heap-ordered binary tree: node 1 is the block, the halves of node n are
+ * 2n and 2n + 1, so n ^ 1 is its buddy and n / 2 what the two merge into. Only
+ * maximal free nodes are kept, a bit each. A free node is of one kind, clear
+ * (every byte zero) or dirty, and merges only with its like.
+ */
+#ifndef PAGEWELL_BUDDY_H
+#define PAGEWELL_BUDDY_H
+
+#ifdef __KERNEL__
+#include <linux/bitmap.h>
+#include <linux/bitops.h>
+#include <linux/jiffies.h>
+#include <linux/list.h>
+#include <linux/types.h>
+#else
+#include "buddy_host.h"
+#endif
+
+#define PW_BLOCK_ORDER	9
+#define PW_BLOCK_PAGES	(1U << PW_BLOCK_ORDER)
+#define PW_ORDERS	(PW_BLOCK_ORDER + 1)
+
+enum pw_kind {
+	PW_DIRTY,
+	PW_CLEAR,
+	PW_KINDS,
+};
+
+/**
+ * struct pw_block - the pages we have of one 2 MiB range
+ * @base: page frame number of its first page
+ * @nr_owned: pages that are ours, free or not
+ * @whole: for the owner: it came, and may go, as one allocation of 2 MiB
+ * @orders: for each kind, a bit for each order of which there is a free node
+ * @nr_free: for each kind, free pages
+ * @nr: for each kind and order, free nodes
+ * @idle_since: jiffies when its last page in use was freed
+ * @list: for each kind, on the list of its largest free order
+ * @all: on the list of all blocks
+ * @idle: on the list of blocks without a page in use, oldest first
+ * @owned: a bit a page
+ * @free: for each kind, a bit a node
+ */
+struct pw_block {
+	u32 base;
+	u16 nr_owned;
+	bool whole;
+	u16 orders[PW_KINDS];
+	u16 nr_free[PW_KINDS];
+	u16 nr[PW_KINDS][PW_ORDERS];
+	unsigned long idle_since;
+	struct list_head list[PW_KINDS];
+	struct list_head all;
+	struct list_head idle;
+	DECLARE_BITMAP(owned, PW_BLOCK_PAGES);
+	DECLARE_BITMAP(free[PW_KINDS], 2 * PW_BLOCK_PAGES);
+};
+
+/**
+ * struct pw_buddy - all blocks
+ * @orders: for each kind, a bit for each list that has a block
+ * @list: for each kind, blocks by their largest free order
+ * @blocks: all blocks
+ * @idle: blocks without a page in use, the longest idle first
+ * @nr_blocks: how many blocks
+ * @nr_partial: of these, blocks of which we own a part only
+ * @nr_owned: pages owned
+ * @nr_idle: of these, in idle blocks
+ * @nr_free: of these, free, by kind
+ * @nr: free nodes, by kind and order
+ */
+struct pw_buddy {
+	unsigned long orders[PW_KINDS];
+	struct list_head list[PW_KINDS][PW_ORDERS];
+	struct list_head blocks;
+	struct list_head idle;
+	unsigned long nr_blocks;
+	unsigned long nr_partial;
+	unsigned long nr_owned;
+	unsigned long nr_idle;
+	unsigned long nr_free[PW_KINDS];
+	unsigned long nr[PW_KINDS][PW_ORDERS];
+};
+
+void pw_buddy_init(struct pw_buddy *b);
+void pw_block_init(struct pw_block *blk, u32 base);
+
+void pw_buddy_add(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
+		  unsigned int order, enum pw_kind kind);
+void pw_buddy_remove(struct pw_buddy *b, struct pw_block *blk);
+void pw_buddy_disown(struct pw_buddy *b, struct pw_block *blk,
+		     unsigned int index);
+
+struct pw_block *pw_buddy_alloc(struct pw_buddy *b, unsigned int order,
+				enum pw_kind *kind, unsigned int *index);
+struct pw_block *pw_buddy_alloc_kind(struct pw_buddy *b, unsigned int order,
+				     enum pw_kind kind, unsigned int *index);
+unsigned int pw_buddy_alloc_bulk(struct pw_buddy *b, u32 *pfns, unsigned int nr,
+				 enum pw_kind kind);
+void pw_buddy_free(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
+		   unsigned int order, enum pw_kind kind);
+
+const char *pw_buddy_check(const struct pw_buddy *b);
+
+#endif /* PAGEWELL_BUDDY_H */

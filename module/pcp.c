@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * pcp.c - per-CPU page lists in front of the buddy
+ *
+ * A list is an array of page numbers, hot end on top, so taking and giving
+ * pages touches neither struct page nor a cache line of another CPU. Longer
+ * requests and what a list cannot hold go to the buddy directly.
+ */
+#include <linux/cpuhotplug.h>
+#include <linux/string.h>
+
+#include "pool_int.h"
+
+static int hotplug_state;
+
+static unsigned int list_pop(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
+			     enum pw_kind kind)
+{
+	nr = min(nr, pcp->nr[kind]);
+	pcp->nr[kind] -= nr;
+	memcpy(pfns, &pcp->pfn[kind][pcp->nr[kind]], nr * sizeof(*pfns));
+	return nr;
+}
+
+static void list_push(struct pw_pcp *pcp, const u32 *pfns, unsigned int nr,
+		      enum pw_kind kind)
+{
+	memcpy(&pcp->pfn[kind][pcp->nr[kind]], pfns, nr * sizeof(*pfns));
+	pcp->nr[kind] += nr;
+}
+
+/* Give the @nr pages at the cold end to the buddy. */
+static void list_drain(struct pw_pcp *pcp, unsigned int nr, enum pw_kind kind)
+{
+	u32 *list = pcp->pfn[kind];
+
+	lockdep_assert_held(&pcp->lock);
+	if (!nr)
+		return;
+	spin_lock(&pw_pool.lock);
+	pw_buddy_put(list, nr, kind);
+	spin_unlock(&pw_pool.lock);
+	pcp->nr[kind] -= nr;
+	memmove(list, list + nr, pcp->nr[kind] * sizeof(*list));
+}
+
+/* The list is empty: take pages from the buddy, some more for the list. */
+static unsigned int refill(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
+			   enum pw_kind kind)
+{
+	unsigned int got;
+
+	spin_lock(&pw_pool.lock);
+	got = pw_buddy_alloc_bulk(&pw_pool.buddy, pfns, nr, kind);
+	if (got == nr && !atomic_read(&pw_pool.scarce))
+		pcp->nr[kind] = pw_buddy_alloc_bulk(&pw_pool.buddy, pcp->pfn[kind],
+						    PW_PCP_BATCH, kind);
+	spin_unlock(&pw_pool.lock);
+	pcp->high = min(pcp->high + PW_PCP_BATCH, (unsigned int)PW_PCP_MAX);
+	return got;
+}
+
+static unsigned int take(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
+			 enum pw_kind kind, bool *refilled)
+{
+	unsigned int got = list_pop(pcp, pfns, nr, kind);
+
+	if (got < nr) {
+		got += refill(pcp, pfns + got, nr - got, kind);
+		*refilled = true;
+	}
+	return got;
+}
+
+/**
+ * pw_pcp_alloc() - take free pages
+ * @pfns: out: their page frame numbers
+ * @nr: how many; the caller has taken them out of avail or holds promises
+ * @kind: the kind that is liked better
+ * @liked: out: how many pages are of that kind; they come first in @pfns, what
+ *	   comes behind them must be taken for the other kind
+ *
+ * Return: how many; fewer than @nr only when the pool has a debt.
+ */
+unsigned int pw_pcp_alloc(u32 *pfns, unsigned int nr, enum pw_kind kind,
+			  unsigned int *liked)
+{
+	struct pw_pcp *pcp = raw_cpu_ptr(pw_pool.pcp);
+	bool refilled = false;
+	unsigned int got;
+
+	spin_lock(&pcp->lock);
+	got = take(pcp, pfns, nr, kind, &refilled);
+	*liked = got;
+	if (got < nr)
+		got += take(pcp, pfns + got, nr - got,
+			    kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR, &refilled);
+	pcp->used = true;
+	spin_unlock(&pcp->lock);
+
+	if (unlikely(got < nr))
+		got += pw_pcp_rescue(pfns + got, nr - got);
+	if (refilled) {
+		pw_zero_kick();
+		pw_supply_tick();
+	}
+	return got;
+}
+
+static void free_direct(const u32 *pfns, unsigned int nr, enum pw_kind kind)
+{
+	spin_lock(&pw_pool.lock);
+	pw_buddy_put(pfns, nr, kind);
+	spin_unlock(&pw_pool.lock);
+}
+
+/**
+ * pw_pcp_free() - put free pages back
+ * @pfns: their page frame numbers
+ * @nr: how many
+ * @kind: what they contain
+ */
+void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind)
+{
+	struct pw_pcp *pcp;
+
+	if (!nr)
+		return;
+	if (nr >= PW_PCP_BATCH) {
+		free_direct(pfns, nr, kind);
+		return;
+	}
+	pcp = raw_cpu_ptr(pw_pool.pcp);
+	spin_lock(&pcp->lock);
+	if (unlikely(atomic_read(&pw_pool.scarce))) {
+		free_direct(pfns, nr, kind);
+	} else {
+		if (pcp->nr[kind] + nr > pcp->high)
+			list_drain(pcp, min(pcp->nr[kind], pcp->high / 2), kind);
+		list_push(pcp, pfns, nr, kind);
+	}
+	pcp->used = true;
+	spin_unlock(&pcp->lock);
+}
+
+static void drain(struct pw_pcp *pcp)
+{
+	spin_lock(&pcp->lock);
+	list_drain(pcp, pcp->nr[PW_DIRTY], PW_DIRTY);
+	list_drain(pcp, pcp->nr[PW_CLEAR], PW_CLEAR);
+	spin_unlock(&pcp->lock);
+}
+
+/**
+ * pw_pcp_drain_all() - empty the lists of all CPUs, and the zeroing hand, into
+ *			the buddy
+ */
+void pw_pcp_drain_all(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		drain(per_cpu_ptr(pw_pool.pcp, cpu));
+	pw_zero_drop();
+}
+
+/**
+ * pw_pcp_drain_idle() - empty the lists that nobody used since the last call
+ *
+ * The others are trimmed to half of what they may hold.
+ */
+void pw_pcp_drain_idle(void)
+{
+	int cpu, kind;
+
+	for_each_possible_cpu(cpu) {
+		struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
+
+		spin_lock(&pcp->lock);
+		pcp->high = max(pcp->high / 2, 2U * PW_PCP_BATCH);
+		for (kind = 0; kind < PW_KINDS; kind++) {
+			unsigned int keep = pcp->used ? pcp->high : 0;
+
+			if (pcp->nr[kind] > keep)
+				list_drain(pcp, pcp->nr[kind] - keep, kind);
+		}
+		pcp->used = false;
+		spin_unlock(&pcp->lock);
+	}
+}
+
+/**
+ * pw_pcp_rescue() - find pages wherever they are
+ * @pfns: out: their page frame numbers
+ * @nr: how many; the caller has a right to as many
+ *
+ * While pw_pool.scarce is set nothing leaves the buddy but to be used, so once
+ * every list and the hand have been emptied behind it, all free pages are in
+ * the buddy, and more of them than the others who look have a right to.
+ *
+ * Return: how many; fewer than @nr only when the pool has a debt.
+ */
+unsigned int pw_pcp_rescue(u32 *pfns, unsigned int nr)
+{
+	unsigned int got;
+
+	atomic_inc(&pw_pool.scarce);
+	pw_pcp_drain_all();
+	spin_lock(&pw_pool.lock);
+	got = pw_buddy_alloc_bulk(&pw_pool.buddy, pfns, nr, PW_DIRTY);
+	got += pw_buddy_alloc_bulk(&pw_pool.buddy, pfns + got, nr - got, PW_CLEAR);
+	spin_unlock(&pw_pool.lock);
+	atomic_dec(&pw_pool.scarce);
+	return got;
+}
+
+/**
+ * pw_pcp_count() - how many pages are on the lists
+ * @clear: out: how many of them are clear
+ *
+ * Return: all of them.
+ */
+unsigned long pw_pcp_count(unsigned long *clear)
+{
+	unsigned long dirty = 0;
+	int cpu;
+
+	*clear = 0;
+	for_each_possible_cpu(cpu) {
+		const struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
+
+		*clear += READ_ONCE(pcp->nr[PW_CLEAR]);
+		dirty += READ_ONCE(pcp->nr[PW_DIRTY]);
+	}
+	return *clear + dirty;
+}
+
+static int cpu_dead(unsigned int cpu)
+{
+	drain(per_cpu_ptr(pw_pool.pcp, cpu));
+	return 0;
+}
+
+/**
+ * pw_pcp_init() - set up empty lists for all CPUs
+ *
+ * Return: 0, -ENOMEM, or what the CPU hotplug core answers.
+ */
+int pw_pcp_init(void)
+{
+	int cpu;
+
+	pw_pool.pcp = alloc_percpu(struct pw_pcp);
+	if (!pw_pool.pcp)
+		return -ENOMEM;
+	for_each_possible_cpu(cpu) {
+		struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
+
+		spin_lock_init(&pcp->lock);
+		pcp->high = 2 * PW_PCP_BATCH;
+	}
+	hotplug_state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN,
+						  "mm/pagewell:dead", NULL, cpu_dead);
+	if (hotplug_state < 0) {
+		free_percpu(pw_pool.pcp);
+		return hotplug_state;
+	}
+	return 0;
+}
+
+/**
+ * pw_pcp_exit() - empty the lists and take them down
+ */
+void pw_pcp_exit(void)
+{
+	cpuhp_remove_state_nocalls(hotplug_state);
+	pw_pcp_drain_all();
+	free_percpu(pw_pool.pcp);
+}

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* pool.c - promises, pages out and pages in */
+#include <linux/highmem.h>
+#include <linux/page_ref.h>
+#include <linux/printk.h>
+#include <linux/slab.h>
+
+#include "pool_int.h"
+#include "watch.h"
+
+/*
+ * With one of these a page is somebody's, whatever its reference count says;
+ * the kernel would call such a page bad when it is freed.
+ */
+#define FLAGS_HELD	(PAGE_FLAGS_CHECK_AT_FREE | __PG_HWPOISON)
+
+struct pw_pool pw_pool;
+
+/* Tell whoever listens that promises are about to be, or were, refused. */
+static void tell_low(bool refused)
+{
+	unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
+	unsigned long max = READ_ONCE(pw_pool.max);
+	long avail = atomic_long_read(&pw_pool.avail);
+
+	if (avail >= (long)READ_ONCE(pw_pool.low))
+		return;
+	if (refused || held + PW_BLOCK_PAGES > max)
+		pw_netlink_pool_low(avail > 0 ? avail : 0, held, max);
+}
+
+/**
+ * pw_avail_take() - take pages out of what is not promised
+ * @nr: how many
+ *
+ * Any context.
+ *
+ * Return: whether there were as many; otherwise none is taken.
+ */
+bool pw_avail_take(unsigned long nr)
+{
+	long old = atomic_long_read(&pw_pool.avail);
+
+	do {
+		if (old < 0 || (unsigned long)old < nr)
+			return false;
+	} while (!atomic_long_try_cmpxchg(&pw_pool.avail, &old, old - nr));
+	return true;
+}
+
+/* The same, and fewer when there are fewer. */
+static unsigned int avail_take_some(unsigned int nr)
+{
+	long old = atomic_long_read(&pw_pool.avail);
+	long take;
+
+	do {
+		take = min_t(long, old, nr);
+		if (take <= 0)
+			return 0;
+	} while (!atomic_long_try_cmpxchg(&pw_pool.avail, &old, old - take));
+	return take;
+}
+
+/* Grow until @nr pages can be taken. */
+static bool avail_take_grow(unsigned long nr)
+{
+	bool taken;
+
+	mutex_lock(&pw_pool.size_lock);
+	while (!(taken = pw_avail_take(nr))) {
+		long avail = atomic_long_read(&pw_pool.avail);
+		unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
+		unsigned long room = pw_pool.max > held ? pw_pool.max - held : 0;
+		unsigned long have = avail > 0 ? avail : 0;
+
+		/* Do not take what could not help. */
+		if (nr > have + room || !pw_supply_grow(nr - have, false))
+			break;
+	}
+	mutex_unlock(&pw_pool.size_lock);
+	tell_low(!taken);
+	return taken;
+}
+
+/**
+ * pw_pool_reserve() - promise pages
+ * @nr: how many
+ *
+ * Grows the pool when it must and may. A promise is used up by
+ * pw_pool_alloc(PW_ALLOC_PROMISED), comes back with
+ * pw_pool_free(PW_FREE_PROMISED) and ends with pw_pool_unreserve().
+ *
+ * Return: 0, or -ENOMEM and nothing is promised.
+ */
+int pw_pool_reserve(unsigned long nr)
+{
+	if (likely(pw_avail_take(nr))) {
+		tell_low(false);
+		return 0;
+	}
+	return avail_take_grow(nr) ? 0 : -ENOMEM;
+}
+
+/**
+ * pw_pool_unreserve() - give promises back
+ * @nr: how many
+ */
+void pw_pool_unreserve(unsigned long nr)
+{
+	atomic_long_add(nr, &pw_pool.avail);
+}
+
+/* Pages for a caller without a promise. */
+static unsigned int take_unpromised(unsigned int nr)
+{
+	unsigned int got = avail_take_some(nr);
+
+	if (got)
+		tell_low(false);
+	else if (nr && avail_take_grow(1))
+		got = 1 + avail_take_some(nr - 1);
+	return got;
+}
+
+/*
+ * A promise that no page stands behind: pages were lost and could not be
+ * replaced. Try once more to pay that debt.
+ */
+static unsigned int alloc_in_debt(u32 *pfns, unsigned int nr)
+{
+	unsigned int got;
+
+	mutex_lock(&pw_pool.size_lock);
+	pw_supply_grow(nr, false);
+	mutex_unlock(&pw_pool.size_lock);
+	got = pw_pcp_rescue(pfns, nr);
+	WARN_ONCE(got < nr, "pagewell: no page for a promise, avail %ld",
+		  atomic_long_read(&pw_pool.avail));
+	return got;
+}
+
+static void zero_pages(const u32 *pfns, unsigned int nr)
+{
+	unsigned int i;
+
+	if (!nr)
+		return;
+	for (i = 0; i < nr; i++)
+		clear_highpage(pfn_to_page(pfns[i]));
+	pw_stat_add(zeroed_fault, nr);
+}
+
+/**
+ * pw_pool_alloc() - take pages for a heap
+ * @pfns: out: their page frame numbers
+ * @nr: how many
+ * @flags: PW_ALLOC_PROMISED: against promises that the caller holds, which are
+ *	   used up; PW_ALLOC_ZERO: the pages read as zero
+ *
+ * Without a promise the pool may have to grow, and there may be fewer pages
+ * than asked for, or none.
+ *
+ * Return: how many; with PW_ALLOC_PROMISED all of them.
+ */
+unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags)
+{
+	bool zero = flags & PW_ALLOC_ZERO;
+	unsigned int got, liked;
+
+	if (!(flags & PW_ALLOC_PROMISED))
+		nr = take_unpromised(nr);
+	if (!nr)
+		return 0;
+	got = pw_pcp_alloc(pfns, nr, zero ? PW_CLEAR : PW_DIRTY, &liked);
+	if (unlikely(got < nr))
+		got += alloc_in_debt(pfns + got, nr - got);
+	if (zero)
+		zero_pages(pfns + liked, got - liked);
+	return got;
+}
+
+/**
+ * pw_buddy_put() - put single pages into the buddy
+ * @pfns: their page frame numbers
+ * @nr: how many
+ * @kind: what they contain
+ *
+ * The caller holds pw_pool.lock.
+ */
+void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind)
+{
+	struct pw_block *blk = NULL;
+	unsigned int i;
+
+	lockdep_assert_held(&pw_pool.lock);
+	for (i = 0; i < nr; i++) {
+		u32 index = pfns[i] % PW_BLOCK_PAGES;
+
+		if (!blk || blk->base != pfns[i] - index)
+			blk = pw_pool_block(pfns[i]);
+		if (!WARN_ON_ONCE(!blk))
+			pw_buddy_free(&pw_pool.buddy, blk, index, 0, kind);
+	}
+}
+
+/*
+ * Make the page as new, unless someone else still has it. No page table maps
+ * it any more, so nobody can newly come by it but a lockless get_user_pages()
+ * that read the entry before it went; that one finds the count frozen or finds
+ * the entry gone, and lets go.
+ */
+static bool page_recycle(struct page *page)
+{
+	if (!page_ref_freeze(page, 1))
+		return false;
+	if (unlikely(page->flags & FLAGS_HELD)) {
+		page_ref_unfreeze(page, 1);
+		return false;
+	}
+	page->flags &= ~PAGE_FLAGS_CHECK_AT_PREP;
+	set_page_private(page, 0);
+	page_ref_unfreeze(page, 1);
+	return true;
+}
+
+/* The last one who holds the page gives it to the kernel. */
+static void page_lose(u32 pfn)
+{
+	struct pw_block *blk = pw_pool_block(pfn);
+
+	if (WARN_ON_ONCE(!blk))
+		return;
+	spin_lock(&pw_pool.lock);
+	pw_buddy_disown(&pw_pool.buddy, blk, pfn % PW_BLOCK_PAGES);
+	pw_pool.lost++;
+	spin_unlock(&pw_pool.lock);
+	put_page(pfn_to_page(pfn));
+	pw_stat_inc(pages_lost);
+}
+
+/* Back promises whose pages were lost by other pages, if there are any. */
+static void promise_again(unsigned int nr)
+{
+	if (pw_avail_take(nr) || avail_take_grow(nr))
+		return;
+	atomic_long_sub(nr, &pw_pool.avail);
+	pr_warn_ratelimited("pagewell: %u promised pages were lost to other users\n", nr);
+}
+
+/**
+ * pw_pool_free() - take pages back from a heap
+ * @pfns: their page frame numbers
+ * @nr: how many
+ * @flags: PW_FREE_PROMISED: the caller keeps a promise for each
+ *
+ * The pages are mapped nowhere any more. One that somebody else still refers
+ * to (direct I/O, a pipe) is not used again: the pool forgets it.
+ */
+void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags)
+{
+	unsigned int i, from = 0, lost = 0;
+
+	for (i = 0; i < nr; i++) {
+		if (likely(page_recycle(pfn_to_page(pfns[i]))))
+			continue;
+		pw_pcp_free(pfns + from, i - from, PW_DIRTY);
+		page_lose(pfns[i]);
+		from = i + 1;
+		lost++;
+	}
+	pw_pcp_free(pfns + from, nr - from, PW_DIRTY);
+	if (!(flags & PW_FREE_PROMISED))
+		atomic_long_add(nr - lost, &pw_pool.avail);
+	else if (unlikely(lost))
+		promise_again(lost);
+}
+
+/**
+ * pw_pool_set_max() - move the ceiling
+ * @max: pages
+ *
+ * Below what the pool holds, free blocks are given back and nothing more is
+ * taken; pages in use or promised stay.
+ *
+ * Return: 0, or -EINVAL when @max is below the floor.
+ */
+int pw_pool_set_max(unsigned long max)
+{
+	unsigned long held;
+
+	if (max < pw_pool.floor)
+		return -EINVAL;
+	mutex_lock(&pw_pool.size_lock);
+	WRITE_ONCE(pw_pool.max, max);
+	WRITE_ONCE(pw_pool.low, max / 16);
+	held = READ_ONCE(pw_pool.buddy.nr_owned);
+	if (held > max) {
+		pw_pcp_drain_all();
+		pw_supply_give_back(held - max, 0);
+	}
+	mutex_unlock(&pw_pool.size_lock);
+	return 0;
+}
+
+/**
+ * pw_pool_get_stat() - a snapshot of the pool
+ * @st: filled in; the numbers fit together when nobody uses the pool meanwhile
+ */
+void pw_pool_get_stat(struct pw_pool_stat *st)
+{
+	unsigned long pcp_clear, hand_clear;
+	long avail;
+
+	memset(st, 0, sizeof(*st));
+	st->pcp = pw_pcp_count(&pcp_clear);
+	st->zeroing = pw_zero_count(&hand_clear);
+	spin_lock(&pw_pool.lock);
+	st->held = pw_pool.buddy.nr_owned;
+	st->idle = pw_pool.buddy.nr_idle;
+	st->lost = pw_pool.lost;
+	st->free = pw_buddy_nr_free(&pw_pool.buddy) + st->pcp + st->zeroing;
+	st->clear = pw_pool.buddy.nr_free[PW_CLEAR] + pcp_clear + hand_clear;
+	spin_unlock(&pw_pool.lock);
+	avail = atomic_long_read(&pw_pool.avail);
+	st->avail = avail > 0 ? avail : 0;
+	st->debt = avail < 0 ? -avail : 0;
+	st->floor = pw_pool.floor;
+	st->max = READ_ONCE(pw_pool.max);
+}
+
+/**
+ * pw_pool_buddy_stat() - a snapshot of the buddy
+ * @st: filled in
+ */
+void pw_pool_buddy_stat(struct pw_buddy_stat *st)
+{
+	const struct pw_buddy *b = &pw_pool.buddy;
+	const struct pw_block *blk;
+	unsigned int kind, order;
+
+	BUILD_BUG_ON(PW_STAT_ORDERS != PW_ORDERS);
+	memset(st, 0, sizeof(*st));
+	spin_lock(&pw_pool.lock);
+	st->blocks = b->nr_blocks;
+	st->partial = b->nr_partial;
+	list_for_each_entry(blk, &b->idle, idle)
+		st->idle++;
+	for (order = 0; order < PW_ORDERS; order++)
+		for (kind = 0; kind < PW_KINDS; kind++)
+			st->nr_free[order][kind] = b->nr[kind][order];
+	spin_unlock(&pw_pool.lock);
+}
+
+/**
+ * pw_pool_check() - verify the buddy
+ *
+ * Slow, and keeps everybody else from the buddy meanwhile: for debugging.
+ *
+ * Return: NULL, or what is wrong.
+ */
+const char *pw_pool_check(void)
+{
+	const char *bad;
+
+	spin_lock(&pw_pool.lock);
+	bad = pw_buddy_check(&pw_pool.buddy);
+	spin_unlock(&pw_pool.lock);
+	return bad;
+}
+
+static int pool_fill(unsigned long floor)
+{
+	unsigned long got;
+
+	mutex_lock(&pw_pool.size_lock);
+	got = pw_supply_grow(floor, true);
+	mutex_unlock(&pw_pool.size_lock);
+	if (got >= floor)
+		return 0;
+	pr_err("pagewell: the kernel has %lu of the %lu MiB of pool_mb\n",
+	       got >> (20 - PAGE_SHIFT), floor >> (20 - PAGE_SHIFT));
+	return -ENOMEM;
+}
+
+/* Everything back to the kernel; the other parts are stopped already. */
+static void pool_empty(void)
+{
+	struct pw_buddy *b = &pw_pool.buddy;
+	struct pw_block *blk;
+	unsigned long key;
+
+	WARN_ONCE(b->nr_idle != b->nr_owned, "pagewell: %lu pages are missing",
+		  b->nr_owned - pw_buddy_nr_free(b));
+	while (!list_empty(&b->idle)) {
+		blk = list_first_entry(&b->idle, struct pw_block, idle);
+		pw_buddy_remove(b, blk);
+		pw_supply_free_block(blk);
+		cond_resched();
+	}
+	xa_for_each(&pw_pool.blocks, key, blk)
+		kfree(blk);
+	xa_destroy(&pw_pool.blocks);
+}
+
+/**
+ * pw_pool_init() - set the pool up and fill it to its floor
+ * @floor: pages held from now on
+ * @max: pages it may grow to
+ *
+ * Return: 0, -EINVAL when @max is below @floor, -ENOMEM.
+ */
+int pw_pool_init(unsigned long floor, unsigned long max)
+{
+	int err;
+
+	if (max < floor)
+		return -EINVAL;
+	pw_pool.floor = floor;
+	pw_pool.max = max;
+	pw_pool.low = max / 16;
+	xa_init(&pw_pool.blocks);
+	mutex_init(&pw_pool.size_lock);
+	spin_lock_init(&pw_pool.lock);
+	spin_lock_init(&pw_pool.hand.lock);
+	pw_buddy_init(&pw_pool.buddy);
+
+	err = pw_pcp_init();
+	if (err)
+		return err;
+	err = pw_supply_init();
+	if (err)
+		goto err_pcp;
+	err = pool_fill(floor);
+	if (err)
+		goto err_supply;
+	err = pw_zero_init();
+	if (err)
+		goto err_supply;
+	return 0;
+
+err_supply:
+	pw_supply_exit();
+err_pcp:
+	pw_pcp_exit();
+	pool_empty();
+	return err;
+}
+
+/**
+ * pw_pool_exit() - give everything back
+ *
+ * No heap has a page or a promise any more.
+ */
+void pw_pool_exit(void)
+{
+	pw_zero_exit();
+	pw_supply_exit();
+	pw_pcp_exit();
+	pool_empty();
+}

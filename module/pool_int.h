@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * pool_int.h - shared by the files of the pool
+ *
+ * pool.c	promises, pages out and in: the interface of pool.h
+ * pcp.c	per-CPU page lists in front of the buddy
+ * supply.c	blocks from the kernel and back: growth, decay, shrinker
+ * zero.c	zeroing ahead
+ *
+ * A free page is in one of three places: the buddy, a per-CPU list, or the
+ * hand of the zeroing thread. It changes place under the lock of both, so at
+ * no moment is it nowhere: whoever has a promise finds a page by emptying the
+ * lists and the hand into the buddy (pw_pcp_rescue()).
+ *
+ * Lock order:
+ *
+ *	pw_pool.size_lock
+ *	  pw_pcp.lock (one at a time), pw_hand.lock
+ *	    pw_pool.lock
+ *
+ * The shrinker runs inside anyone's allocation, ours under size_lock too, so
+ * it only tries size_lock. Nothing is allocated under a spinlock.
+ */
+#ifndef PAGEWELL_POOL_INT_H
+#define PAGEWELL_POOL_INT_H
+
+#include <linux/atomic.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/spinlock.h>
+#include <linux/xarray.h>
+
+#include "buddy.h"
+#include "pool.h"
+#include "stats.h"
+
+#define PW_PCP_BATCH	32
+#define PW_PCP_MAX	256
+
+/**
+ * struct pw_pcp - pages at hand on one CPU, the hottest on top
+ * @lock: taken by its own CPU all the time, by others to empty it
+ * @nr: pages on each list
+ * @high: a list that would grow past this is drained; follows demand
+ * @used: was touched since the last tick of decay
+ * @pfn: the lists
+ */
+struct pw_pcp {
+	spinlock_t lock;
+	unsigned int nr[PW_KINDS];
+	unsigned int high;
+	bool used;
+	u32 pfn[PW_KINDS][PW_PCP_MAX];
+};
+
+/**
+ * struct pw_hand - the run of pages that is being zeroed
+ * @lock: held while one page is zeroed, so for about a microsecond
+ * @blk: their block; NULL when the hand is empty
+ * @index: first page of the run in its block
+ * @order: how long the run is
+ * @done: pages zeroed, from the first on
+ */
+struct pw_hand {
+	spinlock_t lock;
+	struct pw_block *blk;
+	unsigned int index;
+	unsigned int order;
+	unsigned int done;
+};
+
+/**
+ * struct pw_pool - the one pool
+ * @floor: pages held from load to unload
+ * @max: ceiling in pages; written under @size_lock
+ * @low: avail below this is worth telling when the pool cannot grow
+ * @pcp: per-CPU lists
+ * @blocks: struct pw_block by pfn / PW_BLOCK_PAGES
+ * @size_lock: whoever takes blocks from the kernel or gives them back
+ * @hand: of the zeroing thread
+ * @scarce: somebody is looking for the last pages: nothing may leave the buddy
+ *          for a list or the hand. Read under the lock of either.
+ * @avail: free pages - promised pages
+ * @lock: protects @buddy and @lost; innermost
+ * @buddy: pages neither in a heap nor on a list nor in the hand
+ * @lost: pages disowned because someone else held them
+ */
+struct pw_pool {
+	unsigned long floor;
+	unsigned long max;
+	unsigned long low;
+	struct pw_pcp __percpu *pcp;
+	struct xarray blocks;
+	struct mutex size_lock;
+	struct pw_hand hand;
+	atomic_t scarce;
+
+	atomic_long_t avail ____cacheline_aligned_in_smp;
+
+	spinlock_t lock ____cacheline_aligned_in_smp;
+	struct pw_buddy buddy;
+	unsigned long lost;
+};
+
+extern struct pw_pool pw_pool;
+
+/* All free pages that are in the buddy. Racy unless pw_pool.lock is held. */
+static inline unsigned long pw_buddy_nr_free(const struct pw_buddy *b)
+{
+	return READ_ONCE(b->nr_free[PW_DIRTY]) + READ_ONCE(b->nr_free[PW_CLEAR]);
+}
+
+static inline struct pw_block *pw_pool_block(u32 pfn)
+{
+	return xa_load(&pw_pool.blocks, pfn / PW_BLOCK_PAGES);
+}
+
+/* pool.c */
+bool pw_avail_take(unsigned long nr);
+void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind);
+
+/* pcp.c */
+int pw_pcp_init(void);
+void pw_pcp_exit(void);
+unsigned int pw_pcp_alloc(u32 *pfns, unsigned int nr, enum pw_kind kind,
+			  unsigned int *liked);
+void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind);
+unsigned int pw_pcp_rescue(u32 *pfns, unsigned int nr);
+void pw_pcp_drain_all(void);
+void pw_pcp_drain_idle(void);
+unsigned long pw_pcp_count(unsigned long *clear);
+
+/* supply.c */
+int pw_supply_init(void);
+void pw_supply_exit(void);
+unsigned long pw_supply_grow(unsigned long nr, bool must);
+unsigned long pw_supply_give_back(unsigned long nr, unsigned long idle);
+void pw_supply_tick(void);
+void pw_supply_free_block(struct pw_block *blk);
+
+/* zero.c */
+int pw_zero_init(void);
+void pw_zero_exit(void);
+void pw_zero_kick(void);
+void pw_zero_drop(void);
+void pw_zero_page(struct page *page);
+unsigned long pw_zero_count(unsigned long *clear);
+
+#endif /* PAGEWELL_POOL_INT_H */

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * supply.c - blocks from the kernel and back
+ *
+ * Memory comes in pieces of 2 MiB while the kernel has them, of less when it
+ * has not, and always in pages with a reference count each (split_page()).
+ * Above the floor the pool only takes what the machine can spare: no OOM
+ * killer, hardly any reclaim, and a margin for everybody else. Blocks above the
+ * floor without a page in use go back when they have been idle for a while,
+ * and at once when the kernel is short.
+ */
+#include <linux/gfp.h>
+#include <linux/log2.h>
+#include <linux/moduleparam.h>
+#include <linux/page_ref.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+
+#include "compat.h"
+#include "pool_int.h"
+
+/* Blocks given back in one go under size_lock, by the decay. */
+#define DECAY_BATCH	16
+
+static unsigned int pool_idle_s = 30;
+module_param(pool_idle_s, uint, 0644);
+MODULE_PARM_DESC(pool_idle_s, "seconds after which idle memory above pool_mb goes back");
+
+static struct shrinker *shrinker;
+
+static void decay(struct work_struct *work);
+static DECLARE_DEFERRABLE_WORK(decay_work, decay);
+
+/*
+ * A piece of the largest order up to @order; @order becomes what it has. Large
+ * pieces are only looked for, one of 2 MiB is worth compacting for, and small
+ * ones may be reclaimed.
+ */
+static struct page *take_piece(unsigned int *order, bool must)
+{
+	gfp_t light = (GFP_HIGHUSER | __GFP_NOWARN) & ~__GFP_DIRECT_RECLAIM;
+	gfp_t last = GFP_HIGHUSER | __GFP_NOWARN |
+		     (must ? __GFP_RETRY_MAYFAIL : __GFP_NORETRY);
+	struct page *page = alloc_pages(light, *order);
+
+	if (!page && *order == PW_BLOCK_ORDER)
+		page = alloc_pages(GFP_HIGHUSER | __GFP_NOWARN | __GFP_NORETRY, *order);
+	while (!page && *order) {
+		--*order;
+		page = alloc_pages(*order > PAGE_ALLOC_COSTLY_ORDER ? light : last, *order);
+	}
+	if (!page)
+		page = alloc_pages(last, 0);
+	return page;
+}
+
+static struct pw_block *block_get(unsigned long pfn)
+{
+	struct pw_block *blk;
+
+	if (pfn > U32_MAX)
+		return NULL;
+	blk = pw_pool_block(pfn);
+	if (blk)
+		return blk;
+	blk = kmalloc(sizeof(*blk), GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	if (!blk)
+		return NULL;
+	pw_block_init(blk, pfn & ~(PW_BLOCK_PAGES - 1));
+	if (xa_err(xa_store(&pw_pool.blocks, pfn / PW_BLOCK_PAGES, blk,
+			    GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN))) {
+		kfree(blk);
+		return NULL;
+	}
+	return blk;
+}
+
+static bool add_piece(struct page *page, unsigned int order)
+{
+	bool clear = want_init_on_alloc(GFP_HIGHUSER) || want_init_on_free();
+	unsigned long pfn = page_to_pfn(page);
+	struct pw_block *blk = block_get(pfn);
+
+	if (!blk) {
+		__free_pages(page, order);
+		return false;
+	}
+	if (order)
+		split_page(page, order);
+	if (order == PW_BLOCK_ORDER)
+		blk->whole = true;
+	spin_lock(&pw_pool.lock);
+	pw_buddy_add(&pw_pool.buddy, blk, pfn % PW_BLOCK_PAGES, order,
+		     clear ? PW_CLEAR : PW_DIRTY);
+	spin_unlock(&pw_pool.lock);
+	atomic_long_add(1L << order, &pw_pool.avail);
+	pw_stat_inc(pool_grown);
+	return true;
+}
+
+/* Pages that the pool may still take; a debt is paid beyond the ceiling too. */
+static unsigned long room(void)
+{
+	unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
+	long avail = atomic_long_read(&pw_pool.avail);
+	unsigned long debt = avail < 0 ? -avail : 0;
+
+	return max(pw_pool.max > held ? pw_pool.max - held : 0, debt);
+}
+
+/* Everybody else keeps a 32nd of the machine. */
+static bool machine_can_spare(unsigned long nr)
+{
+	return si_mem_available() >= (long)(nr + totalram_pages() / 32);
+}
+
+/**
+ * pw_supply_grow() - take pages from the kernel
+ * @nr: how many at least; rounded up to blocks as far as the ceiling permits
+ * @must: try hard, and leave nothing for others
+ *
+ * The caller holds size_lock.
+ *
+ * Return: how many were taken, possibly fewer than @nr.
+ */
+unsigned long pw_supply_grow(unsigned long nr, bool must)
+{
+	unsigned int top = PW_BLOCK_ORDER;
+	unsigned long got = 0, left;
+
+	lockdep_assert_held(&pw_pool.size_lock);
+	while (got < nr && (left = room())) {
+		unsigned int order = min_t(unsigned int, top, ilog2(left));
+		unsigned int asked = order;
+		struct page *page = NULL;
+
+		if (must || machine_can_spare(1UL << order))
+			page = take_piece(&order, must);
+		if (order < asked || !page)
+			pw_stat_inc(pool_grow_failed);
+		if (!page || !add_piece(page, order))
+			break;
+		if (order < asked)
+			top = order;
+		got += 1UL << order;
+		cond_resched();
+	}
+	pw_supply_tick();
+	return got;
+}
+
+/* A whole block as it came; fails when somebody looks at one of its pages. */
+static bool free_whole(struct page *page)
+{
+	unsigned int i;
+
+	for (i = 1; i < PW_BLOCK_PAGES; i++)
+		if (!page_ref_freeze(page + i, 1))
+			goto thaw;
+	__free_pages(page, PW_BLOCK_ORDER);
+	return true;
+thaw:
+	while (--i)
+		page_ref_unfreeze(page + i, 1);
+	return false;
+}
+
+/**
+ * pw_supply_free_block() - give the pages of a block to the kernel
+ * @blk: an idle block, no longer in the buddy; it is freed too
+ *
+ * The caller holds size_lock, or is the last one here.
+ */
+void pw_supply_free_block(struct pw_block *blk)
+{
+	struct page *page = pfn_to_page(blk->base);
+	unsigned int i;
+
+	xa_erase(&pw_pool.blocks, blk->base / PW_BLOCK_PAGES);
+	if (!blk->whole || blk->nr_owned < PW_BLOCK_PAGES || !free_whole(page))
+		for_each_set_bit(i, blk->owned, PW_BLOCK_PAGES)
+			__free_page(page + i);
+	kfree(blk);
+	pw_stat_inc(pool_shrunk);
+}
+
+/* Take the block that is idle longest, when it may go. */
+static struct pw_block *pick_idle(unsigned long idle)
+{
+	struct pw_buddy *b = &pw_pool.buddy;
+	struct pw_block *blk;
+
+	spin_lock(&pw_pool.lock);
+	blk = list_first_entry_or_null(&b->idle, struct pw_block, idle);
+	if (blk && (time_before(jiffies, blk->idle_since + idle) ||
+		    b->nr_owned < pw_pool.floor + blk->nr_owned ||
+		    !pw_avail_take(blk->nr_owned)))
+		blk = NULL;
+	if (blk)
+		pw_buddy_remove(b, blk);
+	spin_unlock(&pw_pool.lock);
+	return blk;
+}
+
+/**
+ * pw_supply_give_back() - give idle blocks to the kernel
+ * @nr: pages; rounded up to blocks
+ * @idle: only blocks that have been idle for so many jiffies
+ *
+ * Never below the floor, and never what is promised. The caller holds
+ * size_lock.
+ *
+ * Return: how many pages went.
+ */
+unsigned long pw_supply_give_back(unsigned long nr, unsigned long idle)
+{
+	unsigned long gone = 0;
+	struct pw_block *blk;
+
+	lockdep_assert_held(&pw_pool.size_lock);
+	while (gone < nr && (blk = pick_idle(idle))) {
+		gone += blk->nr_owned;
+		pw_supply_free_block(blk);
+		cond_resched();
+	}
+	return gone;
+}
+
+/* Pages that pw_supply_give_back() could give, roughly. */
+static unsigned long spare(void)
+{
+	unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
+	long avail = atomic_long_read(&pw_pool.avail);
+
+	if (avail <= 0 || held <= pw_pool.floor)
+		return 0;
+	return min3((unsigned long)avail, held - pw_pool.floor,
+		    READ_ONCE(pw_pool.buddy.nr_idle));
+}
+
+static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
+{
+	return spare();
+}
+
+static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
+{
+	unsigned long gone;
+
+	if (!mutex_trylock(&pw_pool.size_lock))
+		return SHRINK_STOP;
+	if (spare() < sc->nr_to_scan)
+		pw_pcp_drain_all();
+	gone = pw_supply_give_back(sc->nr_to_scan, 0);
+	mutex_unlock(&pw_pool.size_lock);
+	return gone ? gone : SHRINK_STOP;
+}
+
+static unsigned long decay_interval(void)
+{
+	return clamp(READ_ONCE(pool_idle_s) / 4, 1U, 60U) * HZ;
+}
+
+/**
+ * pw_supply_tick() - see to it that the decay runs
+ */
+void pw_supply_tick(void)
+{
+	if (!delayed_work_pending(&decay_work))
+		schedule_delayed_work(&decay_work, decay_interval());
+}
+
+static void decay(struct work_struct *work)
+{
+	unsigned long gone, held, clear;
+
+	mutex_lock(&pw_pool.size_lock);
+	held = READ_ONCE(pw_pool.buddy.nr_owned);
+	if (held < pw_pool.floor)
+		pw_supply_grow(pw_pool.floor - held, false);
+	pw_pcp_drain_idle();
+	mutex_unlock(&pw_pool.size_lock);
+	do {
+		mutex_lock(&pw_pool.size_lock);
+		gone = pw_supply_give_back(DECAY_BATCH * PW_BLOCK_PAGES,
+					   READ_ONCE(pool_idle_s) * HZ);
+		mutex_unlock(&pw_pool.size_lock);
+	} while (gone);
+	if (READ_ONCE(pw_pool.buddy.nr_owned) != pw_pool.floor || pw_pcp_count(&clear))
+		pw_supply_tick();
+}
+
+/**
+ * pw_supply_init() - start giving back
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int pw_supply_init(void)
+{
+	shrinker = shrinker_alloc(0, "pagewell");
+	if (!shrinker)
+		return -ENOMEM;
+	shrinker->count_objects = shrink_count;
+	shrinker->scan_objects = shrink_scan;
+	shrinker->batch = PW_BLOCK_PAGES;
+	shrinker->seeks = DEFAULT_SEEKS;
+	shrinker_register(shrinker);
+	return 0;
+}
+
+/**
+ * pw_supply_exit() - stop giving back
+ */
+void pw_supply_exit(void)
+{
+	shrinker_free(shrinker);
+	cancel_delayed_work_sync(&decay_work);
+}
