@@ -508,6 +508,16 @@ static int run(const struct job *job, int sigfd)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* Not dprintf(): it seeks, which /dev/kmsg refuses. */
+static void log_line(int kmsg, const char *text)
+{
+	char line[300];
+	int n = snprintf(line, sizeof(line), "<4>%s", text);
+
+	if (write(kmsg, line, n) != n)
+		say("error cannot write to the kernel's log: %s\n", strerror(errno));
+}
+
 /* Leaks found by the kernel go to its log, where the host looks for reports. */
 static void report_leaks(int kmsg)
 {
@@ -526,8 +536,8 @@ static void report_leaks(int kmsg)
 		return;
 	for (int first = 1; fgets(line, sizeof(line), f); first = 0) {
 		if (first)
-			dprintf(kmsg, "<4>kmemleak: leaked objects:\n");
-		dprintf(kmsg, "<4>%s", line);
+			log_line(kmsg, "kmemleak: leaked objects:\n");
+		log_line(kmsg, line);
 	}
 	fclose(f);
 }
@@ -563,7 +573,7 @@ int main(void)
 	sigfd = signalfd(-1, &child_mask, SFD_CLOEXEC);
 	code = run(&job, sigfd);
 	report_leaks(kmsg);
-	dprintf(kmsg, "<6>" END_MARK);
+	log_line(kmsg, END_MARK);
 	fcntl(control, F_SETFL, fcntl(control, F_GETFL) & ~O_NONBLOCK);
 	say("exit %d %llu %llu\n", code, out.total, err.total);
 	power_off();
