@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ops.c - what one operation costs, ours beside anonymous memory
+ *
+ * Meant for `scripts/vm --icount`: there a nanosecond of the guest's clock is
+ * one instruction of the guest, so the figures repeat whatever the host does.
+ * Elsewhere they are nanoseconds.
+ *
+ * usage: ops [settle-seconds [rest-seconds]]
+ *
+ * settle: sleep at first, so that what the boot left running ends. rest: sleep
+ * before each of our rows, so that freed pages are zeroed again; that happens
+ * in the background, and `faults` in debugfs shows what it costs.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pagewell.h"
+
+#define PAGE	4096UL
+#define MIB	(1UL << 20)
+#define HEAP	(768 * MIB)
+#define RUN	(256 * MIB)
+
+static int fd;
+static int rest;
+static char *heap;
+static struct pagewell_brk_create brk_id = { .size = sizeof(brk_id) };
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1e9 + ts.tv_nsec;
+}
+
+static char *map_ours(size_t len)
+{
+	struct pagewell_map m = {
+		.size = sizeof(m), .length = len, .align = 2 * MIB,
+	};
+
+	if (ioctl(fd, PAGEWELL_IOC_MAP, &m))
+		err(1, "map %zu", len);
+	return (char *)m.addr;
+}
+
+static void unmap_ours(char *p, size_t len)
+{
+	struct pagewell_unmap u = {
+		.size = sizeof(u), .addr = (unsigned long)p, .length = len,
+	};
+
+	if (ioctl(fd, PAGEWELL_IOC_UNMAP, &u))
+		err(1, "unmap");
+}
+
+static char *map_anon(size_t len)
+{
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		err(1, "mmap");
+	madvise(p, len, MADV_NOHUGEPAGE);
+	return p;
+}
+
+static void unmap_anon(char *p, size_t len)
+{
+	munmap(p, len);
+}
+
+struct memory {
+	char *(*map)(size_t len);
+	void (*unmap)(char *p, size_t len);
+};
+
+static const struct memory ours = { map_ours, unmap_ours };
+static const struct memory anon = { map_anon, unmap_anon };
+
+static double touch(char *p, size_t len, size_t step)
+{
+	double t = now();
+
+	for (size_t i = 0; i < len; i += step)
+		p[i] = 1;
+	return now() - t;
+}
+
+static double first_touch(const struct memory *m)
+{
+	char *p = m->map(RUN);
+	double t = touch(p, RUN, PAGE);
+
+	m->unmap(p, RUN);
+	return t / (RUN / PAGE);
+}
+
+static double backward_touch(const struct memory *m)
+{
+	char *p = m->map(RUN);
+	double t = now();
+
+	for (size_t i = RUN; i; i -= PAGE)
+		p[i - PAGE] = 1;
+	t = now() - t;
+	m->unmap(p, RUN);
+	return t / (RUN / PAGE);
+}
+
+/* One page in every 37: no two are near each other. */
+static double lone_touch(const struct memory *m)
+{
+	size_t step = 37 * PAGE;
+	char *p = m->map(RUN);
+	double t = touch(p, RUN, step);
+
+	m->unmap(p, RUN);
+	return t / (RUN / step + 1);
+}
+
+static double worst_touch(const struct memory *m)
+{
+	char *p = m->map(RUN);
+	double worst = 0;
+
+	for (size_t i = 0; i < RUN; i += PAGE) {
+		double t = now();
+
+		p[i] = 1;
+		t = now() - t;
+		if (t > worst)
+			worst = t;
+	}
+	m->unmap(p, RUN);
+	return worst;
+}
+
+static double map_unmap(const struct memory *m)
+{
+	const int n = 1000;
+	double t = now();
+
+	for (int i = 0; i < n; i++)
+		m->unmap(m->map(MIB), MIB);
+	return (now() - t) / n;
+}
+
+static double map_touch_unmap(const struct memory *m)
+{
+	const int n = 1000;
+	double t = now();
+
+	for (int i = 0; i < n; i++) {
+		char *p = m->map(MIB);
+
+		p[0] = 1;
+		m->unmap(p, MIB);
+	}
+	return (now() - t) / n;
+}
+
+static void move_ours(long by)
+{
+	static unsigned long at;
+	struct pagewell_brk b = { .size = sizeof(b), .id = brk_id.id };
+
+	if (!at)
+		at = brk_id.start + PAGE;
+	at += by;
+	b.brk = at;
+	if (ioctl(fd, PAGEWELL_IOC_BRK, &b))
+		err(1, "break");
+}
+
+static void move_sbrk(long by)
+{
+	if (sbrk(by) == (void *)-1)
+		err(1, "sbrk");
+}
+
+static double break_pair(const struct memory *m)
+{
+	void (*move)(long) = m == &ours ? move_ours : move_sbrk;
+	const int n = 1000;
+	double t;
+
+	move(PAGE);
+	t = now();
+	for (int i = 0; i < n; i++) {
+		move(PAGE);
+		move(-PAGE);
+	}
+	return (now() - t) / n;
+}
+
+struct fork_cost {
+	double fork, exit, cow, rewrite;
+};
+
+static struct fork_cost fork_cost(const struct memory *m)
+{
+	const double pages = RUN / PAGE;
+	struct fork_cost c;
+	char *p = m->map(RUN);
+	int go[2];
+	double t;
+	pid_t pid;
+
+	touch(p, RUN, PAGE);
+	if (pipe(go))
+		err(1, "pipe");
+	t = now();
+	pid = fork();
+	if (!pid) {
+		char x;
+
+		_exit(read(go[0], &x, 1) != 1);
+	}
+	c.fork = (now() - t) / pages;
+	c.cow = touch(p, RUN / 16, PAGE) / (pages / 16);
+	t = now();
+	if (write(go[1], "", 1) != 1)
+		err(1, "write");
+	waitpid(pid, NULL, 0);
+	c.exit = (now() - t) / pages;
+	c.rewrite = touch(p + RUN / 2, RUN / 2, PAGE) / (pages / 2);
+	close(go[0]);
+	close(go[1]);
+	m->unmap(p, RUN);
+	return c;
+}
+
+static void row(const char *what, double a, double b)
+{
+	printf("%-44s %10.0f %10.0f %7.3f\n", what, a, b, a / b);
+}
+
+static void compare(const char *what, double (*fn)(const struct memory *))
+{
+	double b = fn(&anon), a;
+
+	fn(&ours);
+	sleep(rest);
+	a = fn(&ours);
+	row(what, a, b);
+}
+
+int main(int argc, char **argv)
+{
+	struct fork_cost f, g;
+
+	fd = open(PAGEWELL_DEVICE, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		err(1, PAGEWELL_DEVICE);
+	heap = mmap(NULL, HEAP, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (heap == MAP_FAILED)
+		err(1, "mmap " PAGEWELL_DEVICE);
+	if (ioctl(fd, PAGEWELL_IOC_BRK_CREATE, &brk_id))
+		err(1, "break");
+	sleep(argc > 1 ? atoi(argv[1]) : 0);
+	rest = argc > 2 ? atoi(argv[2]) : 0;
+
+	printf("%-44s %10s %10s %7s\n", "operation", "ours", "anonymous",
+	       "ratio");
+	compare("first touch, sequential, a page", first_touch);
+	compare("first touch, backward, a page", backward_touch);
+	compare("first touch, far from any other", lone_touch);
+	compare("worst of all sequential first touches", worst_touch);
+	compare("break up and down by a page, untouched", break_pair);
+	compare("map and unmap 1 MiB, untouched", map_unmap);
+	compare("map, touch once and unmap 1 MiB", map_touch_unmap);
+	g = fork_cost(&anon);
+	sleep(rest);
+	f = fork_cost(&ours);
+	row("fork, a page of 256 MiB", f.fork, g.fork);
+	row("child exit, a page", f.exit, g.exit);
+	row("write to a shared page", f.cow, g.cow);
+	row("write after the child is gone, a page", f.rewrite, g.rewrite);
+	return 0;
+}
