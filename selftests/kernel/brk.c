@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * brk.c - program breaks: what brk(2) promises, for any number of them
+ */
+#include "pw_test.h"
+
+FIXTURE(brk) {
+	struct pw h;
+	uint32_t id;
+	char *start;
+};
+
+FIXTURE_SETUP(brk)
+{
+	pw_heap(&self->h, 32 * MIB);
+	ASSERT_EQ(0, pw_brk_create(self->h.fd, 16 * MIB, &self->id, &self->start));
+	ASSERT_EQ(0, (uintptr_t)self->start % HUGE);
+	ASSERT_GE(self->start, self->h.base);
+	pw_cover(&self->h, self->start + 16 * MIB);
+}
+
+FIXTURE_TEARDOWN(brk)
+{
+	close(self->h.fd);
+}
+
+static int move(FIXTURE_DATA(brk) *self, size_t to)
+{
+	char *now;
+	int err = pw_brk(self->h.fd, self->id, self->start + to, &now);
+
+	if (!err)
+		CHECK(now == self->start + to);
+	return err;
+}
+
+static size_t query(FIXTURE_DATA(brk) *self)
+{
+	char *now;
+
+	CHECK(pw_brk(self->h.fd, self->id, NULL, &now) == 0);
+	return now - self->start;
+}
+
+TEST_F(brk, empty_at_first)
+{
+	EXPECT_EQ(0, query(self));
+	EXPECT_EQ(SIGSEGV, pw_try_read(self->start));
+	EXPECT_EQ(SIGSEGV, pw_try_write(self->start, 1));
+	EXPECT_EQ(0, pw_committed(self->h.fd));
+}
+
+TEST_F(brk, grows_and_shrinks)
+{
+	ASSERT_EQ(0, move(self, 10 * PAGE));
+	EXPECT_EQ(10 * PAGE, pw_committed(self->h.fd));
+	EXPECT_EQ(-1, pw_nonzero(self->start, 10));
+	pw_fill(self->start, 10, 1);
+	EXPECT_EQ(SIGSEGV, pw_try_write(self->start + 10 * PAGE, 1));
+	EXPECT_EQ((void *)(self->start + 10 * PAGE), (void *)pw_fault_addr);
+
+	ASSERT_EQ(0, move(self, 4 * PAGE));
+	EXPECT_EQ(4 * PAGE, query(self));
+	EXPECT_EQ(4 * PAGE, pw_committed(self->h.fd));
+	EXPECT_LE(pw_resident(self->h.fd), 4 * PAGE);
+	EXPECT_EQ(SIGSEGV, pw_try_read(self->start + 4 * PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_read(self->start + 9 * PAGE));
+	EXPECT_EQ(-1, pw_wrong(self->start, 4, 1));
+
+	/* Memory that comes back is zero again. */
+	ASSERT_EQ(0, move(self, 10 * PAGE));
+	EXPECT_EQ(-1, pw_wrong(self->start, 4, 1));
+	EXPECT_EQ(-1, pw_nonzero(self->start + 4 * PAGE, 6));
+
+	ASSERT_EQ(0, move(self, 0));
+	EXPECT_EQ(SIGSEGV, pw_try_read(self->start));
+	EXPECT_EQ(0, pw_resident(self->h.fd));
+	EXPECT_EQ(0, pw_committed(self->h.fd));
+}
+
+TEST_F(brk, any_address)
+{
+	ASSERT_EQ(0, move(self, 100));
+	EXPECT_EQ(100, query(self));
+	EXPECT_EQ(PAGE, pw_committed(self->h.fd));
+	EXPECT_EQ(0, pw_try_write(self->start + PAGE - 1, 1));
+	EXPECT_EQ(SIGSEGV, pw_try_write(self->start + PAGE, 1));
+	ASSERT_EQ(0, move(self, PAGE + 1));
+	EXPECT_EQ(2 * PAGE, pw_committed(self->h.fd));
+	EXPECT_EQ(0, pw_try_write(self->start + 2 * PAGE - 1, 1));
+	ASSERT_EQ(0, move(self, 1));
+	EXPECT_EQ(1, self->start[PAGE - 1]);
+	EXPECT_EQ(SIGSEGV, pw_try_read(self->start + PAGE));
+}
+
+TEST_F(brk, steps_of_all_sizes)
+{
+	size_t pages = 0;
+	uint64_t rnd = 88172645463325252ULL;
+
+	/* Up and down over slot boundaries, the contents always right. */
+	for (int i = 0; i < 300; i++) {
+		size_t to = pw_random(&rnd) % 1600;
+
+		if (i % 7 == 0)
+			to = 512 * (pw_random(&rnd) % 4) + pw_random(&rnd) % 3;
+		ASSERT_EQ(0, move(self, to * PAGE));
+		for (size_t p = pages; p < to; p += 1 + pw_random(&rnd) % 50) {
+			ASSERT_EQ(-1, pw_nonzero(self->start + p * PAGE, 1));
+			pw_fill(self->start + p * PAGE, 1, p);
+		}
+		if (to)
+			EXPECT_EQ(0, pw_try_read(self->start + to * PAGE - 1));
+		EXPECT_EQ(SIGSEGV, pw_try_read(self->start + to * PAGE));
+		pages = to;
+		ASSERT_EQ(to * PAGE, pw_committed(self->h.fd));
+	}
+}
+
+TEST_F(brk, past_the_reserve)
+{
+	uint32_t id;
+	char *start, *wall;
+
+	ASSERT_EQ(0, pw_brk_create(self->h.fd, 1, &id, &start));
+	pw_cover(&self->h, start + 32 * MIB);
+	ASSERT_EQ(0, pw_brk(self->h.fd, id, start + 9 * MIB, NULL));
+	pw_fill(start + 9 * MIB - 8 * PAGE, 8, 5);
+	EXPECT_EQ(-1, pw_wrong(start + 9 * MIB - 8 * PAGE, 8, 5));
+
+	ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED_NOREPLACE,
+			    start + 16 * MIB, PAGE, 0, &wall));
+	pw_fill(wall, 1, 6);
+	EXPECT_EQ(0, pw_brk(self->h.fd, id, start + 16 * MIB, NULL));
+	EXPECT_EQ(-ENOMEM, pw_brk(self->h.fd, id, start + 16 * MIB + 1, NULL));
+	EXPECT_EQ(-ENOMEM, pw_brk(self->h.fd, id, start + 20 * MIB, NULL));
+	ASSERT_EQ(0, pw_brk(self->h.fd, id, NULL, &start));
+	EXPECT_EQ(wall, start);
+	EXPECT_EQ(-1, pw_wrong(wall, 1, 6));
+	EXPECT_EQ(16 * MIB + PAGE, pw_committed(self->h.fd));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, wall, PAGE));
+	EXPECT_EQ(0, pw_brk(self->h.fd, id, start + PAGE, NULL));
+	EXPECT_EQ(-1, pw_nonzero(start, 1));
+}
+
+TEST_F(brk, limit)
+{
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, MIB));
+	ASSERT_EQ(0, move(self, MIB));
+	pw_fill(self->start, 256, 1);
+	EXPECT_EQ(-ENOMEM, move(self, MIB + 1));
+	EXPECT_EQ(-ENOMEM, move(self, 12 * MIB));
+	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, PAGE, 0, NULL));
+	EXPECT_EQ(MIB, query(self));
+	EXPECT_EQ(MIB, pw_committed(self->h.fd));
+	EXPECT_EQ(-1, pw_wrong(self->start, 256, 1));
+	/* Below what is in use: nothing is lost and nothing new is granted. */
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, MIB / 2));
+	EXPECT_EQ(-1, pw_wrong(self->start, 256, 1));
+	EXPECT_EQ(0, move(self, MIB * 3 / 4));
+	EXPECT_EQ(-ENOMEM, move(self, MIB * 3 / 4 + PAGE));
+	EXPECT_EQ(0, move(self, MIB / 4));
+	EXPECT_EQ(0, move(self, MIB / 2));
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, NO_LIMIT));
+	EXPECT_EQ(0, move(self, 12 * MIB));
+}
+
+TEST_F(brk, raising_the_limit_needs_a_capability)
+{
+	struct pagewell_heap heap = { 0 };
+
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, MIB));
+	ASSERT_EQ(0, setresuid(65534, 65534, 65534));
+	EXPECT_EQ(0, pw_set_limit(self->h.fd, MIB));
+	EXPECT_EQ(-EPERM, pw_set_limit(self->h.fd, MIB + PAGE));
+	EXPECT_EQ(-EPERM, pw_set_limit(self->h.fd, NO_LIMIT));
+	EXPECT_EQ(0, pw_set_limit(self->h.fd, MIB / 2));
+	EXPECT_EQ(-EPERM, pw_set_limit(self->h.fd, MIB));
+	ASSERT_EQ(0, pw_policy(self->h.fd, &heap));
+	EXPECT_EQ(MIB / 2, heap.limit);
+}
+
+TEST_F(brk, rlimit_data)
+{
+	struct rlimit rlim = { 8 * MIB, RLIM_INFINITY }, none = { RLIM_INFINITY, RLIM_INFINITY };
+	uint64_t committed;
+	char *at;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_DATA, &rlim));
+	ASSERT_EQ(0, move(self, 2 * MIB));
+	pw_fill(self->start, 512, 3);
+	EXPECT_EQ(-ENOMEM, move(self, 9 * MIB));
+	EXPECT_EQ(2 * MIB, query(self));
+	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, 8 * MIB, 0, NULL));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, MIB, 0, &at));
+	EXPECT_EQ(-ENOMEM, pw_remap(self->h.fd, PAGEWELL_REMAP_MAYMOVE, at, MIB, 8 * MIB, NULL));
+	/* Lazy memory is data too, guards are not. */
+	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
+	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, 8 * MIB, 0, NULL));
+	EXPECT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_GUARD, NULL, 64 * MIB, 0, NULL));
+	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_STRICT));
+	committed = pw_committed(self->h.fd);
+	EXPECT_EQ(3 * MIB, committed);
+	EXPECT_EQ(-1, pw_wrong(self->start, 512, 3));
+	ASSERT_EQ(0, setrlimit(RLIMIT_DATA, &none));
+	EXPECT_EQ(0, move(self, 9 * MIB));
+}
+
+TEST_F(brk, rlimit_as)
+{
+	long vm = pw_key("/proc/self/status", "VmSize") * 1024;
+	struct rlimit rlim = { vm + 8 * MIB, RLIM_INFINITY };
+
+	ASSERT_EQ(0, move(self, PAGE));
+	pw_fill(self->start, 1, 4);
+	ASSERT_EQ(0, setrlimit(RLIMIT_AS, &rlim));
+	EXPECT_EQ(MAP_FAILED, mremap(self->h.base, self->h.len, self->h.len + 64 * MIB, 0));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_EQ(self->h.base, mremap(self->h.base, self->h.len, self->h.len + 4 * MIB, 0));
+	EXPECT_EQ(-1, pw_wrong(self->start, 1, 4));
+}
+
+TEST_F(brk, the_vma_may_end_before)
+{
+	uint32_t id;
+	char *start;
+
+	/* Addresses behind the mapping are given out, touching waits for it. */
+	ASSERT_EQ(0, pw_brk_create(self->h.fd, 64 * MIB, &id, &start));
+	ASSERT_EQ(0, pw_brk(self->h.fd, id, start + 40 * MIB, NULL));
+	EXPECT_EQ(SIGSEGV, pw_try_write(start + 40 * MIB - 1, 1));
+	pw_cover(&self->h, start + 40 * MIB);
+	EXPECT_EQ(0, pw_try_write(start + 40 * MIB - 1, 1));
+	EXPECT_EQ(SIGSEGV, pw_try_write(start + 40 * MIB, 1));
+	/* And so it may again. */
+	pw_fill(start, 4, 9);
+	ASSERT_EQ(self->h.base, mremap(self->h.base, self->h.len, start + 4 * PAGE - self->h.base, 0));
+	EXPECT_EQ(-1, pw_wrong(start, 4, 9));
+	EXPECT_EQ(SIGSEGV, pw_try_write(start + 4 * PAGE, 1));
+}
+
+TEST_F(brk, thousand)
+{
+	const int count = 1000;
+	uint32_t id[1000];
+	char *start[1000];
+
+	for (int i = 0; i < count; i++) {
+		ASSERT_EQ(0, pw_brk_create(self->h.fd, 1, &id[i], &start[i]));
+		ASSERT_EQ(0, pw_brk(self->h.fd, id[i], start[i] + (1 + i % 3) * PAGE, NULL));
+		pw_cover(&self->h, start[i] + HUGE);
+		pw_fill(start[i], 1, i);
+	}
+	for (int i = 0; i < count; i += 2)
+		ASSERT_EQ(0, pw_brk_destroy(self->h.fd, id[i]));
+	for (int i = 0; i < count; i++) {
+		if (i % 2) {
+			ASSERT_EQ(-1, pw_wrong(start[i], 1, i));
+		} else {
+			ASSERT_EQ(-ENOENT, pw_brk(self->h.fd, id[i], NULL, NULL));
+			if (i % 50 == 0)
+				ASSERT_EQ(SIGSEGV, pw_try_read(start[i]));
+		}
+	}
+	for (int i = 0; i < count; i += 2) {
+		ASSERT_EQ(0, pw_brk_create(self->h.fd, 1, &id[i], &start[i]));
+		ASSERT_EQ(0, pw_brk(self->h.fd, id[i], start[i] + PAGE, NULL));
+		pw_cover(&self->h, start[i] + HUGE);
+		ASSERT_EQ(-1, pw_nonzero(start[i], 1));
+	}
+	for (int i = 1; i < count; i += 2)
+		ASSERT_EQ(-1, pw_wrong(start[i], 1, i));
+}
+
+TEST_F(brk, destroy)
+{
+	ASSERT_EQ(0, move(self, 700 * PAGE));
+	pw_fill(self->start, 700, 1);
+	ASSERT_EQ(0, pw_brk_destroy(self->h.fd, self->id));
+	EXPECT_EQ(SIGSEGV, pw_try_read(self->start));
+	EXPECT_EQ(SIGSEGV, pw_try_read(self->start + 699 * PAGE));
+	EXPECT_EQ(0, pw_committed(self->h.fd));
+	EXPECT_EQ(0, pw_resident(self->h.fd));
+	EXPECT_EQ(-ENOENT, pw_brk_destroy(self->h.fd, self->id));
+	EXPECT_EQ(-ENOENT, pw_brk(self->h.fd, self->id, NULL, NULL));
+	/* The addresses are free for others, and clean. */
+	EXPECT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED_NOREPLACE, self->start,
+			    700 * PAGE, 0, NULL));
+	EXPECT_EQ(-1, pw_nonzero(self->start, 700));
+}
+
+TEST_F(brk, reserve_is_kept_free)
+{
+	struct pagewell_brk_create arg = {
+		.size = sizeof(arg), .reserve = 3 * MIB,
+	};
+	char *at;
+
+	ASSERT_EQ(0, pw_ioctl(self->h.fd, PAGEWELL_IOC_BRK_CREATE, &arg));
+	EXPECT_EQ(4 * MIB, arg.reserve);
+	for (int i = 0; i < 64; i++) {
+		ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, MIB, 0, &at));
+		EXPECT_TRUE((uintptr_t)at + MIB <= arg.start ||
+			    (uintptr_t)at >= arg.start + 4 * MIB);
+		EXPECT_TRUE(at + MIB <= self->start || at >= self->start + 16 * MIB);
+	}
+	EXPECT_EQ(-EEXIST, pw_map(self->h.fd, PAGEWELL_MAP_FIXED,
+				  (void *)(arg.start + 2 * MIB), PAGE, 0, NULL));
+	EXPECT_EQ(0, pw_brk(self->h.fd, arg.id, (void *)(arg.start + 4 * MIB), NULL));
+}
+
+TEST_F(brk, lazy_and_strict_in_one)
+{
+	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
+	ASSERT_EQ(0, move(self, MIB));
+	EXPECT_EQ(0, pw_committed(self->h.fd));
+	pw_fill(self->start, 100, 1);
+	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_STRICT));
+	ASSERT_EQ(0, move(self, 2 * MIB));
+	EXPECT_EQ(MIB, pw_committed(self->h.fd));
+	pw_fill(self->start + MIB, 100, 2);
+	EXPECT_EQ(-1, pw_wrong(self->start, 100, 1));
+	ASSERT_EQ(0, move(self, MIB / 2));
+	EXPECT_EQ(0, pw_committed(self->h.fd));
+	EXPECT_EQ(-1, pw_wrong(self->start, 100, 1));
+	ASSERT_EQ(0, move(self, 0));
+	EXPECT_EQ(0, pw_resident(self->h.fd));
+}
+
+PW_TEST_POOL_WHOLE
+
+TEST_HARNESS_MAIN
