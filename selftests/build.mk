@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Each selftests/kernel/*.c and selftests/unit/*.{c,cpp} is one program of that
+# name under build/selftests/. It prints TAP. Shell tests need no building.
+#
+# Programs in unit/ are built with the address and undefined behaviour
+# sanitizers. To change what one is built with:
+#
+#	unit-NAME-srcs		more source files
+#	unit-NAME-cflags	more flags
+#	unit-NAME-libs		what to link, build/libpagewell.a for instance
+#	unit-NAME-sanitize	other sanitizer flags, or nothing
+#	kernel-NAME-cflags, kernel-NAME-libs	the same for kernel/
+
+# Where kselftest.h and kselftest_harness.h are; asked for once, when needed.
+kselftest	= $(eval kselftest := $(shell scripts/kernel source)/tools/testing/selftests)$(kselftest)
+
+test-cflags	= -std=gnu11 -D_GNU_SOURCE -pthread -Imodule/uapi -Iuserlib \
+		  -isystem $(kselftest) -Wall -Werror
+unit-sanitize	:= -fsanitize=address,undefined -fno-sanitize-recover=all
+
+kernel-tests	:= $(patsubst selftests/%.c,build/selftests/%,$(wildcard selftests/kernel/*.c))
+# Files in unit/ that are part of other programs.
+unit-helpers	:= buddy_drive
+unit-tests	:= $(filter-out $(unit-helpers:%=build/selftests/unit/%),$(basename \
+		   $(patsubst %,build/%,$(wildcard selftests/unit/*.c selftests/unit/*.cpp))))
+test-deps	:= $(wildcard selftests/*/*.h module/*.h module/uapi/*.h userlib/*.h) \
+		   selftests/build.mk
+
+unit-buddy-srcs	:= module/buddy.c
+
+.PHONY: selftests
+selftests: $(kernel-tests) $(unit-tests)
+
+build/selftests/kernel/%: selftests/kernel/%.c $(test-deps)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(test-cflags) -Iselftests/kernel $(kernel-$*-cflags) -o $@ $< $(kernel-$*-libs)
+
+unit-flags	= $(if $(filter undefined,$(origin unit-$*-sanitize)),$(unit-sanitize),$(unit-$*-sanitize)) \
+		  -Iselftests/unit $(unit-$*-cflags)
+
+.SECONDEXPANSION:
+build/selftests/unit/%: selftests/unit/%.c $(test-deps) $$(unit-$$*-srcs) $$(filter build/%,$$(unit-$$*-libs))
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(test-cflags) $(unit-flags) -o $@ $< $(unit-$*-srcs) $(unit-$*-libs)
+
+build/selftests/unit/%: selftests/unit/%.cpp $(test-deps) $$(unit-$$*-srcs) $$(filter build/%,$$(unit-$$*-libs))
+	@mkdir -p $(@D)
+	$(CXX) $(CFLAGS) $(filter-out -std=%,$(test-cflags)) -std=c++20 $(unit-flags) -o $@ $< $(unit-$*-srcs) $(unit-$*-libs)
