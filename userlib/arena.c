@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * arena.c - arenas and their segments: growing, trimming, returning pages
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "arena.h"
+#include "env.h"
+#include "meta.h"
+#include "tune.h"
+
+/* Addresses kept free behind a new break; growth past them is likely to work. */
+#define MAIN_RESERVE	(64 * MIB)
+#define OTHER_RESERVE	(8 * MIB)
+
+/* A break grows by at least this, by an eighth of the arena, by no more than that. */
+#define GROW_MIN	(256 * KIB)
+#define GROW_MAX	(64 * MIB)
+
+/* From this size on an arena's memory is worth huge pages. */
+#define HUGE_FROM	(32 * MIB)
+
+/* Threads that must have met a locked arena before one moves off. */
+#define CONTENTION	4
+
+/* Free memory below this, or this fraction of what is in use, stays. */
+#define IDLE_MIN	(2 * MIB)
+#define IDLE_SHIFT	2
+
+/* A heap that shrinks and grows again within this time keeps its pages. */
+#define CALM_MS		1000
+
+static struct arena main_arena = { .limit = SIZE_MAX };
+
+struct arena *pw_arenas[MAX_ARENAS] = { &main_arena };
+uint32_t pw_nr_arenas = 1;
+struct lock pw_arenas_lock;
+
+static struct arena *free_arenas;
+
+struct arena *arena_create(bool private, size_t limit)
+{
+	struct arena *a = NULL;
+
+	lock(&pw_arenas_lock);
+	if (free_arenas) {
+		a = free_arenas;
+		free_arenas = (struct arena *)a->unsorted.first;
+		a->unsorted.first = NULL;
+	} else if (pw_nr_arenas < MAX_ARENAS) {
+		a = pw_meta_alloc(sizeof(*a));
+		if (a) {
+			a->id = pw_nr_arenas;
+			pw_arenas[a->id] = a;
+			__atomic_store_n(&pw_nr_arenas, a->id + 1, __ATOMIC_RELEASE);
+		}
+	}
+	if (a) {
+		a->limit = limit;
+		WRITE_ONCE(a->private, private);
+	}
+	unlock(&pw_arenas_lock);
+	return a;
+}
+
+/* Clears the table entries of all that a segment held. */
+static void forget_segment(struct segment *seg)
+{
+	size_t granule = seg->start;
+
+	while (granule < seg->end) {
+		struct span *s = span_entry(granule++);
+
+		*s = (struct span){ .state = SPAN_NONE };
+	}
+}
+
+static struct segment *free_segments;
+
+static struct segment *segment_alloc(void)
+{
+	struct segment *seg;
+
+	lock(&pw_bits_lock);
+	seg = free_segments;
+	if (seg)
+		free_segments = seg->next;
+	unlock(&pw_bits_lock);
+	return seg ? seg : pw_meta_alloc(sizeof(*seg));
+}
+
+static void segment_free(struct segment *seg)
+{
+	lock(&pw_bits_lock);
+	seg->next = free_segments;
+	free_segments = seg;
+	unlock(&pw_bits_lock);
+}
+
+void arena_destroy(struct arena *a)
+{
+	struct segment *seg, *next;
+	uint32_t id = a->id;
+
+	lock(&a->lock);
+	bins_release(a);
+	for (seg = a->segments; seg; seg = next) {
+		next = seg->next;
+		forget_segment(seg);
+		os_brk_destroy(&seg->brk);
+		segment_free(seg);
+	}
+	unlock(&a->lock);
+	lock(&pw_arenas_lock);
+	*a = (struct arena){ .id = id, .private = true };
+	a->unsorted.first = (struct span *)free_arenas;
+	free_arenas = a;
+	unlock(&pw_arenas_lock);
+}
+
+/* Another arena that is not locked right now, or a new one. */
+static struct arena *find_calm(struct arena *mine)
+{
+	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
+	unsigned int usable = 0;
+
+	for (i = 0; i < nr; i++) {
+		struct arena *a = pw_arenas[(mine->id + 1 + i) % nr];
+
+		if (READ_ONCE(a->private))
+			continue;
+		usable++;
+		if (a != mine && try_lock(&a->lock))
+			return a;
+	}
+	if (usable < pw_arena_max()) {
+		struct arena *a = arena_create(false, SIZE_MAX);
+
+		if (a) {
+			lock(&a->lock);
+			return a;
+		}
+	}
+	return NULL;
+}
+
+struct arena *arena_enter(struct arena **mine)
+{
+	struct arena *a = *mine;
+
+	if (likely(try_lock(&a->lock)))
+		return a;
+	if (__atomic_fetch_add(&a->contended, 1, __ATOMIC_RELAXED) >= CONTENTION) {
+		struct arena *calm = find_calm(a);
+
+		if (calm) {
+			WRITE_ONCE(a->contended, 0);
+			*mine = calm;
+			return calm;
+		}
+	}
+	lock(&a->lock);
+	return a;
+}
+
+static struct segment *new_segment(struct arena *a, size_t bytes)
+{
+	size_t reserve = a->id ? OTHER_RESERVE : MAIN_RESERVE;
+	struct segment *seg = segment_alloc();
+
+	if (!seg)
+		return NULL;
+	reserve = ALIGN_UP(MAX(MAX(reserve, a->size), bytes), HUGE_SIZE);
+	if (os_brk_create(reserve, &seg->brk) &&
+	    os_brk_create(ALIGN_UP(bytes, HUGE_SIZE), &seg->brk)) {
+		segment_free(seg);
+		return NULL;
+	}
+	seg->start = (uint32_t)granule_of(seg->brk.start);
+	seg->top = seg->start;
+	seg->clean = seg->start;
+	seg->end = seg->start;
+	seg->next = a->segments;
+	a->segments = seg;
+	return seg;
+}
+
+/* An empty segment that could not get memory is no use. */
+static void drop_segment(struct arena *a, struct segment *seg)
+{
+	a->segments = seg->next;
+	os_brk_destroy(&seg->brk);
+	segment_free(seg);
+}
+
+static int move_break(struct arena *a, struct segment *seg, size_t bytes)
+{
+	uintptr_t old = seg->brk.brk;
+	int ret;
+
+	if (bytes > a->limit || a->size > a->limit - bytes)
+		return -ENOMEM;
+	ret = os_brk_move(&seg->brk, old + bytes);
+	if (ret)
+		return ret;
+	seg->end = (uint32_t)granule_of(seg->brk.brk);
+	a->size += bytes;
+	if (a->size >= HUGE_FROM || pw_env.huge == HUGE_ALWAYS)
+		os_brk_grew_large(&seg->brk, ALIGN_DOWN(old, HUGE_SIZE));
+	return 0;
+}
+
+/* By a step that follows the arena's size, or if that is refused by the least. */
+static int grow_segment(struct arena *a, struct segment *seg, size_t granules)
+{
+	size_t least = (granules << GRANULE_SHIFT) -
+		       ((size_t)(seg->end - seg->top) << GRANULE_SHIFT);
+	size_t step = MIN(MAX(a->size / 8, GROW_MIN), GROW_MAX);
+	int ret;
+
+	if (a->size >= HUGE_FROM)
+		step = ALIGN_UP(step, HUGE_SIZE);
+	step = ALIGN_UP(MAX(step, least + MIN(READ_ONCE(pw_tune.top_pad), GIB)), GRANULE);
+	ret = move_break(a, seg, step);
+	return ret && step > least ? move_break(a, seg, least) : ret;
+}
+
+struct segment *arena_grow(struct arena *a, size_t granules)
+{
+	struct segment *seg = a->segments;
+
+	if (seg && !grow_segment(a, seg, granules))
+		return seg;
+	seg = new_segment(a, granules << GRANULE_SHIFT);
+	if (!seg)
+		return NULL;
+	if (!grow_segment(a, seg, granules))
+		return seg;
+	drop_segment(a, seg);
+	return NULL;
+}
+
+/* ---- giving memory back ---- */
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* Lowers the break, keeping @pad bytes of the top. */
+static size_t lower_break(struct arena *a, struct segment *seg, size_t pad)
+{
+	size_t keep = ALIGN_UP(MIN(pad, GIB), GRANULE) >> GRANULE_SHIFT;
+	size_t end = seg->top + keep;
+	size_t bytes;
+
+	if (end >= seg->end)
+		return 0;
+	bytes = (seg->end - end) << GRANULE_SHIFT;
+	if (os_brk_move(&seg->brk, granule_addr(end)))
+		return 0;
+	seg->end = (uint32_t)end;
+	a->size -= bytes;
+	if (seg->clean > end) {
+		a->dirty -= seg->clean - end;
+		seg->clean = (uint32_t)end;
+	}
+	return bytes;
+}
+
+static size_t purge_top(struct arena *a, struct segment *seg)
+{
+	size_t bytes = (size_t)(seg->clean - seg->top) << GRANULE_SHIFT;
+
+	if (!bytes || os_advise(granule_addr(seg->top), bytes, OS_DONTNEED))
+		return 0;
+	a->dirty -= seg->clean - seg->top;
+	seg->clean = seg->top;
+	return bytes;
+}
+
+static size_t purge_run(struct arena *a, struct span *s)
+{
+	size_t bytes = (size_t)s->granules << GRANULE_SHIFT;
+
+	if (!(s->flags & SPAN_DIRTY) || os_advise(span_addr(s), bytes, OS_DONTNEED))
+		return 0;
+	s->flags &= (uint8_t)~SPAN_DIRTY;
+	a->dirty -= s->granules;
+	return bytes;
+}
+
+static size_t purge(struct arena *a, size_t threshold, size_t pad)
+{
+	struct segment *seg;
+	size_t bytes = 0;
+	struct span *s;
+	unsigned int i;
+
+	bin_sort(a);
+	for (seg = a->segments; seg; seg = seg->next) {
+		if ((size_t)(seg->end - seg->top) << GRANULE_SHIFT > threshold)
+			bytes += lower_break(a, seg, pad);
+		bytes += purge_top(a, seg);
+	}
+	for (i = 1; i < NR_LARGE_BINS; i++)
+		for (s = a->large[i]; s; s = s->next)
+			bytes += purge_run(a, s);
+	for (i = 1; i < NR_CLASSES; i++)
+		for (s = a->small[i].first; s; s = s->next)
+			if (s->flags & SPAN_RETURN)
+				bytes += span_purge(s);
+	a->purged = bytes;
+	a->purged_out = a->blocks_out;
+	a->peak_out = a->blocks_out;
+	a->given = 0;
+	return bytes;
+}
+
+/* Did the heap grow again by a good part of what was returned last? */
+static bool swings(const struct arena *a)
+{
+	return a->peak_out - a->purged_out > a->purged / 2;
+}
+
+void arena_freed(struct arena *a)
+{
+	size_t idle = (a->dirty << GRANULE_SHIFT) + a->given;
+	uint64_t now;
+
+	if (idle < MAX(IDLE_MIN, a->blocks_out >> IDLE_SHIFT) ||
+	    READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
+		return;
+	now = now_ms();
+	if (swings(a) && now - a->purged_at < CALM_MS)
+		return;
+	a->purged_at = now;
+	purge(a, READ_ONCE(pw_tune.trim_threshold), READ_ONCE(pw_tune.top_pad));
+}
+
+void arenas_collect(void)
+{
+	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
+	size_t out = 0;
+
+	fastbins_sort_back();
+	for (i = 0; i < nr; i++) {
+		struct arena *a = pw_arenas[i];
+
+		lock(&a->lock);
+		arena_freed(a);
+		out += a->blocks_out;
+		unlock(&a->lock);
+	}
+	WRITE_ONCE(pw_fastbin_limit, MAX(FASTBIN_LIMIT, out / 8));
+}
+
+bool arenas_trim(size_t pad)
+{
+	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
+	size_t bytes = 0;
+
+	fastbins_sort_back();
+	for (i = 0; i < nr; i++) {
+		struct arena *a = pw_arenas[i];
+
+		lock(&a->lock);
+		bytes += purge(a, pad, pad);
+		unlock(&a->lock);
+	}
+	return bytes > 0;
+}

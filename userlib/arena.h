@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * arena.h - arenas, the spans in them, and the bins that find free ones
+ */
+#ifndef PW_ARENA_H
+#define PW_ARENA_H
+
+#include "class.h"
+#include "heap.h"
+#include "lock.h"
+#include "os.h"
+
+enum span_state {
+	SPAN_NONE,	/* no memory of ours */
+	SPAN_FREE,	/* a free run */
+	SPAN_CLASS,	/* blocks of one class */
+	SPAN_RUN,	/* one block of whole granules, in a segment */
+	SPAN_LARGE,	/* one block, mapped by itself */
+};
+
+/* span.flags */
+#define SPAN_DIRTY	1U	/* may hold something else than zeroes */
+#define SPAN_BINNED	2U	/* in its small bin */
+#define SPAN_UNSORTED	4U	/* in the unsorted bin */
+#define SPAN_GUARDED	8U	/* SPAN_LARGE: mapped with OS_GUARD */
+#define SPAN_RETURN	16U	/* blocks came back since pages were last returned */
+
+/**
+ * struct span - an entry of the span table
+ * @head: granule of the span's first entry; set in all entries of a span of
+ *	  blocks, and in the first and last of a free run
+ * @state: enum span_state
+ * @flags: SPAN_ bits
+ * @class: number of the class of its blocks
+ * @granules: length
+ * @carved: how many blocks were ever handed out; those behind are untouched
+ * @nr_blocks: how many fit
+ * @nr_free: carved blocks that are here, not in a tcache or with the program
+ * @arena: number of the arena it belongs to
+ * @bits: a set bit for each of them, if there are no more than 64 blocks
+ * @more_bits: the same in an array, if there are
+ * @size: bytes of the one block of a run or a large span
+ * @next: in its bin
+ * @prev: in its bin
+ *
+ * All but the first entry of a span have nothing but @head. Protected by the
+ * lock of the arena; a span of which the caller has a block keeps its state,
+ * class and arena without it.
+ */
+struct span {
+	uint32_t head;
+	uint8_t state;
+	uint8_t flags;
+	uint16_t class;
+	uint32_t granules;
+	uint32_t carved;
+	uint32_t nr_blocks;
+	uint32_t nr_free;
+	uint32_t arena;
+	uint32_t pad;
+	union {
+		uint64_t bits;
+		uint64_t *more_bits;
+		size_t size;
+	};
+	struct span *next;
+	struct span *prev;
+	uint64_t spare;
+};
+
+_Static_assert(sizeof(struct span) == SPAN_BYTES, "the span table's layout");
+
+/* A list of spans; new ones go to the end. */
+struct spans {
+	struct span *first;
+	struct span *last;
+};
+
+/**
+ * struct segment - a break and what is in it; all but @brk in granules
+ * @brk: the break
+ * @start: first granule
+ * @top: first granule of the top, which nothing has been made of, or not any more
+ * @clean: first granule of the top that was never used
+ * @end: granule of the break
+ * @next: older segment of the arena
+ */
+struct segment {
+	struct os_brk brk;
+	uint32_t start;
+	uint32_t top;
+	uint32_t clean;
+	uint32_t end;
+	struct segment *next;
+};
+
+/* Runs up to this many granules have a large bin of their own length. */
+#define EXACT_RUNS	64
+#define RUN_STEP_SHIFT	2
+#define NR_LARGE_BINS	(EXACT_RUNS + ((30 - 6) << RUN_STEP_SHIFT))
+
+/**
+ * struct arena - segments, the bins of what is free in them, and a lock
+ * @lock: protects all of it
+ * @id: its number
+ * @private: belongs to a heap of the program's; its blocks never enter a tcache
+ * @contended: threads that found it locked since one last moved off
+ * @small: spans with free blocks, by class
+ * @unsorted: spans that fell empty
+ * @large: free runs, by length
+ * @large_map: which large bins are not empty
+ * @segments: the newest first
+ * @size: bytes between starts and breaks
+ * @limit: what @size may grow to
+ * @free: granules in the large bins
+ * @dirty: granules of those, and of the top, that were used
+ * @blocks_out: bytes of blocks and runs that left the bins
+ * @peak_out: the most there were since pages were last returned
+ * @purged_out: how many there were then
+ * @purged: bytes that were returned then
+ * @purged_at: when that was, milliseconds
+ * @given: bytes of blocks that came back since
+ */
+struct arena {
+	struct lock lock;
+	uint32_t id;
+	bool private;
+	uint32_t contended;
+	struct spans small[NR_CLASSES];
+	struct spans unsorted;
+	struct span *large[NR_LARGE_BINS];
+	uint64_t large_map[(NR_LARGE_BINS + 63) / 64];
+	struct segment *segments;
+	size_t size;
+	size_t limit;
+	size_t free;
+	size_t dirty;
+	size_t blocks_out;
+	size_t peak_out;
+	size_t purged_out;
+	size_t purged;
+	uint64_t purged_at;
+	size_t given;
+};
+
+#define MAX_ARENAS	1024
+
+extern struct arena *pw_arenas[MAX_ARENAS];
+extern uint32_t pw_nr_arenas;
+extern struct lock pw_arenas_lock;
+
+/* Span that @addr, an address in the window, is in; its state says whether. */
+static inline struct span *span_of(uintptr_t addr)
+{
+	struct span *s = span_entry(granule_of(addr));
+
+	if (s->state == SPAN_NONE && s->head)
+		s = span_entry(s->head);
+	return s;
+}
+
+static inline size_t span_granule(const struct span *s)
+{
+	return (size_t)((uintptr_t)s - (uintptr_t)span_entry(0)) / sizeof(*s);
+}
+
+static inline uintptr_t span_addr(const struct span *s)
+{
+	return granule_addr(span_granule(s));
+}
+
+static inline struct arena *span_arena(const struct span *s)
+{
+	return pw_arenas[s->arena];
+}
+
+static inline void spans_add(struct spans *list, struct span *s)
+{
+	s->next = NULL;
+	s->prev = list->last;
+	if (list->last)
+		list->last->next = s;
+	else
+		list->first = s;
+	list->last = s;
+}
+
+static inline void spans_del(struct spans *list, struct span *s)
+{
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		list->first = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+	else
+		list->last = s->prev;
+}
+
+/* arena.c */
+
+/* A new arena, or NULL. Not locked. */
+struct arena *arena_create(bool private, size_t limit);
+
+/* Gives all memory of a private arena back; nothing else refers to it then. */
+void arena_destroy(struct arena *a);
+
+/* Locks the arena of the calling thread, which may move to another one. */
+struct arena *arena_enter(struct arena **mine);
+
+/* Has a top with @granules free, unless memory or limits do not allow it. */
+struct segment *arena_grow(struct arena *a, size_t granules);
+
+/* A run became free in @a, locked: returns pages where there is reason to. */
+void arena_freed(struct arena *a);
+
+/* Sorts the fast bins back and returns pages where there is reason to. */
+void arenas_collect(void);
+
+/* Gives back what can be; @pad bytes of each top are kept. True if anything was. */
+bool arenas_trim(size_t pad);
+
+/* bins.c: large bins and top; arena locked. */
+
+/**
+ * run_alloc() - whole granules
+ * @a: the arena, locked
+ * @granules: how many
+ * @align: alignment in granules, a power of two
+ * @grow: may the break grow for it?
+ * @dirty: set if the memory may not be zero
+ *
+ * Return: the first granule, or 0. The caller fills in the span entries.
+ */
+size_t run_alloc(struct arena *a, size_t granules, size_t align, bool grow, bool *dirty);
+void run_free(struct arena *a, size_t granule, size_t granules, bool dirty);
+
+/* Makes a run longer if what follows is free. */
+bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more);
+
+/* Bin of runs of this length. */
+unsigned int run_bin(size_t granules);
+
+/* bins.c: small and unsorted bins; arena locked. */
+
+/**
+ * struct batch - blocks taken from an arena at once
+ * @first: a block of which no byte was written if @fresh
+ * @rest: a list of the others
+ * @nr_rest: how many
+ * @fresh: @first reads as zero
+ */
+struct batch {
+	struct block *first;
+	struct block *rest;
+	unsigned int nr_rest;
+	bool fresh;
+};
+
+/* Takes up to @want blocks of class @c; may the break grow for it? */
+bool bin_take(struct arena *a, unsigned int c, unsigned int want, bool grow, struct batch *b);
+
+/* Outcomes of giving a block back. */
+enum give {
+	GIVE_OK,
+	GIVE_INVALID,	/* not the start of a block that was ever handed out */
+	GIVE_TWICE,	/* it is here already */
+};
+
+enum give bin_give(struct arena *a, struct span *s, uintptr_t addr);
+
+/* Is there a free block of ours at @addr? Arena locked. */
+bool bin_has(struct span *s, uintptr_t addr);
+
+/* Is @addr the start of a block? Needs no lock. */
+bool span_block_start(const struct span *s, uintptr_t addr);
+
+/* Makes free runs of the spans in the unsorted bin. */
+void bin_sort(struct arena *a);
+
+/* Lets go of what spans hold apart from the segments, before those go. */
+void bins_release(struct arena *a);
+
+/* Bytes of a span's free blocks whose pages went back to the OS. */
+size_t span_purge(struct span *s);
+
+/* bins.c: fast bins. */
+
+/**
+ * struct fastbin - lists of one class that threads gave back
+ * @lock: a leaf
+ * @lists: last in, first out
+ * @nr_blocks: blocks in them
+ */
+struct fastbin {
+	struct lock lock;
+	uint32_t nr_blocks;
+	uintptr_t lists;
+};
+
+extern struct fastbin pw_fastbins[NR_CLASSES];
+
+/* Bytes in all fast bins; approximate. Beyond the limit they are sorted back. */
+extern size_t pw_fastbin_bytes;
+extern size_t pw_fastbin_limit;
+
+#define FASTBIN_LIMIT	MIB
+
+extern struct lock pw_bits_lock;
+
+/*
+ * A list is filed by a word that holds its first block's address and how many
+ * blocks it has. The word that leads to the next list is kept in the block.
+ */
+static inline uintptr_t list_word(struct block *first, unsigned int blocks)
+{
+	return (uintptr_t)first | (uintptr_t)blocks << 48;
+}
+
+static inline struct block *list_first(uintptr_t word)
+{
+	return (struct block *)(word & ((1UL << 48) - 1));
+}
+
+static inline unsigned int list_blocks(uintptr_t word)
+{
+	return (unsigned int)(word >> 48);
+}
+
+/* Blocks of 16 bytes have no room for it beside the key, and go without one. */
+static inline uintptr_t *list_next(struct block *first, unsigned int c)
+{
+	return (uintptr_t *)first + (c == 1 ? 1 : 2);
+}
+
+void fastbin_push(unsigned int c, struct block *first, unsigned int blocks);
+uintptr_t fastbin_pop(unsigned int c);
+
+/* Is @b in one of the lists? */
+bool fastbin_has(unsigned int c, struct block *b);
+
+/* Sorts a list's blocks back into their spans. */
+void list_sort_back(struct block *first);
+
+/* Sorts all fast bins back. No lock held. */
+void fastbins_sort_back(void);
+
+#endif /* PW_ARENA_H */

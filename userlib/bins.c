@@ -1,0 +1,719 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * bins.c - fast, small, unsorted and large bins, and the top
+ */
+#include <string.h>
+
+#include "arena.h"
+#include "meta.h"
+#include "report.h"
+
+/* ---- large bins: free runs by length ---- */
+
+unsigned int run_bin(size_t granules)
+{
+	unsigned int log;
+
+	if (granules < EXACT_RUNS)
+		return (unsigned int)granules;
+	log = 63 - (unsigned int)__builtin_clzl(granules);
+	return EXACT_RUNS + ((log - 6) << RUN_STEP_SHIFT) +
+	       (unsigned int)((granules >> (log - RUN_STEP_SHIFT)) & ((1U << RUN_STEP_SHIFT) - 1));
+}
+
+static void run_insert(struct arena *a, size_t granule, size_t granules, bool dirty)
+{
+	struct span *s = span_entry(granule);
+	unsigned int bin = run_bin(granules);
+
+	*s = (struct span){
+		.head = (uint32_t)granule,
+		.state = SPAN_FREE,
+		.flags = dirty ? SPAN_DIRTY : 0,
+		.granules = (uint32_t)granules,
+		.arena = a->id,
+		.next = a->large[bin],
+	};
+	/* The last entry leads back, for the run behind to find this one. */
+	if (granules > 1)
+		span_entry(granule + granules - 1)->head = (uint32_t)granule;
+	if (s->next)
+		s->next->prev = s;
+	a->large[bin] = s;
+	a->large_map[bin / 64] |= 1UL << (bin % 64);
+	a->free += granules;
+	if (dirty)
+		a->dirty += granules;
+}
+
+static void run_remove(struct arena *a, struct span *s)
+{
+	unsigned int bin = run_bin(s->granules);
+
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		a->large[bin] = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+	if (!a->large[bin])
+		a->large_map[bin / 64] &= ~(1UL << (bin % 64));
+	a->free -= s->granules;
+	if (s->flags & SPAN_DIRTY)
+		a->dirty -= s->granules;
+	span_entry(s->head + s->granules - 1)->head = 0;
+	s->head = 0;
+	s->state = SPAN_NONE;
+}
+
+static struct segment *segment_of(struct arena *a, size_t granule)
+{
+	struct segment *seg = a->segments;
+
+	while (granule < seg->start || granule >= seg->end)
+		seg = seg->next;
+	return seg;
+}
+
+/* The free run that ends right before @granule. */
+static struct span *run_before(struct segment *seg, size_t granule)
+{
+	struct span *s;
+
+	if (granule <= seg->start)
+		return NULL;
+	s = span_of(granule_addr(granule - 1));
+	return s->state == SPAN_FREE ? s : NULL;
+}
+
+static struct span *run_behind(struct segment *seg, size_t granule)
+{
+	struct span *s;
+
+	if (granule >= seg->top)
+		return NULL;
+	s = span_entry(granule);
+	return s->state == SPAN_FREE ? s : NULL;
+}
+
+static void lower_top(struct arena *a, struct segment *seg, size_t granule, bool dirty)
+{
+	size_t old_top = seg->top;
+
+	seg->top = (uint32_t)granule;
+	/* A top that is clean to the bottom stays so. */
+	if (seg->clean == old_top && !dirty)
+		seg->clean = (uint32_t)granule;
+	else
+		a->dirty += old_top - granule;
+}
+
+void run_free(struct arena *a, size_t granule, size_t granules, bool dirty)
+{
+	struct segment *seg = segment_of(a, granule);
+	struct span *before = run_before(seg, granule);
+	struct span *behind = run_behind(seg, granule + granules);
+
+	if (before) {
+		dirty |= before->flags & SPAN_DIRTY;
+		granule = before->head;
+		granules += before->granules;
+		run_remove(a, before);
+	}
+	if (behind) {
+		dirty |= behind->flags & SPAN_DIRTY;
+		granules += behind->granules;
+		run_remove(a, behind);
+	}
+	if (granule + granules == seg->top)
+		lower_top(a, seg, granule, dirty);
+	else
+		run_insert(a, granule, granules, dirty);
+}
+
+/* Smallest run of a bin that fits, lowest address first; looks at a few only. */
+static struct span *fit_in_bin(struct arena *a, unsigned int bin, size_t granules)
+{
+	struct span *s, *best = NULL;
+	unsigned int looks = 64;
+
+	for (s = a->large[bin]; s && looks--; s = s->next) {
+		if (s->granules < granules)
+			continue;
+		if (!best || s->granules < best->granules ||
+		    (s->granules == best->granules && s < best))
+			best = s;
+	}
+	return best;
+}
+
+static struct span *best_fit(struct arena *a, size_t granules)
+{
+	unsigned int bin = run_bin(granules);
+	struct span *s = fit_in_bin(a, bin, granules);
+	uint64_t map;
+	size_t word;
+
+	if (s)
+		return s;
+	bin++;
+	word = bin / 64;
+	if (word >= ARRAY_SIZE(a->large_map))
+		return NULL;
+	map = a->large_map[word] & (~0UL << (bin % 64));
+	while (!map) {
+		if (++word == ARRAY_SIZE(a->large_map))
+			return NULL;
+		map = a->large_map[word];
+	}
+	return fit_in_bin(a, (unsigned int)(word * 64) + (unsigned int)__builtin_ctzl(map),
+			  granules);
+}
+
+/* Takes granules from the bottom of a top that has them. */
+static size_t take_top(struct arena *a, struct segment *seg, size_t granules, bool *dirty)
+{
+	size_t granule = seg->top;
+	size_t used = MIN(seg->clean - granule, granules);
+
+	seg->top += (uint32_t)granules;
+	*dirty = used > 0;
+	a->dirty -= used;
+	if (seg->clean < seg->top)
+		seg->clean = seg->top;
+	return granule;
+}
+
+static struct segment *roomy_segment(struct arena *a, size_t granules)
+{
+	struct segment *seg = a->segments;
+
+	while (seg && seg->end - seg->top < granules)
+		seg = seg->next;
+	return seg;
+}
+
+/* Gives what lies before and behind an aligned part back. */
+static size_t trim_to_alignment(struct arena *a, size_t granule, size_t had,
+				size_t granules, size_t align, bool dirty)
+{
+	uintptr_t addr = ALIGN_UP(granule_addr(granule), align << GRANULE_SHIFT);
+	size_t start = granule_of(addr);
+	size_t end = start + granules;
+
+	if (granule + had > end)
+		run_free(a, end, granule + had - end, dirty);
+	if (start > granule)
+		run_free(a, granule, start - granule, dirty);
+	return start;
+}
+
+static void count_out(struct arena *a, size_t bytes)
+{
+	a->blocks_out += bytes;
+	a->peak_out = MAX(a->peak_out, a->blocks_out);
+}
+
+size_t run_alloc(struct arena *a, size_t granules, size_t align, bool grow, bool *dirty)
+{
+	size_t want = granules + align - 1;
+	struct span *s = best_fit(a, want);
+	struct segment *seg;
+	size_t granule;
+
+	if (!s && a->unsorted.first) {
+		bin_sort(a);
+		s = best_fit(a, want);
+	}
+	if (s) {
+		size_t had = s->granules;
+
+		granule = s->head;
+		*dirty = s->flags & SPAN_DIRTY;
+		run_remove(a, s);
+		if (had > want)
+			run_insert(a, granule + want, had - want, *dirty);
+	} else {
+		seg = roomy_segment(a, want);
+		if (!seg && grow)
+			seg = arena_grow(a, want);
+		if (!seg)
+			return 0;
+		granule = take_top(a, seg, want, dirty);
+	}
+	if (align > 1)
+		granule = trim_to_alignment(a, granule, want, granules, align, *dirty);
+	count_out(a, granules << GRANULE_SHIFT);
+	return granule;
+}
+
+bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more)
+{
+	struct segment *seg = segment_of(a, granule);
+	struct span *s = run_behind(seg, granule + granules);
+	bool dirty;
+
+	if (s && s->granules >= more) {
+		size_t had = s->granules, at = granule + granules;
+
+		dirty = s->flags & SPAN_DIRTY;
+		run_remove(a, s);
+		if (had > more)
+			run_insert(a, at + more, had - more, dirty);
+	} else if (granule + granules == seg->top && seg->end - seg->top >= more) {
+		take_top(a, seg, more, &dirty);
+	} else {
+		return false;
+	}
+	count_out(a, more << GRANULE_SHIFT);
+	return true;
+}
+
+/* ---- small bins: spans of blocks of one class ---- */
+
+/* Length of a span of this class: little waste, and more than a few blocks. */
+static size_t span_length(size_t size)
+{
+	size_t granules = (size + GRANULE - 1) >> GRANULE_SHIFT;
+
+	for (;; granules++) {
+		size_t bytes = granules << GRANULE_SHIFT;
+
+		if (bytes % size <= bytes / 16)
+			return granules;
+	}
+}
+
+static uint64_t *span_bits(struct span *s)
+{
+	return s->nr_blocks > 64 ? s->more_bits : &s->bits;
+}
+
+/* Bit arrays are all as long as the smallest class needs, and used again. */
+#define BITS_WORDS	(GRANULE / MIN_ALIGN / 64)
+
+static uint64_t *free_bits;
+struct lock pw_bits_lock;
+
+static uint64_t *bits_alloc(void)
+{
+	uint64_t *bits;
+
+	lock(&pw_bits_lock);
+	bits = free_bits;
+	if (bits)
+		free_bits = (uint64_t *)bits[0];
+	unlock(&pw_bits_lock);
+	if (!bits)
+		return pw_meta_alloc(BITS_WORDS * sizeof(*bits));
+	bits[0] = 0;
+	return bits;
+}
+
+static void bits_free(uint64_t *bits)
+{
+	lock(&pw_bits_lock);
+	memset(bits, 0, BITS_WORDS * sizeof(*bits));
+	bits[0] = (uint64_t)free_bits;
+	free_bits = bits;
+	unlock(&pw_bits_lock);
+}
+
+/* Writes the map entries of a span: what free() finds. */
+static void map_span(struct span *s, uint16_t value)
+{
+	size_t granule = span_granule(s), i;
+
+	for (i = 0; i < s->granules; i++)
+		WRITE_ONCE(*map_entry(granule + i), value);
+}
+
+static struct span *span_create(struct arena *a, unsigned int c, bool grow)
+{
+	size_t size = class_size(c), granules = span_length(size);
+	uint64_t *bits = NULL;
+	size_t granule, i;
+	struct span *s;
+	bool dirty;
+
+	granule = run_alloc(a, granules, 1, grow, &dirty);
+	if (!granule)
+		return NULL;
+	a->blocks_out -= granules << GRANULE_SHIFT;
+	if ((granules << GRANULE_SHIFT) / size > 64) {
+		bits = bits_alloc();
+		if (!bits) {
+			run_free(a, granule, granules, dirty);
+			return NULL;
+		}
+	}
+	s = span_entry(granule);
+	*s = (struct span){
+		.head = (uint32_t)granule,
+		.state = SPAN_CLASS,
+		.flags = dirty ? SPAN_DIRTY : 0,
+		.class = (uint16_t)c,
+		.granules = (uint32_t)granules,
+		.nr_blocks = (uint32_t)((granules << GRANULE_SHIFT) / size),
+		.arena = a->id,
+		.more_bits = bits,
+	};
+	for (i = 1; i < granules; i++)
+		span_entry(granule + i)->head = (uint32_t)granule;
+	if (!a->private)
+		map_span(s, (uint16_t)(c << OFF_SHIFT));
+	return s;
+}
+
+static void span_destroy(struct arena *a, struct span *s)
+{
+	size_t granule = span_granule(s), granules = s->granules, i;
+
+	map_span(s, 0);
+	if (s->nr_blocks > 64)
+		bits_free(s->more_bits);
+	for (i = 0; i < granules; i++)
+		span_entry(granule + i)->head = 0;
+	s->state = SPAN_NONE;
+	run_free(a, granule, granules, s->carved > 0 || (s->flags & SPAN_DIRTY));
+}
+
+void bin_sort(struct arena *a)
+{
+	struct span *s, *next;
+
+	for (s = a->unsorted.first; s; s = next) {
+		next = s->next;
+		span_destroy(a, s);
+	}
+	a->unsorted = (struct spans){ NULL, NULL };
+}
+
+void bins_release(struct arena *a)
+{
+	struct segment *seg;
+
+	for (seg = a->segments; seg; seg = seg->next) {
+		size_t granule = seg->start;
+
+		while (granule < seg->top) {
+			struct span *s = span_entry(granule);
+
+			granule += s->granules;
+			if (s->state == SPAN_CLASS && s->nr_blocks > 64)
+				bits_free(s->more_bits);
+		}
+	}
+}
+
+/* A span of the class from the unsorted bin; the others become free runs. */
+static struct span *unsorted_span(struct arena *a, unsigned int c)
+{
+	struct span *s;
+
+	for (s = a->unsorted.first; s; s = s->next) {
+		if (s->class != c)
+			continue;
+		spans_del(&a->unsorted, s);
+		s->flags &= (uint8_t)~SPAN_UNSORTED;
+		break;
+	}
+	if (!s)
+		bin_sort(a);
+	return s;
+}
+
+/* A span with something to take. */
+static struct span *usable_span(struct arena *a, unsigned int c, bool grow)
+{
+	struct span *s = a->small[c].first;
+
+	if (s)
+		return s;
+	s = a->unsorted.first ? unsorted_span(a, c) : NULL;
+	if (!s)
+		s = span_create(a, c, grow);
+	if (s) {
+		s->flags |= SPAN_BINNED;
+		spans_add(&a->small[c], s);
+	}
+	return s;
+}
+
+/* Links a block to the list that is being built. */
+static void batch_add(struct batch *b, struct block *block, bool fresh)
+{
+	if (!b->first) {
+		b->first = block;
+		b->fresh = fresh;
+		return;
+	}
+	block->next = b->rest;
+	block->key = pw_heap.base;
+	b->rest = block;
+	b->nr_rest++;
+}
+
+/* Free blocks, lowest address first. */
+static unsigned int take_free(struct span *s, size_t size, unsigned int want, struct batch *b)
+{
+	uint64_t *bits = span_bits(s);
+	uintptr_t addr = span_addr(s);
+	unsigned int got = 0;
+	size_t word = 0;
+
+	while (got < want && s->nr_free) {
+		unsigned int bit;
+
+		while (!bits[word])
+			word++;
+		bit = (unsigned int)__builtin_ctzl(bits[word]);
+		bits[word] &= bits[word] - 1;
+		s->nr_free--;
+		batch_add(b, (struct block *)(addr + (word * 64 + bit) * size), false);
+		got++;
+	}
+	return got;
+}
+
+/* Blocks that nobody had before: no more than a page full of them at a time. */
+static unsigned int carve(struct span *s, size_t size, unsigned int want, struct batch *b)
+{
+	uintptr_t addr = span_addr(s) + s->carved * size;
+	unsigned int n = (unsigned int)MAX(PAGE_SIZE / size, (size_t)1);
+	unsigned int i;
+
+	n = MIN(n, MIN(want, s->nr_blocks - s->carved));
+	for (i = 0; i < n; i++, addr += size)
+		batch_add(b, (struct block *)addr, !(s->flags & SPAN_DIRTY));
+	s->carved += n;
+	return n;
+}
+
+bool bin_take(struct arena *a, unsigned int c, unsigned int want, bool grow, struct batch *b)
+{
+	size_t size = class_size(c);
+	unsigned int got = 0;
+
+	*b = (struct batch){ .first = NULL };
+	/* What was never touched is only touched if there is nothing else. */
+	while (got < want) {
+		struct span *s = got ? a->small[c].first : usable_span(a, c, grow);
+		unsigned int n;
+
+		if (!s || (got && !s->nr_free))
+			break;
+		n = s->nr_free ? take_free(s, size, want - got, b) :
+				 carve(s, size, want - got, b);
+		got += n;
+		if (!s->nr_free && s->carved == s->nr_blocks) {
+			s->flags &= (uint8_t)~SPAN_BINNED;
+			spans_del(&a->small[c], s);
+		}
+	}
+	count_out(a, got * size);
+	return got > 0;
+}
+
+/* Number of the block at @addr, or -1 if none starts there. */
+static int block_index(const struct span *s, uintptr_t addr)
+{
+	size_t offset = addr - span_addr(s), size = class_size(s->class);
+	size_t index = offset / size;
+
+	if (index * size != offset || index >= s->carved)
+		return -1;
+	return (int)index;
+}
+
+bool span_block_start(const struct span *s, uintptr_t addr)
+{
+	return block_index(s, addr) >= 0;
+}
+
+bool bin_has(struct span *s, uintptr_t addr)
+{
+	int index = block_index(s, addr);
+
+	return index >= 0 && (span_bits(s)[index / 64] >> (index % 64) & 1);
+}
+
+enum give bin_give(struct arena *a, struct span *s, uintptr_t addr)
+{
+	int index = block_index(s, addr);
+	uint64_t *word;
+
+	if (index < 0)
+		return GIVE_INVALID;
+	word = &span_bits(s)[index / 64];
+	if (*word >> (index % 64) & 1)
+		return GIVE_TWICE;
+	*word |= 1UL << (index % 64);
+	s->nr_free++;
+	s->flags |= SPAN_RETURN;
+	a->blocks_out -= class_size(s->class);
+	a->given += class_size(s->class);
+	if (s->nr_free == s->carved) {
+		if (s->flags & SPAN_BINNED)
+			spans_del(&a->small[s->class], s);
+		s->flags &= (uint8_t)~SPAN_BINNED;
+		s->flags |= SPAN_UNSORTED;
+		spans_add(&a->unsorted, s);
+	} else if (!(s->flags & SPAN_BINNED)) {
+		s->flags |= SPAN_BINNED;
+		spans_add(&a->small[s->class], s);
+	}
+	return GIVE_OK;
+}
+
+/* First block at or behind @from that is free, or is not. */
+static unsigned int next_block(struct span *s, unsigned int from, bool is_free)
+{
+	const uint64_t *bits = span_bits(s);
+
+	while (from < s->carved && (bits[from / 64] >> (from % 64) & 1) != is_free)
+		from++;
+	return from;
+}
+
+size_t span_purge(struct span *s)
+{
+	uintptr_t addr = span_addr(s);
+	size_t size = class_size(s->class), returned = 0;
+	unsigned int from, to = 0;
+
+	while ((from = next_block(s, to, true)) < s->carved) {
+		uintptr_t start, end;
+
+		to = next_block(s, from, false);
+		start = ALIGN_UP(addr + from * size, PAGE_SIZE);
+		end = ALIGN_DOWN(addr + to * size, PAGE_SIZE);
+		if (start < end && !os_advise(start, end - start, OS_DONTNEED))
+			returned += end - start;
+	}
+	s->flags &= (uint8_t)~SPAN_RETURN;
+	return returned;
+}
+
+/* ---- fast bins: lists that threads gave back ---- */
+
+struct fastbin pw_fastbins[NR_CLASSES];
+size_t pw_fastbin_bytes;
+size_t pw_fastbin_limit = FASTBIN_LIMIT;
+
+static void count_bytes(size_t bytes)
+{
+	if (single_threaded())
+		pw_fastbin_bytes += bytes;
+	else
+		__atomic_fetch_add(&pw_fastbin_bytes, bytes, __ATOMIC_RELAXED);
+}
+
+void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
+{
+	struct fastbin *f = &pw_fastbins[c];
+
+	lock(&f->lock);
+	*list_next(first, c) = f->lists;
+	f->lists = list_word(first, blocks);
+	f->nr_blocks += blocks;
+	unlock(&f->lock);
+	count_bytes(blocks * class_size(c));
+	if (unlikely(READ_ONCE(pw_fastbin_bytes) > READ_ONCE(pw_fastbin_limit)))
+		arenas_collect();
+}
+
+uintptr_t fastbin_pop(unsigned int c)
+{
+	struct fastbin *f = &pw_fastbins[c];
+	uintptr_t word;
+
+	if (!READ_ONCE(f->lists))
+		return 0;
+	lock(&f->lock);
+	word = f->lists;
+	if (word) {
+		f->lists = *list_next(list_first(word), c);
+		f->nr_blocks -= list_blocks(word);
+	}
+	unlock(&f->lock);
+	if (word)
+		count_bytes(-(list_blocks(word) * class_size(c)));
+	return word;
+}
+
+bool fastbin_has(unsigned int c, struct block *b)
+{
+	struct fastbin *f = &pw_fastbins[c];
+	bool found = false;
+	struct block *p;
+	uintptr_t word;
+
+	lock(&f->lock);
+	for (word = f->lists; word && !found; word = *list_next(list_first(word), c))
+		for (p = list_first(word); p && !found; p = p->next)
+			found = p == b;
+	unlock(&f->lock);
+	return found;
+}
+
+static uintptr_t fastbin_pop_all(unsigned int c)
+{
+	struct fastbin *f = &pw_fastbins[c];
+	unsigned int blocks;
+	uintptr_t word;
+
+	if (!READ_ONCE(f->lists))
+		return 0;
+	lock(&f->lock);
+	word = f->lists;
+	blocks = f->nr_blocks;
+	f->lists = 0;
+	f->nr_blocks = 0;
+	unlock(&f->lock);
+	count_bytes(-(blocks * class_size(c)));
+	return word;
+}
+
+void list_sort_back(struct block *first)
+{
+	struct arena *locked = NULL;
+	struct block *b, *next;
+
+	for (b = first; b; b = next) {
+		struct span *s = span_of((uintptr_t)b);
+		struct arena *a = span_arena(s);
+		enum give ret;
+
+		next = b->next;
+		__builtin_prefetch(next);
+		if (a != locked) {
+			if (locked)
+				unlock(&locked->lock);
+			lock(&a->lock);
+			locked = a;
+		}
+		ret = bin_give(a, s, (uintptr_t)b);
+		if (unlikely(ret != GIVE_OK))
+			pw_heap_error("free()", ret == GIVE_TWICE ? "double free of" :
+				      "invalid pointer", b);
+	}
+	if (locked)
+		unlock(&locked->lock);
+}
+
+void fastbins_sort_back(void)
+{
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++) {
+		uintptr_t word = fastbin_pop_all(c);
+
+		while (word) {
+			struct block *first = list_first(word);
+
+			word = *list_next(first, c);
+			list_sort_back(first);
+		}
+	}
+}

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The library: build/libpagewell.so, build/libpagewell.a, build/libpagewell.pc
+#
+# Included by the top Makefile, or by itself: make -f userlib/build.mk
+
+USERLIB_BUILD	?= build
+PREFIX		?= /usr/local
+USERLIB_VERSION	?= 1.0
+
+userlib-srcs	:= report lock env meta os os_anon os_device heap arena bins \
+		   tcache large harden malloc new tune fork start heaps
+userlib-deps	:= $(wildcard userlib/*.h) module/uapi/pagewell.h userlib/build.mk
+
+# No stack protector: the functions run before its canary is set. No CET
+# markers, no PLT: both are instructions on the hit path.
+USERLIB_CFLAGS	?= -O2 -g
+userlib-cflags	:= -std=gnu11 -D_GNU_SOURCE -Iuserlib -Wall -Wextra -Wshadow \
+		   -Wstrict-prototypes -Wmissing-prototypes -Wno-pedantic \
+		   -fvisibility=hidden -fno-stack-protector -fcf-protection=none \
+		   -fno-plt -fno-semantic-interposition -fno-builtin-malloc \
+		   -fasynchronous-unwind-tables -ffunction-sections
+userlib-ldflags	:= -Wl,--version-script=userlib/libpagewell.map -Wl,-soname,libpagewell.so.1 \
+		   -Wl,-z,now -Wl,-z,relro -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu
+
+userlib-objs	:= $(userlib-srcs:%=$(USERLIB_BUILD)/userlib/%.o)
+userlib-pic	:= $(userlib-srcs:%=$(USERLIB_BUILD)/userlib/%.pic.o)
+
+.PHONY: userlib
+userlib: $(USERLIB_BUILD)/libpagewell.so $(USERLIB_BUILD)/libpagewell.a $(USERLIB_BUILD)/libpagewell.pc
+
+$(USERLIB_BUILD)/userlib/%.pic.o: userlib/%.c $(userlib-deps)
+	@mkdir -p $(@D)
+	$(CC) $(USERLIB_CFLAGS) $(userlib-cflags) -fPIC -c -o $@ $<
+
+$(USERLIB_BUILD)/userlib/%.o: userlib/%.c $(userlib-deps)
+	@mkdir -p $(@D)
+	$(CC) $(USERLIB_CFLAGS) $(userlib-cflags) -c -o $@ $<
+
+$(USERLIB_BUILD)/libpagewell.so: $(userlib-pic) userlib/libpagewell.map
+	$(CC) -shared $(USERLIB_CFLAGS) $(userlib-ldflags) -o $@ $(userlib-pic)
+
+$(USERLIB_BUILD)/libpagewell.a: $(userlib-objs)
+	rm -f $@
+	$(AR) rcs $@ $(userlib-objs)
+
+$(USERLIB_BUILD)/libpagewell.pc: userlib/pagewell.pc.in
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(USERLIB_VERSION)|' $< >$@

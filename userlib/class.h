@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * class.h - which size belongs to which class
+ *
+ * A class is known by its offset, 16 times its number: that is the byte offset
+ * of its bin in the tcache, and for small classes the block size too.
+ */
+#ifndef PW_CLASS_H
+#define PW_CLASS_H
+
+#include "types.h"
+
+#define SMALL_SHIFT	10
+#define SMALL_MAX	((size_t)1 << SMALL_SHIFT)
+#define STEP_SHIFT	3	/* 8 classes a doubling above SMALL_MAX */
+#define CLASS_SHIFT	22
+#define CLASS_MAX	((size_t)1 << CLASS_SHIFT)
+
+#define NR_SMALL	(SMALL_MAX / MIN_ALIGN)
+#define NR_CLASSES	(1 + NR_SMALL + ((CLASS_SHIFT - SMALL_SHIFT) << STEP_SHIFT))
+
+#define OFF_SHIFT	4
+#define OFF_STEP	(1UL << OFF_SHIFT)
+
+/* Offset of the class of a size from 1 to SMALL_MAX; 0 gives 0, no class. */
+static inline size_t small_off(size_t size)
+{
+	return (size + MIN_ALIGN - 1) & ~(MIN_ALIGN - 1);
+}
+
+/* Offset of the class of a size above SMALL_MAX, up to CLASS_MAX. */
+static inline size_t big_off(size_t size)
+{
+	size_t last = size - 1;
+	unsigned int log = 63 - __builtin_clzl(last);
+	size_t steps = last >> (log - STEP_SHIFT);
+
+	/* steps still holds its leading one: 2^STEP_SHIFT too many. */
+	steps += (size_t)log << STEP_SHIFT;
+	return (steps << OFF_SHIFT) +
+	       ((NR_SMALL + 1 - ((SMALL_SHIFT + 1) << STEP_SHIFT)) << OFF_SHIFT);
+}
+
+static inline size_t off_of(size_t size)
+{
+	return size <= SMALL_MAX ? small_off(size) : big_off(size);
+}
+
+/* Block size of class @c. */
+static inline size_t class_size(unsigned int c)
+{
+	unsigned int step, log;
+
+	if (c <= NR_SMALL)
+		return (size_t)c * MIN_ALIGN;
+	step = c - NR_SMALL - 1;
+	log = SMALL_SHIFT + (step >> STEP_SHIFT);
+	step &= (1U << STEP_SHIFT) - 1;
+	return (size_t)((1U << STEP_SHIFT) + step + 1) << (log - STEP_SHIFT);
+}
+
+/* How many blocks make a full list. */
+static inline unsigned int class_room(size_t size)
+{
+	if (size <= 256)
+		return 64;
+	if (size <= 4 * KIB)
+		return (unsigned int)(16 * KIB / size);
+	if (size <= 256 * KIB)
+		return 4;
+	return size <= MIB ? 2 : 1;
+}
+
+#endif /* PW_CLASS_H */

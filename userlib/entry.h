@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * entry.h - what the public functions share: names, and the hit paths
+ */
+#ifndef PW_ENTRY_H
+#define PW_ENTRY_H
+
+#include <malloc.h>
+#include <stdio.h>
+
+#include "class.h"
+#include "heap.h"
+#include "tcache.h"
+
+/* A build for tests has its functions beside those of libc. */
+#ifdef PW_PREFIX
+#define NAME(name)	pw_ ## name
+#else
+#define NAME(name)	name
+#endif
+
+#define PUBLIC	__attribute__((visibility("default")))
+
+PUBLIC void *NAME(malloc)(size_t size);
+PUBLIC void NAME(free)(void *p);
+PUBLIC void *NAME(calloc)(size_t n, size_t each);
+PUBLIC void *NAME(realloc)(void *p, size_t size);
+PUBLIC void *NAME(reallocarray)(void *p, size_t n, size_t each);
+PUBLIC void *NAME(aligned_alloc)(size_t align, size_t size);
+PUBLIC int NAME(posix_memalign)(void **out, size_t align, size_t size);
+PUBLIC void *NAME(memalign)(size_t align, size_t size);
+PUBLIC void *NAME(valloc)(size_t size);
+PUBLIC void *NAME(pvalloc)(size_t size);
+PUBLIC size_t NAME(malloc_usable_size)(void *p);
+PUBLIC void NAME(free_sized)(void *p, size_t size);
+PUBLIC void NAME(free_aligned_sized)(void *p, size_t align, size_t size);
+PUBLIC void NAME(cfree)(void *p);
+PUBLIC int NAME(mallopt)(int param, int value);
+PUBLIC struct mallinfo NAME(mallinfo)(void);
+PUBLIC struct mallinfo2 NAME(mallinfo2)(void);
+PUBLIC void NAME(malloc_stats)(void);
+PUBLIC int NAME(malloc_info)(int options, FILE *fp);
+PUBLIC int NAME(malloc_trim)(size_t pad);
+
+void *pw_malloc_slow(size_t size, size_t off);
+void pw_free_slow(void *p);
+void pw_free_full(void *p, size_t off);
+void pw_free_twice(void *p, size_t off);
+
+static inline __attribute__((always_inline)) void *fast_malloc(size_t size)
+{
+	struct block *b;
+	size_t off;
+
+	if (likely(size <= SMALL_MAX))
+		off = small_off(size);
+	else if (likely(size <= CLASS_MAX))
+		off = big_off(size);
+	else
+		return pw_malloc_slow(size, 0);
+	b = tcache_pop(off);
+	return likely(b) ? b : pw_malloc_slow(size, off);
+}
+
+/*
+ * Distance of an address from the window's base in units of 16 bytes; a
+ * misaligned address ends up far outside, because its low bits are rotated to
+ * the top.
+ */
+static inline uintptr_t distance(const void *p)
+{
+	uintptr_t d = (uintptr_t)p - pw_heap.base;
+
+	return d >> UNIT_SHIFT | d << (64 - UNIT_SHIFT);
+}
+
+/* Offset of the class of the block at @p; 0 if it takes a slow path to tell. */
+static inline size_t fast_off(const void *p)
+{
+	uintptr_t d = distance(p);
+
+	return likely(d < pw_heap.fast_limit) ? *map_entry(d >> GRANULE_UNIT_SHIFT) : 0;
+}
+
+static inline __attribute__((always_inline)) void fast_free(void *p)
+{
+	uintptr_t d = distance(p), base = pw_heap.base;
+	struct block *b = p;
+	struct bin *bin;
+	size_t off;
+
+	if (unlikely(d >= pw_heap.fast_limit)) {
+		pw_free_slow(p);
+		return;
+	}
+	/* No class is 0, and bin 0 never has room. */
+	off = *map_entry(d >> GRANULE_UNIT_SHIFT);
+	bin = bin_at(off);
+	if (unlikely(--bin->room < 0)) {
+		pw_free_full(p, off);
+		return;
+	}
+	if (unlikely(b->key == base)) {
+		pw_free_twice(p, off);
+		return;
+	}
+	b->key = base;
+	b->next = bin->head;
+	bin->head = b;
+}
+
+#endif /* PW_ENTRY_H */

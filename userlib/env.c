@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * env.c - the PAGEWELL_ variables
+ */
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "env.h"
+#include "report.h"
+
+struct env pw_env = { .limit = SIZE_MAX };
+
+/* The dynamic loader's note of where the kernel put argc, argv and envp. */
+extern void *__libc_stack_end __attribute__((weak));
+extern char **environ;
+
+static char **first_environment(void)
+{
+	uintptr_t *stack;
+
+	/* environ is set only when libc's own constructor has run. */
+	if (environ || !&__libc_stack_end || !__libc_stack_end)
+		return environ;
+	stack = __libc_stack_end;
+	return (char **)(stack + 1 + stack[0] + 1);
+}
+
+bool pw_parse_size(const char *s, size_t *size)
+{
+	size_t v = 0;
+
+	if (*s < '0' || *s > '9')
+		return false;
+	for (; *s >= '0' && *s <= '9'; s++)
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (size_t)(*s - '0'), &v))
+			return false;
+	if (*s) {
+		const char *units = "KMGT";
+		const char *unit = strchr(units, *s & ~0x20);
+
+		if (!unit || __builtin_mul_overflow(v, (size_t)1024 << (10 * (unit - units)), &v))
+			return false;
+		if (*++s == 'i')
+			s++;
+		if (*s == 'B')
+			s++;
+	}
+	*size = v;
+	return *s == '\0';
+}
+
+/* Index of @value among @words, or -1 and a line that says what is allowed. */
+static int one_of(const char *name, const char *value, const char *const *words)
+{
+	int i;
+
+	for (i = 0; words[i]; i++)
+		if (!strcmp(value, words[i]))
+			return i;
+	pw_note("%s=%s is not understood and has no effect", name, value);
+	return -1;
+}
+
+static void set_switch(const char *name, const char *value, bool *flag)
+{
+	static const char *const words[] = { "0", "1", NULL };
+	int i = one_of(name, value, words);
+
+	if (i >= 0)
+		*flag = i;
+}
+
+static void read_variable(const char *name, const char *value)
+{
+	static const char *const backends[] = { "auto", "device", "anon", NULL };
+	static const char *const huges[] = { "auto", "always", "never", NULL };
+	static const char *const commits[] = { "strict", "lazy", NULL };
+	int i;
+
+	if (!strcmp(name, "PAGEWELL_BACKEND")) {
+		i = one_of(name, value, backends);
+		if (i >= 0)
+			pw_env.backend = (enum backend_choice)i;
+	} else if (!strcmp(name, "PAGEWELL_HUGE")) {
+		i = one_of(name, value, huges);
+		if (i >= 0)
+			pw_env.huge = (enum huge_choice)i;
+	} else if (!strcmp(name, "PAGEWELL_COMMIT")) {
+		i = one_of(name, value, commits);
+		if (i >= 0)
+			pw_env.lazy = i;
+	} else if (!strcmp(name, "PAGEWELL_LIMIT")) {
+		if (!pw_parse_size(value, &pw_env.limit))
+			pw_note("%s=%s is no size and has no effect", name, value);
+	} else if (!strcmp(name, "PAGEWELL_STATS")) {
+		set_switch(name, value, &pw_env.stats);
+	} else if (!strcmp(name, "PAGEWELL_HARDEN")) {
+		set_switch(name, value, &pw_env.harden);
+	}
+}
+
+void pw_env_read(void)
+{
+	char **e = first_environment();
+	char name[24];
+
+	if (!e || getauxval(AT_SECURE))
+		return;
+	for (; *e; e++) {
+		const char *s = *e, *value;
+		size_t len;
+
+		if (s[0] != 'P' || s[1] != 'A' || strncmp(s, "PAGEWELL_", 9))
+			continue;
+		value = strchr(s, '=');
+		len = value ? (size_t)(value - s) : sizeof(name);
+		if (len >= sizeof(name))
+			continue;
+		memcpy(name, s, len);
+		name[len] = '\0';
+		read_variable(name, value + 1);
+	}
+}

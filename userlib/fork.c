@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * fork.c - a child's heap is in order, whatever the parent's threads were doing
+ *
+ * The forking thread takes every lock, in lock order, and both sides let go of
+ * them. Handlers of other libraries that run in between may allocate: locks
+ * let their owner pass (lock.h).
+ *
+ * A signal handler that interrupted this thread inside malloc() may call
+ * fork() too. Locks this thread holds already stay as they are: the child
+ * returns from the handler into the same function, which then unlocks them.
+ * Another thread may wait for one of those while holding one that we want, so
+ * we wait a limited time in that case.
+ */
+#include <pthread.h>
+
+#include "arena.h"
+#include "fork.h"
+#include "meta.h"
+#include "os.h"
+#include "tcache.h"
+
+#define PATIENCE_US	(20 * 1000)
+
+typedef void (*lock_fn)(struct lock *l, unsigned int arg);
+
+static void for_each_lock(lock_fn fn, unsigned int arg)
+{
+	uint32_t i;
+
+	fn(&pw_threads_lock, arg);
+	fn(&pw_arenas_lock, arg);
+	for (i = 0; i < pw_nr_arenas; i++)
+		fn(&pw_arenas[i]->lock, arg);
+	fn(&pw_os_lock, arg);
+	fn(&pw_meta_lock, arg);
+	fn(&pw_bits_lock, arg);
+	for (i = 1; i < NR_CLASSES; i++)
+		fn(&pw_fastbins[i].lock, arg);
+}
+
+static bool interrupted;
+
+static void look(struct lock *l, unsigned int arg)
+{
+	(void)arg;
+	interrupted |= lock_is_mine(l);
+}
+
+static void take(struct lock *l, unsigned int patience)
+{
+	lock_for_fork(l, patience);
+}
+
+static void let_go(struct lock *l, unsigned int arg)
+{
+	(void)arg;
+	if (l->forked)
+		lock_after_fork(l);
+}
+
+static void reset(struct lock *l, unsigned int arg)
+{
+	(void)arg;
+	if (l->forked || !lock_is_mine(l))
+		lock_reset(l);
+}
+
+static void prepare(void)
+{
+	interrupted = false;
+	for_each_lock(look, 0);
+	for_each_lock(take, interrupted ? PATIENCE_US : 0);
+}
+
+static void parent(void)
+{
+	for_each_lock(let_go, 0);
+}
+
+static void child(void)
+{
+	for_each_lock(reset, 0);
+	tcache_fork_child();
+	os_fork_child();
+}
+
+void pw_fork_watch(bool libc_is_up)
+{
+	static bool watched;
+
+	if (watched || !libc_is_up)
+		return;
+	watched = true;
+	pthread_atfork(prepare, parent, child);
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * heap.c - the heap's start
+ */
+#include "arena.h"
+#include "env.h"
+#include "fork.h"
+#include "heap.h"
+#include "os.h"
+
+struct heap pw_heap;
+
+static struct lock start_lock;
+
+void pw_heap_slow_mode(void)
+{
+	pw_heap.slow = true;
+	WRITE_ONCE(pw_heap.fast_limit, 0);
+}
+
+bool pw_heap_start(void)
+{
+	bool ready;
+
+	if (likely(__atomic_load_n(&pw_heap.ready, __ATOMIC_ACQUIRE)))
+		return true;
+	lock(&start_lock);
+	ready = pw_heap.ready;
+	if (!ready) {
+		pw_env_read();
+		pw_heap.slow = pw_env.harden;
+		ready = os_start();
+		__atomic_store_n(&pw_heap.ready, ready, __ATOMIC_RELEASE);
+	}
+	unlock(&start_lock);
+	return ready;
+}

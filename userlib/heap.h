@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * heap.h - where the heap is: the window and the tables that describe it
+ *
+ * Two tables lie at fixed distances below the window, so that finding an entry
+ * needs no other load than that of the window's address: the map, 16 bits a
+ * granule, is all that free() looks at; struct span has the rest. Both are
+ * mapped as far as the window is used.
+ */
+#ifndef PW_HEAP_H
+#define PW_HEAP_H
+
+#include "lock.h"
+#include "types.h"
+
+struct span;
+
+#define MAP_DISTANCE	(2 * GIB)
+#define MAX_GRANULES	(MAP_DISTANCE / sizeof(uint16_t))
+#define MAX_WINDOW	(MAX_GRANULES * GRANULE)	/* 16 TiB */
+#define SPAN_BYTES	64UL
+#define SPAN_DISTANCE	(MAP_DISTANCE + MAX_GRANULES * SPAN_BYTES)
+
+/* Distances that free() tests are in units of MIN_ALIGN. */
+#define UNIT_SHIFT	4
+#define GRANULE_UNIT_SHIFT	(GRANULE_SHIFT - UNIT_SHIFT)
+
+/**
+ * struct heap - the one heap of the process
+ * @base: a granule before the window: granule 0 is no memory, and @base is no
+ *	  block's address; doubles as the key of free blocks
+ * @fast_limit: distance from @base, in units of 16 bytes, up to which the map
+ *	  may be read; 0 sends every free() the slow way (hardened, perturbed)
+ * @granules: up to where both tables are mapped
+ * @slow: nothing may be served from the tcache
+ * @ready: the OS backend is chosen and the window is there
+ */
+struct heap {
+	uintptr_t base;
+	uintptr_t fast_limit;
+	size_t granules;
+	bool slow;
+	bool ready;
+};
+
+extern struct heap pw_heap;
+
+static inline size_t granule_of(uintptr_t addr)
+{
+	return (addr - pw_heap.base) >> GRANULE_SHIFT;
+}
+
+static inline uintptr_t granule_addr(size_t granule)
+{
+	return pw_heap.base + (granule << GRANULE_SHIFT);
+}
+
+static inline uint16_t *map_entry(size_t granule)
+{
+	return (uint16_t *)(pw_heap.base - MAP_DISTANCE) + granule;
+}
+
+static inline struct span *span_entry(size_t granule)
+{
+	return (struct span *)(pw_heap.base - SPAN_DISTANCE + granule * SPAN_BYTES);
+}
+
+/* Is @addr inside the part of the window that the tables describe? */
+static inline bool in_window(uintptr_t addr)
+{
+	return ((addr - pw_heap.base) >> GRANULE_SHIFT) < READ_ONCE(pw_heap.granules);
+}
+
+/* Chooses the backend and lays out the window; false without memory for it. */
+bool pw_heap_start(void);
+
+/* From now on nothing is served from the tcache. */
+void pw_heap_slow_mode(void);
+
+#endif /* PW_HEAP_H */

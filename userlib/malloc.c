@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * malloc.c - the entry points of the C interface
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "entry.h"
+#include "env.h"
+#include "harden.h"
+#include "large.h"
+#include "report.h"
+#include "tcache.h"
+#include "tune.h"
+
+static cold_path void *no_memory(void)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+/* ---- slow paths ---- */
+
+static void *class_alloc(size_t size, size_t off, bool *zeroed)
+{
+	void *p = tcache_refill(off);
+
+	if (likely(p))
+		return p;
+	if (size >= READ_ONCE(pw_tune.mmap_threshold)) {
+		p = pw_heap_start() ? large_alloc(size, MIN_ALIGN) : NULL;
+		*zeroed = p;
+		if (p)
+			return p;
+	}
+	return tcache_refill_arena(off, zeroed);
+}
+
+static void *alloc_slow(size_t size, size_t off, bool *zeroed)
+{
+	void *p;
+
+	*zeroed = false;
+	if (unlikely(size > PTRDIFF_MAX))
+		return no_memory();
+	if (unlikely(!off))
+		off = size > CLASS_MAX ? 0 : OFF_STEP;
+	p = off ? class_alloc(size, off, zeroed) : big_alloc(size, MIN_ALIGN, zeroed);
+	if (unlikely(pw_heap.slow) && p)
+		harden_allocated(p, size, *zeroed);
+	return likely(p) ? p : no_memory();
+}
+
+noinline void *pw_malloc_slow(size_t size, size_t off)
+{
+	bool zeroed;
+
+	return alloc_slow(size, off, &zeroed);
+}
+
+/* Is a block with the key of a free one really free? */
+static bool is_free(struct block *b)
+{
+	struct span *s = span_of((uintptr_t)b);
+	struct arena *a = span_arena(s);
+	bool found;
+
+	if (tcache_has(b, (size_t)s->class << OFF_SHIFT) || fastbin_has(s->class, b))
+		return true;
+	lock(&a->lock);
+	found = bin_has(s, (uintptr_t)b);
+	unlock(&a->lock);
+	return found;
+}
+
+static void check_not_free(struct block *b, const char *call)
+{
+	if (unlikely(b->key == pw_heap.base) && is_free(b))
+		pw_heap_error(call, "double free of", b);
+}
+
+/* Blocks of heaps of the program's, and all blocks in slow mode. */
+static void give(struct span *s, struct block *b, const char *call)
+{
+	struct arena *a = span_arena(s);
+	enum give ret;
+
+	lock(&a->lock);
+	ret = bin_give(a, s, (uintptr_t)b);
+	unlock(&a->lock);
+	if (ret != GIVE_OK)
+		pw_heap_error(call, ret == GIVE_TWICE ? "double free of" : "invalid pointer", b);
+}
+
+static void free_any(void *p, const char *call)
+{
+	struct span *s;
+
+	if (!p)
+		return;
+	if (!in_window((uintptr_t)p))
+		pw_heap_error(call, "invalid pointer", p);
+	s = span_of((uintptr_t)p);
+	if (unlikely(pw_heap.slow))
+		harden_freed(s, p, call);
+	switch (s->state) {
+	case SPAN_CLASS:
+		if (!span_block_start(s, (uintptr_t)p))
+			pw_heap_error(call, "invalid pointer", p);
+		give(s, p, call);
+		break;
+	case SPAN_RUN:
+	case SPAN_LARGE:
+		big_free(s, call, p);
+		break;
+	default:
+		pw_heap_error(call, "invalid pointer", p);
+	}
+}
+
+/* Out of the window, misaligned, NULL; or everything, in slow mode. */
+noinline void pw_free_slow(void *p)
+{
+	free_any(p, "free()");
+}
+
+/* The bin has no room, or is bin 0: not a block of a class. */
+noinline void pw_free_full(void *p, size_t off)
+{
+	if (unlikely(!off)) {
+		bin_at(0)->room = 0;
+		free_any(p, "free()");
+		return;
+	}
+	check_not_free(p, "free()");
+	tcache_spill(p, off);
+}
+
+/* The key of a free block; the bin's room has been counted down for it. */
+noinline void pw_free_twice(void *p, size_t off)
+{
+	struct bin *bin = bin_at(off);
+	struct block *b = p;
+
+	check_not_free(b, "free()");
+	b->next = bin->head;
+	bin->head = b;
+}
+
+/* ---- size of a block ---- */
+
+/* The span of a block of the program's, or an error. */
+static struct span *block_span(void *p, const char *call)
+{
+	struct span *s;
+
+	if (!in_window((uintptr_t)p))
+		pw_heap_error(call, "invalid pointer", p);
+	s = span_of((uintptr_t)p);
+	if (s->state != SPAN_CLASS && s->state != SPAN_RUN && s->state != SPAN_LARGE)
+		pw_heap_error(call, "invalid pointer", p);
+	return s;
+}
+
+static size_t usable(const struct span *s, void *p)
+{
+	return s->state == SPAN_CLASS ? class_size(s->class) : big_usable(s, (uintptr_t)p);
+}
+
+PUBLIC size_t NAME(malloc_usable_size)(void *p)
+{
+	return p ? usable(block_span(p, "malloc_usable_size()"), p) : 0;
+}
+
+/* ---- malloc, free, calloc ---- */
+
+PUBLIC void *NAME(malloc)(size_t size)
+{
+	return fast_malloc(size);
+}
+
+PUBLIC void NAME(free)(void *p)
+{
+	fast_free(p);
+}
+
+/* Class sizes are multiples of 16, and blocks aligned to it. */
+static inline void zero_block(void *p, size_t size)
+{
+	typedef long pair __attribute__((vector_size(16), may_alias));
+	const pair zero = { 0 };
+	char *end = (char *)p + size;
+
+	if (unlikely(size > 256)) {
+		memset(p, 0, size);
+		return;
+	}
+	do {
+		end -= 16;
+		*(pair *)end = zero;
+	} while (end != (char *)p);
+}
+
+static noinline void *calloc_slow(size_t size, size_t off)
+{
+	bool zeroed;
+	void *p = alloc_slow(size, off, &zeroed);
+
+	if (p && (!zeroed || pw_heap.slow))
+		memset(p, 0, size);
+	return p;
+}
+
+PUBLIC void *NAME(calloc)(size_t n, size_t each)
+{
+	struct block *b;
+	size_t size, off;
+
+	if (unlikely(__builtin_mul_overflow(n, each, &size)))
+		return no_memory();
+	if (unlikely(size > SMALL_MAX)) {
+		off = size <= CLASS_MAX ? big_off(size) : 0;
+		b = off ? tcache_pop(off) : NULL;
+		return b ? memset(b, 0, size) : calloc_slow(size, off);
+	}
+	off = small_off(size);
+	b = tcache_pop(off);
+	if (unlikely(!b))
+		return calloc_slow(size, off);
+	zero_block(b, off);
+	return b;
+}
+
+/* ---- realloc ---- */
+
+/*
+ * A block that grows a little is likely to grow again: an eighth more, which
+ * is the next class, halves the moves.
+ */
+static size_t with_slack(size_t old, size_t size)
+{
+	return size > old && size - old <= old / 4 && size < CLASS_MAX ? size + size / 8 : size;
+}
+
+static void *move_block(void *p, size_t old, size_t size, size_t ask)
+{
+	void *q = fast_malloc(ask);
+
+	if (unlikely(!q) && ask > size)
+		q = fast_malloc(size);
+	if (unlikely(!q))
+		return NULL;
+	memcpy(q, p, MIN(old, size));
+	fast_free(p);
+	return q;
+}
+
+static noinline void *realloc_big(struct span *s, void *p, size_t size)
+{
+	size_t old = big_usable(s, (uintptr_t)p);
+	void *q;
+
+	/* Less than half of it: a class will do, or another kind of block. */
+	if (size > old / 2 || size > CLASS_MAX) {
+		if (size <= old && size > old / 2 && old - size < GRANULE)
+			return p;
+		q = big_resize(s, p, size);
+		if (q)
+			return q;
+	}
+	return move_block(p, old, size, size);
+}
+
+static noinline void *realloc_any(void *p, size_t size)
+{
+	struct span *s = block_span(p, "realloc()");
+	size_t old;
+
+	if (s->state != SPAN_CLASS)
+		return realloc_big(s, p, size);
+	if (!span_block_start(s, (uintptr_t)p) ||
+	    (pw_heap.slow && harden_is_free(s, p)))
+		pw_heap_error("realloc()", "invalid pointer", p);
+	old = class_size(s->class);
+	if (size <= old && size > old / 2)
+		return p;
+	if (span_arena(s)->private) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return move_block(p, old, size, with_slack(old, size));
+}
+
+static noinline void *realloc_move(void *p, size_t old, size_t size)
+{
+	void *q = move_block(p, old, size, with_slack(old, size));
+
+	/* Shrinking needs no memory. */
+	return q || size > old ? q : p;
+}
+
+PUBLIC void *NAME(realloc)(void *p, size_t size)
+{
+	size_t off, old;
+
+	if (unlikely(!p))
+		return fast_malloc(size);
+	if (unlikely(size - 1 >= PTRDIFF_MAX)) {
+		if (size)
+			return no_memory();
+		fast_free(p);
+		return NULL;
+	}
+	off = fast_off(p);
+	if (unlikely(!off))
+		return realloc_any(p, size);
+	check_not_free(p, "realloc()");
+	old = class_size((unsigned int)(off >> OFF_SHIFT));
+	if (size <= old && size > old / 2)
+		return p;
+	return realloc_move(p, old, size);
+}
+
+PUBLIC void *NAME(reallocarray)(void *p, size_t n, size_t each)
+{
+	size_t size;
+
+	if (unlikely(__builtin_mul_overflow(n, each, &size)))
+		return no_memory();
+	return NAME(realloc)(p, size);
+}
+
+/* ---- aligned blocks ---- */
+
+/*
+ * Spans start on granules, so the blocks of a class whose size is a multiple
+ * of the alignment are all aligned. 0: no class will do.
+ */
+static inline size_t aligned_off(size_t align, size_t size)
+{
+	unsigned int c;
+
+	size = size ? ALIGN_UP(size, align) : align;
+	if (likely(size <= SMALL_MAX))
+		return small_off(size);
+	if (align > GRANULE || size > CLASS_MAX)
+		return 0;
+	for (c = (unsigned int)(big_off(size) >> OFF_SHIFT); c < NR_CLASSES; c++)
+		if (!(class_size(c) & (align - 1)))
+			return (size_t)c << OFF_SHIFT;
+	return 0;
+}
+
+static noinline void *aligned_slow(size_t align, size_t size, size_t off)
+{
+	bool zeroed;
+	void *p;
+
+	if (off)
+		return pw_malloc_slow(class_size((unsigned int)(off >> OFF_SHIFT)), off);
+	p = big_alloc(size, align, &zeroed);
+	if (unlikely(pw_heap.slow) && p)
+		harden_allocated(p, size, zeroed);
+	return p ? p : no_memory();
+}
+
+/* @align is a power of two. */
+static inline void *aligned(size_t align, size_t size)
+{
+	struct block *b;
+	size_t off;
+
+	if (unlikely(align <= MIN_ALIGN))
+		return fast_malloc(size);
+	if (unlikely(size > PTRDIFF_MAX || align > PTRDIFF_MAX - size))
+		return no_memory();
+	off = aligned_off(align, size);
+	b = off ? tcache_pop(off) : NULL;
+	return likely(b) ? b : aligned_slow(align, size, off);
+}
+
+static inline bool power_of_two(size_t n)
+{
+	return n && !(n & (n - 1));
+}
+
+PUBLIC int NAME(posix_memalign)(void **out, size_t align, size_t size)
+{
+	int saved_errno;
+	void *p;
+
+	if (unlikely(!power_of_two(align) || align % sizeof(void *)))
+		return EINVAL;
+	saved_errno = errno;
+	p = aligned(align, size);
+	if (unlikely(!p)) {
+		errno = saved_errno;
+		return ENOMEM;
+	}
+	*out = p;
+	return 0;
+}
+
+PUBLIC void *NAME(aligned_alloc)(size_t align, size_t size)
+{
+	if (unlikely(!power_of_two(align))) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return aligned(align, size);
+}
+
+/* The oldest of them rounds an odd alignment up. */
+PUBLIC void *NAME(memalign)(size_t align, size_t size)
+{
+	if (unlikely(!power_of_two(align))) {
+		if (align > SIZE_MAX / 2 + 1) {
+			errno = EINVAL;
+			return NULL;
+		}
+		align = align < 2 ? 1 : (size_t)1 << (64 - __builtin_clzl(align - 1));
+	}
+	return aligned(align, size);
+}
+
+PUBLIC void *NAME(valloc)(size_t size)
+{
+	return aligned(PAGE_SIZE, size);
+}
+
+PUBLIC void *NAME(pvalloc)(size_t size)
+{
+	if (unlikely(size > PTRDIFF_MAX))
+		return no_memory();
+	return aligned(PAGE_SIZE, size ? ALIGN_UP(size, PAGE_SIZE) : PAGE_SIZE);
+}
+
+/* ---- sized free: the size adds nothing, the address tells the class ---- */
+
+PUBLIC void NAME(free_sized)(void *p, size_t size)
+{
+	(void)size;
+	fast_free(p);
+}
+
+PUBLIC void NAME(free_aligned_sized)(void *p, size_t align, size_t size)
+{
+	(void)align;
+	(void)size;
+	fast_free(p);
+}
+
+/* Programs linked before glibc 2.26 call it. */
+PUBLIC void NAME(cfree)(void *p)
+{
+	fast_free(p);
+}

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * os.c - chooses between the backends, counts, and keeps the limit
+ */
+#include <stdarg.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "env.h"
+#include "heap.h"
+#include "meta.h"
+#include "os_backend.h"
+#include "report.h"
+#include "sys.h"
+
+struct lock pw_os_lock;
+
+static struct os_stats stats;
+
+#ifdef PW_TEST
+long pw_os_fail_after;
+
+static bool injected_failure(void)
+{
+	long left = READ_ONCE(pw_os_fail_after);
+
+	if (!left)
+		return false;
+	if (left > 1) {
+		WRITE_ONCE(pw_os_fail_after, left - 1);
+		return false;
+	}
+	return true;
+}
+#else
+static bool injected_failure(void)
+{
+	return false;
+}
+#endif
+
+/* Sanitizers leave programs only certain addresses. */
+#if defined(__SANITIZE_THREAD__)
+#define PLACE_LOW	0x7e8000000000UL
+#define PLACE_BITS	37
+#else
+#define PLACE_LOW	0x180000000000UL
+#define PLACE_BITS	45
+#endif
+
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9UL;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebUL;
+	return x ^ (x >> 31);
+}
+
+/* The kernel's start-up randomness, hashed: its bytes also guard the stack. */
+uintptr_t os_random_place(void)
+{
+	static uint64_t seed;
+	const uint64_t *random = (const uint64_t *)getauxval(AT_RANDOM);
+	uint64_t value;
+
+	if (!seed) {
+		if (random)
+			memcpy(&seed, random, sizeof(seed));
+		seed ^= (uint64_t)sys(SYS_getpid) << 32;
+	}
+	seed += 0x9e3779b97f4a7c15UL;
+	value = mix(seed) & ((1UL << PLACE_BITS) - 1);
+	return PLACE_LOW + ALIGN_DOWN(value, HUGE_SIZE);
+}
+
+void os_set_why(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	pw_vformat(stats.why, sizeof(stats.why), fmt, ap);
+	va_end(ap);
+}
+
+bool os_start(void)
+{
+	int ret = -ENODEV;
+
+	stats.limit = pw_env.limit;
+	if (pw_env.backend == BACKEND_ANON)
+		os_set_why("PAGEWELL_BACKEND=anon asks for it");
+	else
+		ret = os_device_start();
+	if (ret && pw_env.backend == BACKEND_DEVICE) {
+		pw_note("PAGEWELL_BACKEND=device, but %s", stats.why);
+		sys(SYS_exit_group, 127);
+	}
+	stats.backend = ret ? "anonymous" : "device";
+	if (ret)
+		ret = os_anon_start(0);
+	stats.window = pw_heap.base + GRANULE;
+	stats.heap_id = os_device_heap_id();
+	return !ret;
+}
+
+/*
+ * Is new memory the device's? The first time that it is not any more, anonymous
+ * memory begins behind the device's part of the window.
+ */
+static bool use_device(void)
+{
+	if (!os_device_end())
+		return false;
+	if (os_anon_started())
+		return false;
+	if (os_device_usable())
+		return true;
+	stats.backend = "device, then anonymous";
+	os_anon_start(os_device_end());
+	return false;
+}
+
+static bool over_limit(size_t more)
+{
+	size_t sum;
+
+	return __builtin_add_overflow(stats.committed, more, &sum) || sum > stats.limit;
+}
+
+/* Accounts for the outcome of a request that adds @more bytes. */
+static int account(int ret, size_t more)
+{
+	if (!ret)
+		stats.committed += more;
+	else if (ret != -EAGAIN && ret != -EOPNOTSUPP)
+		stats.refused++;
+	return ret;
+}
+
+int os_brk_create(size_t reserve, struct os_brk *b)
+{
+	int ret = -ENOMEM;
+
+	lock(&pw_os_lock);
+	if (!injected_failure())
+		ret = use_device() ? os_device_brk_create(reserve, b) :
+				     os_anon_brk_create(reserve, b);
+	account(ret, 0);
+	unlock(&pw_os_lock);
+	return ret;
+}
+
+static int brk_move(struct os_brk *b, uintptr_t brk)
+{
+	if (os_device_owns(b->start))
+		return os_device_brk_move(b, brk);
+	return os_anon_brk_move(b, brk);
+}
+
+int os_brk_move(struct os_brk *b, uintptr_t brk)
+{
+	uintptr_t old = b->brk;
+	int ret = -ENOMEM;
+
+	if (brk > old && pw_meta_cover(brk))
+		return -ENOMEM;
+	lock(&pw_os_lock);
+	if (brk <= old) {
+		ret = brk_move(b, brk);
+		if (!ret) {
+			stats.committed -= old - brk;
+			stats.returned += old - brk;
+		}
+	} else if (!over_limit(brk - old) && !injected_failure()) {
+		ret = account(brk_move(b, brk), brk - old);
+	} else {
+		stats.refused++;
+	}
+	stats.brk_moves++;
+	unlock(&pw_os_lock);
+	return ret;
+}
+
+int os_brk_destroy(struct os_brk *b)
+{
+	size_t size = b->brk - b->start;
+	int ret;
+
+	lock(&pw_os_lock);
+	if (os_device_owns(b->start))
+		ret = os_device_brk_destroy(b);
+	else
+		ret = os_anon_brk_destroy(b);
+	if (!ret)
+		stats.committed -= size;
+	unlock(&pw_os_lock);
+	return ret;
+}
+
+/* What a map of @length takes with its guard. */
+static size_t guarded(size_t length, unsigned int flags)
+{
+	return flags & OS_GUARD ? length + GRANULE : length;
+}
+
+static int map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
+{
+	if (over_limit(length) || injected_failure())
+		return -ENOMEM;
+	if (use_device())
+		return os_device_map(length, align, flags, addr);
+	return os_anon_map(length, align, flags, addr);
+}
+
+int os_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
+{
+	int ret;
+
+	lock(&pw_os_lock);
+	ret = account(map(length, MAX(align, GRANULE), flags, addr), length);
+	stats.maps += !ret;
+	unlock(&pw_os_lock);
+	if (!ret && pw_meta_cover(*addr + guarded(length, flags))) {
+		os_unmap(*addr, length, flags);
+		ret = -ENOMEM;
+	}
+	return ret;
+}
+
+int os_unmap(uintptr_t addr, size_t length, unsigned int flags)
+{
+	int ret;
+
+	lock(&pw_os_lock);
+	if (os_device_owns(addr))
+		ret = os_device_unmap(addr, guarded(length, flags));
+	else
+		ret = os_anon_unmap(addr, guarded(length, flags));
+	if (!ret)
+		stats.committed -= length;
+	unlock(&pw_os_lock);
+	return ret;
+}
+
+static int remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
+{
+	if (new_length > old_length &&
+	    (over_limit(new_length - old_length) || injected_failure()))
+		return -ENOMEM;
+	if (os_device_owns(*addr))
+		return os_device_remap(addr, old_length, new_length, may_move);
+	return os_anon_remap(addr, old_length, new_length, may_move);
+}
+
+/* Behind everything that was ever given out. */
+static uintptr_t window_end(void)
+{
+	return MAX(os_device_high(), os_anon_high());
+}
+
+int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
+{
+	int ret;
+
+	lock(&pw_os_lock);
+	/* Wherever it goes, it ends before this. */
+	if (new_length > old_length && pw_meta_cover(window_end() + new_length))
+		ret = -ENOMEM;
+	else
+		ret = remap(addr, old_length, new_length, may_move);
+	account(ret, new_length - old_length);
+	stats.remaps += !ret;
+	unlock(&pw_os_lock);
+	return ret;
+}
+
+int os_advise(uintptr_t addr, size_t length, enum os_advice advice)
+{
+	int ret;
+
+	lock(&pw_os_lock);
+	if (os_device_owns(addr))
+		ret = os_device_advise(addr, length, advice);
+	else
+		ret = os_anon_advise(addr, length, advice);
+	if (!ret && advice == OS_DONTNEED)
+		stats.returned += length;
+	unlock(&pw_os_lock);
+	return ret;
+}
+
+void os_brk_grew_large(struct os_brk *b, uintptr_t from)
+{
+	if (!os_device_owns(b->start))
+		os_anon_huge(from, b->brk - from);
+}
+
+void os_get_stats(struct os_stats *out)
+{
+	lock(&pw_os_lock);
+	*out = stats;
+	unlock(&pw_os_lock);
+}
+
+void os_fork_child(void)
+{
+	stats.heap_id = os_device_heap_id();
+}

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * os_anon.c - anonymous memory, with addresses given out the module's way
+ *
+ * Nothing is reserved with the kernel: the window lies far from where it
+ * places mappings by itself, and every piece is mapped where it belongs with
+ * MAP_FIXED_NOREPLACE. So RLIMIT_AS and core dumps see what is used, no more.
+ * Which addresses are taken is a sorted array of intervals.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "env.h"
+#include "heap.h"
+#include "meta.h"
+#include "os_backend.h"
+#include "sys.h"
+
+/* Granules [start, end) that are taken; neighbours are merged. */
+struct interval {
+	uint32_t start;
+	uint32_t end;
+};
+
+#define MAX_INTERVALS	(128 * KIB)
+
+static struct interval *taken;
+static uint32_t nr_taken;
+static uint32_t first_granule;
+
+/* Index of the first interval that ends behind @granule. */
+static uint32_t find(uint32_t granule)
+{
+	uint32_t low = 0, high = nr_taken;
+
+	while (low < high) {
+		uint32_t mid = (low + high) / 2;
+
+		if (taken[mid].end > granule)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low;
+}
+
+static bool is_free(uint32_t start, uint32_t end)
+{
+	uint32_t i = find(start);
+
+	return end <= MAX_GRANULES && (i == nr_taken || taken[i].start >= end);
+}
+
+static void close_up(uint32_t i)
+{
+	memmove(&taken[i], &taken[i + 1], (--nr_taken - i) * sizeof(*taken));
+}
+
+static bool open_up(uint32_t i)
+{
+	if (nr_taken == MAX_INTERVALS)
+		return false;
+	memmove(&taken[i + 1], &taken[i], (nr_taken++ - i) * sizeof(*taken));
+	return true;
+}
+
+/* Takes free granules. */
+static bool take(uint32_t start, uint32_t end)
+{
+	uint32_t i = find(start);
+	bool before = i > 0 && taken[i - 1].end == start;
+	bool after = i < nr_taken && taken[i].start == end;
+
+	if (before && after) {
+		taken[i - 1].end = taken[i].end;
+		close_up(i);
+	} else if (before) {
+		taken[i - 1].end = end;
+	} else if (after) {
+		taken[i].start = start;
+	} else {
+		if (!open_up(i))
+			return false;
+		taken[i] = (struct interval){ start, end };
+	}
+	return true;
+}
+
+/* Gives taken granules back; false when the array is full. */
+static bool give(uint32_t start, uint32_t end)
+{
+	uint32_t i = find(start);
+	struct interval *t = &taken[i];
+
+	if (t->start == start && t->end == end) {
+		close_up(i);
+	} else if (t->start == start) {
+		t->start = end;
+	} else if (t->end == end) {
+		t->end = start;
+	} else {
+		if (!open_up(i))
+			return false;
+		taken[i].end = start;
+		taken[i + 1].start = end;
+	}
+	return true;
+}
+
+/* Lowest gap of @count granules whose start is aligned to @align bytes. */
+static uint32_t find_gap(size_t count, size_t align)
+{
+	uint32_t i = 0, at = first_granule;
+
+	for (;;) {
+		uintptr_t addr = ALIGN_UP(granule_addr(at), align);
+		size_t start = granule_of(addr);
+
+		if (start + count > MAX_GRANULES)
+			return 0;
+		if (i == nr_taken || start + count <= taken[i].start)
+			return (uint32_t)start;
+		at = taken[i++].end;
+	}
+}
+
+static long map_fixed(uintptr_t addr, size_t length)
+{
+	long ret = sys(SYS_mmap, addr, length, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (ret > 0 && (uintptr_t)ret != addr) {
+		sys(SYS_munmap, ret, length);
+		return -EEXIST;
+	}
+	return ret;
+}
+
+static uint32_t end_granule(uintptr_t addr, size_t length)
+{
+	return (uint32_t)granule_of(addr + length + GRANULE - 1);
+}
+
+/* How much of the window's tables a first heap needs. */
+#define FIRST_COVER	(128 * MIB)
+#define PLACE_TRIES	16
+
+int os_anon_start(uintptr_t from)
+{
+	int i, ret = -ENOMEM;
+
+	for (i = 0; !from && ret && i < PLACE_TRIES; i++)
+		ret = pw_meta_place(os_random_place(), FIRST_COVER);
+	if (!from && ret)
+		return ret;
+	taken = pw_meta_alloc(MAX_INTERVALS * sizeof(*taken));
+	if (!taken)
+		return -ENOMEM;
+	first_granule = from ? (uint32_t)granule_of(from) : 1;
+	return 0;
+}
+
+bool os_anon_started(void)
+{
+	return taken;
+}
+
+uintptr_t os_anon_high(void)
+{
+	return nr_taken ? granule_addr(taken[nr_taken - 1].end) : 0;
+}
+
+static int find_place(size_t bytes, size_t align, uintptr_t *addr)
+{
+	uint32_t start = taken ? find_gap((bytes + GRANULE - 1) >> GRANULE_SHIFT, align) : 0;
+
+	if (!start)
+		return -ENOMEM;
+	*addr = granule_addr(start);
+	return 0;
+}
+
+int os_anon_brk_create(size_t reserve, struct os_brk *b)
+{
+	uintptr_t addr;
+
+	reserve = ALIGN_UP(reserve, HUGE_SIZE);
+	if (find_place(reserve, HUGE_SIZE, &addr) ||
+	    !take((uint32_t)granule_of(addr), end_granule(addr, reserve)))
+		return -ENOMEM;
+	*b = (struct os_brk){ .start = addr, .brk = addr, .reserved = addr + reserve };
+	return 0;
+}
+
+int os_anon_brk_move(struct os_brk *b, uintptr_t brk)
+{
+	long ret;
+
+	if (brk > b->reserved) {
+		uint32_t start = (uint32_t)granule_of(b->reserved);
+		uint32_t end = end_granule(brk, 0);
+
+		if (!is_free(start, end) || !take(start, end))
+			return -EAGAIN;
+		b->reserved = granule_addr(end);
+	}
+	if (brk > b->brk)
+		ret = map_fixed(b->brk, brk - b->brk);
+	else
+		ret = brk < b->brk ? sys(SYS_munmap, brk, b->brk - brk) : 0;
+	if (ret < 0)
+		return ret == -EEXIST ? -EAGAIN : (int)ret;
+	b->brk = brk;
+	return 0;
+}
+
+int os_anon_brk_destroy(struct os_brk *b)
+{
+	long ret = b->brk > b->start ? sys(SYS_munmap, b->start, b->brk - b->start) : 0;
+
+	if (ret)
+		return (int)ret;
+	give((uint32_t)granule_of(b->start), end_granule(b->reserved, 0));
+	b->brk = b->start;
+	return 0;
+}
+
+/*
+ * Should somebody else have mapped memory in a gap, its addresses stay taken
+ * and the next gap is tried.
+ */
+int os_anon_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
+{
+	size_t bytes = flags & OS_GUARD ? length + GRANULE : length;
+	int i;
+
+	for (i = 0; i < PLACE_TRIES; i++) {
+		long ret = find_place(bytes, align, addr);
+
+		if (ret)
+			return (int)ret;
+		if (!take((uint32_t)granule_of(*addr), end_granule(*addr, bytes)))
+			return -ENOMEM;
+		ret = map_fixed(*addr, length);
+		if (ret > 0) {
+			if (pw_env.huge == HUGE_ALWAYS)
+				os_anon_huge(*addr, length);
+			return 0;
+		}
+		if (ret != -EEXIST) {
+			give((uint32_t)granule_of(*addr), end_granule(*addr, bytes));
+			return -ENOMEM;
+		}
+	}
+	return -ENOMEM;
+}
+
+int os_anon_unmap(uintptr_t addr, size_t length)
+{
+	/* Too many mappings to split one: the pages go, the addresses stay taken. */
+	if (sys(SYS_munmap, addr, length))
+		sys(SYS_madvise, addr, length, MADV_DONTNEED);
+	else
+		give((uint32_t)granule_of(addr), end_granule(addr, length));
+	return 0;
+}
+
+static int grow_in_place(uintptr_t addr, size_t old_length, size_t new_length)
+{
+	uint32_t old_end = end_granule(addr, old_length);
+	uint32_t new_end = end_granule(addr, new_length);
+	long ret;
+
+	if (new_end > old_end && (!is_free(old_end, new_end) || !take(old_end, new_end)))
+		return -ENOMEM;
+	ret = map_fixed(addr + old_length, new_length - old_length);
+	if (ret > 0)
+		return 0;
+	if (new_end > old_end)
+		give(old_end, new_end);
+	return -ENOMEM;
+}
+
+/*
+ * mremap() moves one mapping only, and neighbours of the same kind merge into
+ * one; it fails with EFAULT where they did not, and then copying it is.
+ */
+static int move(uintptr_t *addr, size_t old_length, size_t new_length)
+{
+	uintptr_t to;
+	long ret;
+
+	ret = os_anon_map(new_length, GRANULE, 0, &to);
+	if (ret)
+		return (int)ret;
+	ret = sys(SYS_mremap, *addr, old_length, new_length,
+		  MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	if (ret < 0) {
+		os_anon_unmap(to, new_length);
+		return -EOPNOTSUPP;
+	}
+	give((uint32_t)granule_of(*addr), end_granule(*addr, old_length));
+	*addr = to;
+	return 0;
+}
+
+int os_anon_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
+{
+	uint32_t old_end = end_granule(*addr, old_length);
+	uint32_t new_end = end_granule(*addr, new_length);
+	long ret;
+
+	if (new_length > old_length) {
+		ret = grow_in_place(*addr, old_length, new_length);
+		return ret && may_move ? move(addr, old_length, new_length) : (int)ret;
+	}
+	if (new_length < old_length) {
+		ret = sys(SYS_munmap, *addr + new_length, old_length - new_length);
+		if (ret)
+			return (int)ret;
+		if (new_end < old_end)
+			give(new_end, old_end);
+	}
+	return 0;
+}
+
+int os_anon_advise(uintptr_t addr, size_t length, enum os_advice advice)
+{
+	static const int madvice[] = {
+		[OS_DONTNEED] = MADV_DONTNEED,
+		[OS_POPULATE] = 23,	/* MADV_POPULATE_WRITE, Linux 5.14 */
+		[OS_WILLNEED] = 23,
+	};
+	long ret = sys(SYS_madvise, addr, length, madvice[advice]);
+
+	return advice == OS_WILLNEED ? 0 : (int)ret;
+}
+
+void os_anon_huge(uintptr_t addr, size_t length)
+{
+	uintptr_t from = ALIGN_UP(addr, HUGE_SIZE);
+	uintptr_t to = ALIGN_DOWN(addr + length, HUGE_SIZE);
+
+	if (pw_env.huge != HUGE_NEVER && from < to)
+		sys(SYS_madvise, from, to - from, MADV_HUGEPAGE);
+}

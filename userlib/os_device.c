@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * os_device.c - memory of /dev/pagewell
+ *
+ * The heap is one shared mapping of the device that starts at the window and
+ * grows in place; what may be touched in it is agreed with the module by
+ * ioctl. Programs close descriptors they do not know and open others in their
+ * place, so before every ioctl the descriptor is looked at, and reopened if it
+ * is not the device any more. Any descriptor of the device will do: the module
+ * finds the heap by the process.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "../module/uapi/pagewell.h"
+#include "env.h"
+#include "heap.h"
+#include "meta.h"
+#include "os_backend.h"
+#include "report.h"
+#include "sys.h"
+
+/* Out of the way of shells, and of loops that close "all" descriptors. */
+#define HIGH_FD		1000
+
+#define FIRST_LENGTH	(8 * MIB)
+#define PLACE_TRIES	16
+
+static int fd = -1;
+static dev_t device;		/* its number, as st_rdev */
+static uint64_t features;
+static uintptr_t base;		/* of the mapping; 0: no device heap */
+static size_t length;		/* of the mapping */
+static size_t window;
+static uintptr_t high;		/* nothing was ever given out behind it */
+
+static bool fd_is_device(void)
+{
+	struct stat st;
+
+	return fd >= 0 && !sys(SYS_fstat, fd, &st) && S_ISCHR(st.st_mode) &&
+	       st.st_rdev == device;
+}
+
+static long call(unsigned long cmd, void *arg)
+{
+	long ret;
+
+	do
+		ret = sys(SYS_ioctl, fd, cmd, arg);
+	while (ret == -EINTR);
+	return ret;
+}
+
+static int get_info(struct pagewell_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	info->size = sizeof(*info);
+	return (int)call(PAGEWELL_IOC_INFO, info);
+}
+
+/* Opens the device on a high descriptor. */
+static int open_device(void)
+{
+	long low = sys(SYS_openat, AT_FDCWD, PAGEWELL_DEVICE, O_RDWR | O_CLOEXEC);
+	struct stat st;
+	long moved;
+
+	if (low < 0)
+		return (int)low;
+	if (sys(SYS_fstat, low, &st) || !S_ISCHR(st.st_mode) ||
+	    (device && st.st_rdev != device)) {
+		sys(SYS_close, low);
+		return -ENODEV;
+	}
+	device = st.st_rdev;
+	moved = sys(SYS_fcntl, low, F_DUPFD_CLOEXEC, HIGH_FD);
+	if (moved >= 0)
+		sys(SYS_close, low);
+	fd = (int)(moved >= 0 ? moved : low);
+	return 0;
+}
+
+/* Closes our descriptor, unless it is somebody else's by now. */
+static void close_device(void)
+{
+	if (fd_is_device())
+		sys(SYS_close, fd);
+	fd = -1;
+}
+
+static int apply_environment(void)
+{
+	struct pagewell_heap heap = { .size = sizeof(heap) };
+
+	if (pw_env.lazy) {
+		heap.set |= PAGEWELL_SET_COMMIT;
+		heap.commit = PAGEWELL_COMMIT_LAZY;
+	}
+	if (pw_env.huge != HUGE_AUTO) {
+		heap.set |= PAGEWELL_SET_HUGE;
+		heap.huge = pw_env.huge == HUGE_ALWAYS ? PAGEWELL_HUGE_ALWAYS :
+							 PAGEWELL_HUGE_NEVER;
+	}
+	if (pw_env.limit != SIZE_MAX) {
+		heap.set |= PAGEWELL_SET_LIMIT;
+		heap.limit = pw_env.limit;
+	}
+	return heap.set ? (int)call(PAGEWELL_IOC_HEAP, &heap) : 0;
+}
+
+/* Maps the device somewhere with room for the tables below. */
+static int map_device(void)
+{
+	long ret = -ENOMEM;
+	int i;
+
+	for (i = 0; i < PLACE_TRIES; i++) {
+		uintptr_t place = os_random_place();
+
+		ret = sys(SYS_mmap, place, FIRST_LENGTH, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+		if (ret == -EEXIST)
+			continue;
+		if (ret < 0)
+			return (int)ret;
+		if ((uintptr_t)ret == place && !pw_meta_place(place, FIRST_LENGTH)) {
+			base = place;
+			length = FIRST_LENGTH;
+			return 0;
+		}
+		sys(SYS_munmap, ret, FIRST_LENGTH);
+	}
+	return -ENOMEM;
+}
+
+static void unmap_device(void)
+{
+	pw_meta_unplace();
+	sys(SYS_munmap, base, length);
+	base = 0;
+}
+
+int os_device_start(void)
+{
+	struct pagewell_info info;
+	int ret;
+
+	ret = open_device();
+	if (ret) {
+		os_set_why("%s cannot be opened: %s", PAGEWELL_DEVICE, strerrordesc_np(-ret));
+		return ret;
+	}
+	ret = get_info(&info);
+	if (!ret && (info.abi != PAGEWELL_ABI_VERSION || info.page_shift != PAGE_SHIFT ||
+		     !(info.features & PAGEWELL_FEATURE_BRK) ||
+		     !(info.features & PAGEWELL_FEATURE_MAP)))
+		ret = -EPROTO;
+	if (ret) {
+		os_set_why("the module behind %s is of another version", PAGEWELL_DEVICE);
+		goto close;
+	}
+	features = info.features;
+	window = MIN(info.window, MAX_WINDOW - GRANULE);
+	ret = map_device();
+	if (ret) {
+		os_set_why("%s cannot be mapped: %s", PAGEWELL_DEVICE, strerrordesc_np(-ret));
+		goto close;
+	}
+	ret = apply_environment();
+	if (!ret)
+		ret = get_info(&info);
+	if (!ret && info.heap_base != base)
+		ret = -EPROTO;
+	if (!ret)
+		return 0;
+	os_set_why("the module refuses the heap: %s", strerrordesc_np(-ret));
+	unmap_device();
+close:
+	close_device();
+	return ret;
+}
+
+bool os_device_usable(void)
+{
+	struct pagewell_info info;
+	int ret;
+
+	if (!base)
+		return false;
+	if (fd_is_device())
+		return true;
+	fd = -1;
+	ret = open_device();
+	if (!ret && (get_info(&info) || info.heap_base != base)) {
+		close_device();
+		ret = -ENODEV;
+	}
+	if (ret)
+		os_set_why("the descriptor was closed and %s cannot be opened again: %s",
+			   PAGEWELL_DEVICE, strerrordesc_np(-ret));
+	return !ret;
+}
+
+bool os_device_owns(uintptr_t addr)
+{
+	return base && addr - base < length;
+}
+
+uintptr_t os_device_end(void)
+{
+	return base ? base + length : 0;
+}
+
+uintptr_t os_device_high(void)
+{
+	return high;
+}
+
+/*
+ * Has the mapping reach up to @end: in a step that grows with it, or if that
+ * is too much for the process's limits, just as far.
+ */
+static int reach(uintptr_t end)
+{
+	size_t need = ALIGN_UP(end - base, HUGE_SIZE);
+	size_t step = ALIGN_UP(MAX(need, length + length / 4), HUGE_SIZE);
+
+	if (need <= length)
+		return 0;
+	if (need > window)
+		return -ENOMEM;
+	step = MIN(step, window);
+	if (sys(SYS_mremap, base, length, step, 0) < 0) {
+		step = need;
+		if (sys(SYS_mremap, base, length, step, 0) < 0)
+			return -ENOMEM;
+	}
+	length = step;
+	return 0;
+}
+
+static void note_end(uintptr_t end)
+{
+	high = MAX(high, end);
+}
+
+int os_device_brk_create(size_t reserve, struct os_brk *b)
+{
+	struct pagewell_brk_create create = { .size = sizeof(create), .reserve = reserve };
+	int ret = (int)call(PAGEWELL_IOC_BRK_CREATE, &create);
+
+	if (ret)
+		return ret;
+	/* Ownership is told by address, so the start has to be ours already. */
+	if (reach(create.start + HUGE_SIZE)) {
+		struct pagewell_brk_destroy destroy = {
+			.size = sizeof(destroy),
+			.id = create.id,
+		};
+
+		call(PAGEWELL_IOC_BRK_DESTROY, &destroy);
+		return -ENOMEM;
+	}
+	note_end(create.start + create.reserve);
+	*b = (struct os_brk){
+		.start = create.start,
+		.brk = create.start,
+		.reserved = create.start + create.reserve,
+		.id = create.id,
+	};
+	return 0;
+}
+
+int os_device_brk_move(struct os_brk *b, uintptr_t brk)
+{
+	struct pagewell_brk move = { .size = sizeof(move), .id = b->id, .brk = brk };
+	int ret;
+
+	if (!os_device_usable() || (os_anon_started() && brk > base + length))
+		return -EAGAIN;
+	if (reach(brk))
+		return -ENOMEM;
+	ret = (int)call(PAGEWELL_IOC_BRK, &move);
+	if (ret)
+		return ret == -ENOMEM && brk > b->reserved ? -EAGAIN : ret;
+	note_end(brk);
+	b->brk = brk;
+	return 0;
+}
+
+int os_device_brk_destroy(struct os_brk *b)
+{
+	struct pagewell_brk_destroy destroy = { .size = sizeof(destroy), .id = b->id };
+	int ret;
+
+	if (!os_device_usable())
+		return -ENODEV;
+	ret = (int)call(PAGEWELL_IOC_BRK_DESTROY, &destroy);
+	if (!ret)
+		b->brk = b->start;
+	return ret;
+}
+
+static int unmap(uintptr_t addr, size_t len)
+{
+	struct pagewell_unmap un = { .size = sizeof(un), .addr = addr, .length = len };
+
+	return (int)call(PAGEWELL_IOC_UNMAP, &un);
+}
+
+/* Addresses behind @addr that stay empty. */
+static int map_guard(uintptr_t addr)
+{
+	struct pagewell_map map = {
+		.size = sizeof(map),
+		.flags = PAGEWELL_MAP_GUARD | PAGEWELL_MAP_FIXED_NOREPLACE,
+		.addr = addr,
+		.length = GRANULE,
+	};
+
+	return (int)call(PAGEWELL_IOC_MAP, &map);
+}
+
+int os_device_map(size_t len, size_t align, unsigned int flags, uintptr_t *addr)
+{
+	struct pagewell_map map = { .size = sizeof(map), .length = len, .align = align };
+	bool guard = flags & OS_GUARD;
+	int ret;
+
+	/* Look for a place with room for the guard, then let go of that part. */
+	if (guard)
+		map.length += GRANULE;
+	ret = (int)call(PAGEWELL_IOC_MAP, &map);
+	if (ret)
+		return ret;
+	if (guard)
+		ret = unmap(map.addr + len, GRANULE) ?: map_guard(map.addr + len);
+	if (!ret)
+		ret = reach(map.addr + map.length);
+	if (ret) {
+		unmap(map.addr, map.length);
+		return ret;
+	}
+	note_end(map.addr + map.length);
+	*addr = map.addr;
+	return 0;
+}
+
+int os_device_unmap(uintptr_t addr, size_t len)
+{
+	return os_device_usable() ? unmap(addr, len) : -ENODEV;
+}
+
+static int remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned int flags)
+{
+	struct pagewell_remap re = {
+		.size = sizeof(re),
+		.flags = flags,
+		.addr = *addr,
+		.old_length = old_length,
+		.new_length = new_length,
+	};
+	int ret = (int)call(PAGEWELL_IOC_REMAP, &re);
+
+	if (!ret) {
+		*addr = re.addr;
+		note_end(re.addr + new_length);
+	}
+	return ret;
+}
+
+/*
+ * A block that moved cannot be moved back for certain, so the mapping is made
+ * to reach wherever it may go first: the lowest gap that fits ends before
+ * @new_length behind everything.
+ */
+int os_device_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
+{
+	int ret;
+
+	if (!(features & PAGEWELL_FEATURE_REMAP) || !os_device_usable() || os_anon_started())
+		return -EOPNOTSUPP;
+	ret = reach(*addr + new_length);
+	if (!ret)
+		ret = remap(addr, old_length, new_length, 0);
+	if (!ret || !may_move)
+		return ret;
+	return reach(high + new_length) ?: remap(addr, old_length, new_length,
+						 PAGEWELL_REMAP_MAYMOVE);
+}
+
+int os_device_advise(uintptr_t addr, size_t len, enum os_advice advice)
+{
+	static const uint32_t codes[] = {
+		[OS_DONTNEED] = PAGEWELL_ADVISE_DONTNEED,
+		[OS_POPULATE] = PAGEWELL_ADVISE_POPULATE,
+		[OS_WILLNEED] = PAGEWELL_ADVISE_WILLNEED,
+	};
+	struct pagewell_advise arg = {
+		.size = sizeof(arg),
+		.advice = codes[advice],
+		.addr = addr,
+		.length = len,
+	};
+
+	if (!(features & PAGEWELL_FEATURE_ADVISE))
+		return -EOPNOTSUPP;
+	return os_device_usable() ? (int)call(PAGEWELL_IOC_ADVISE, &arg) : -ENODEV;
+}
+
+uint64_t os_device_heap_id(void)
+{
+	struct pagewell_info info;
+
+	return base && fd_is_device() && !get_info(&info) ? info.heap_id : 0;
+}

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * tcache.c - the slow half of the thread caches; threads that come and go
+ */
+#include <pthread.h>
+
+#include "fork.h"
+#include "meta.h"
+#include "tcache.h"
+
+/* Full lists a class may have at first, and what it may grow to, in bytes. */
+#define FIRST_BUDGET	2
+#define FIRST_BYTES	(16 * KIB)
+#define CLASS_BYTES	(4 * MIB)
+#define THREAD_BYTES	(32 * MIB)
+
+/* Cached lists are worth sorting back when they hold this part of an arena. */
+#define WORTH_SHIFT	4
+
+__thread struct tcache pw_tcache __attribute__((tls_model("initial-exec")));
+
+struct lock pw_threads_lock;
+struct thread *pw_threads;
+uint32_t pw_nr_threads;
+
+static struct thread *free_threads;
+static struct thread first_thread;
+
+static pthread_key_t exit_key;
+static bool exit_key_made;
+
+static void thread_exit(void *arg);
+
+/* The key needs libc to be up; before that there are no other threads either. */
+static void watch_exit(struct thread *t)
+{
+	static struct lock key_lock;
+
+	lock(&key_lock);
+	if (!exit_key_made)
+		exit_key_made = !pthread_key_create(&exit_key, thread_exit);
+	unlock(&key_lock);
+	if (exit_key_made)
+		pthread_setspecific(exit_key, t);
+}
+
+static struct thread *thread_alloc(void)
+{
+	struct thread *t;
+
+	lock(&pw_threads_lock);
+	t = free_threads;
+	if (t)
+		free_threads = t->next;
+	unlock(&pw_threads_lock);
+	return t ? t : pw_meta_alloc(sizeof(*t));
+}
+
+static noinline struct thread *thread_attach(void)
+{
+	struct thread *t;
+
+	if (pw_tcache.gone || !pw_heap_start())
+		return NULL;
+	t = first_thread.arena ? thread_alloc() : &first_thread;
+	if (!t)
+		return NULL;
+	t->arena = pw_arenas[0];
+	t->tcache = &pw_tcache;
+	t->prev = NULL;
+	lock(&pw_threads_lock);
+	t->next = pw_threads;
+	if (t->next)
+		t->next->prev = t;
+	pw_threads = t;
+	pw_nr_threads++;
+	unlock(&pw_threads_lock);
+	pw_tcache.thread = t;
+	pw_fork_watch(single_threaded());
+	if (t != &first_thread)
+		watch_exit(t);
+	return t;
+}
+
+static inline struct thread *this_thread(void)
+{
+	return likely(pw_tcache.thread) ? pw_tcache.thread : thread_attach();
+}
+
+static void thread_unlist(struct thread *t)
+{
+	lock(&pw_threads_lock);
+	if (t->prev)
+		t->prev->next = t->next;
+	else
+		pw_threads = t->next;
+	if (t->next)
+		t->next->prev = t->prev;
+	pw_nr_threads--;
+	if (t != &first_thread) {
+		t->next = free_threads;
+		free_threads = t;
+	}
+	unlock(&pw_threads_lock);
+}
+
+struct arena **tcache_arena(void)
+{
+	struct thread *t = this_thread();
+
+	return t ? &t->arena : &pw_arenas[0];
+}
+
+/* ---- lists in and out ---- */
+
+static uintptr_t stack_pop(struct thread *t, struct stack *st, unsigned int c)
+{
+	uintptr_t word = st->lists;
+
+	if (!word)
+		return 0;
+	st->lists = *list_next(list_first(word), c);
+	st->nr--;
+	t->bytes -= list_blocks(word) * class_size(c);
+	return word;
+}
+
+static bool stack_push(struct thread *t, struct stack *st, unsigned int c,
+		       struct block *first, unsigned int blocks)
+{
+	size_t size = class_size(c), bytes = blocks * size;
+
+	if (!st->budget)
+		st->budget = bytes <= FIRST_BYTES ? FIRST_BUDGET : 1;
+	if (st->nr >= st->budget || t->bytes + bytes > THREAD_BYTES)
+		return false;
+	*list_next(first, c) = st->lists;
+	st->lists = list_word(first, blocks);
+	st->nr++;
+	t->bytes += bytes;
+	return true;
+}
+
+/*
+ * The budget follows what was missed: lists that had to go and were needed
+ * again. Growing it where they go would make threads that only free hoard.
+ */
+static void grow_budget(struct stack *st, unsigned int c)
+{
+	size_t size = class_size(c);
+	size_t max = MAX(CLASS_BYTES / (size * class_room(size)), (size_t)1);
+
+	st->budget = (uint16_t)MIN(MIN(st->budget + st->flushed, max), (size_t)UINT16_MAX);
+	st->flushed = 0;
+}
+
+/* Makes a list the bin's own, but for its first block. */
+static struct block *bin_load(struct bin *bin, unsigned int c, uintptr_t word)
+{
+	struct block *b = list_first(word);
+
+	bin->head = b->next;
+	bin->room = (int32_t)class_room(class_size(c)) - (int32_t)list_blocks(word) + 1;
+	b->key = 0;
+	return b;
+}
+
+struct block *tcache_refill(size_t off)
+{
+	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
+	struct thread *t = this_thread();
+	struct stack *st;
+	uintptr_t word;
+
+	if (unlikely(!t || pw_heap.slow))
+		return NULL;
+	t->used[c / 64] |= 1UL << (c % 64);
+	st = &t->full[c];
+	word = stack_pop(t, st, c);
+	if (!word) {
+		if (unlikely(st->flushed))
+			grow_budget(st, c);
+		word = fastbin_pop(c);
+	}
+	return word ? bin_load(bin_at(off), c, word) : NULL;
+}
+
+static void drain_stacks(struct thread *t)
+{
+	unsigned int c;
+	uintptr_t word;
+
+	for (c = 1; t->bytes && c < NR_CLASSES; c++)
+		while ((word = stack_pop(t, &t->full[c], c)))
+			list_sort_back(list_first(word));
+}
+
+/* Are there enough cached blocks that sorting them back may save a growth? */
+static bool worth_sorting(struct thread *t, struct arena *a)
+{
+	return t->bytes + READ_ONCE(pw_fastbin_bytes) > READ_ONCE(a->size) >> WORTH_SHIFT;
+}
+
+static bool take(struct thread *t, unsigned int c, unsigned int want, struct batch *batch)
+{
+	struct arena *a = arena_enter(&t->arena);
+	bool done = bin_take(a, c, want, false, batch);
+
+	if (!done && worth_sorting(t, a)) {
+		unlock(&a->lock);
+		drain_stacks(t);
+		fastbins_sort_back();
+		a = arena_enter(&t->arena);
+	}
+	if (!done)
+		done = bin_take(a, c, want, true, batch);
+	unlock(&a->lock);
+	return done;
+}
+
+/* Before the heap is up, and after the thread gave its caches back. */
+static struct block *take_one(unsigned int c, bool *fresh)
+{
+	struct batch batch;
+	struct arena *a;
+	bool done;
+
+	if (!pw_heap_start())
+		return NULL;
+	a = pw_arenas[0];
+	lock(&a->lock);
+	done = bin_take(a, c, 1, true, &batch);
+	unlock(&a->lock);
+	if (!done)
+		return NULL;
+	*fresh = batch.fresh;
+	batch.first->key = 0;
+	return batch.first;
+}
+
+struct block *tcache_refill_arena(size_t off, bool *fresh)
+{
+	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
+	unsigned int room = class_room(class_size(c));
+	struct thread *t = this_thread();
+	struct batch batch;
+	struct bin *bin;
+
+	if (unlikely(!t))
+		return take_one(c, fresh);
+	t->used[c / 64] |= 1UL << (c % 64);
+	if (!take(t, c, pw_heap.slow ? 1 : room, &batch))
+		return NULL;
+	if (!pw_heap.slow) {
+		bin = bin_at(off);
+		bin->head = batch.rest;
+		bin->room = (int32_t)room - (int32_t)batch.nr_rest;
+	}
+	*fresh = batch.fresh;
+	batch.first->key = 0;
+	return batch.first;
+}
+
+void tcache_spill(struct block *b, size_t off)
+{
+	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
+	struct bin *bin = bin_at(off);
+	struct thread *t = this_thread();
+	unsigned int room;
+
+	b->next = NULL;
+	b->key = pw_heap.base;
+	if (unlikely(!t)) {
+		bin->room = 0;
+		list_sort_back(b);
+		return;
+	}
+	t->used[c / 64] |= 1UL << (c % 64);
+	room = class_room(class_size(c));
+	if (bin->head) {
+		struct stack *st = &t->full[c];
+
+		if (!stack_push(t, st, c, bin->head, room)) {
+			st->flushed++;
+			fastbin_push(c, bin->head, room);
+		}
+	}
+	bin->head = b;
+	bin->room = (int32_t)room - 1;
+}
+
+bool tcache_has(struct block *b, size_t off)
+{
+	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
+	uintptr_t word = pw_tcache.thread ? pw_tcache.thread->full[c].lists : 0;
+	struct block *p;
+
+	for (p = bin_at(off)->head; p; p = p->next)
+		if (p == b)
+			return true;
+	for (; word; word = *list_next(list_first(word), c))
+		for (p = list_first(word); p; p = p->next)
+			if (p == b)
+				return true;
+	return false;
+}
+
+/* ---- the end of a thread ---- */
+
+/* Empties a bin; its list is shorter than a full one. */
+static struct block *bin_unload(struct bin *bin, unsigned int c, unsigned int *blocks)
+{
+	struct block *first = bin->head;
+
+	*blocks = class_room(class_size(c)) - (unsigned int)bin->room;
+	bin->head = NULL;
+	bin->room = 0;
+	return first;
+}
+
+static void give_class_back(struct thread *t, unsigned int c)
+{
+	unsigned int blocks;
+	struct block *first = bin_unload(&t->tcache->bins[c], c, &blocks);
+	struct stack *st = &t->full[c];
+	uintptr_t word;
+
+	if (first)
+		fastbin_push(c, first, blocks);
+	while ((word = stack_pop(t, st, c)))
+		fastbin_push(c, list_first(word), list_blocks(word));
+	*st = (struct stack){ .lists = 0 };
+}
+
+static void thread_exit(void *arg)
+{
+	struct thread *t = arg;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(t->used); i++) {
+		while (t->used[i]) {
+			unsigned int bit = (unsigned int)__builtin_ctzl(t->used[i]);
+
+			t->used[i] &= t->used[i] - 1;
+			give_class_back(t, i * 64 + bit);
+		}
+	}
+	/* What libc still frees for this thread goes straight to its span. */
+	pw_tcache.gone = true;
+	pw_tcache.thread = NULL;
+	thread_unlist(t);
+}
+
+void tcache_drain(void)
+{
+	struct thread *t = pw_tcache.thread;
+	unsigned int c, blocks;
+
+	if (!t)
+		return;
+	for (c = 1; c < NR_CLASSES; c++) {
+		struct block *first = bin_unload(bin_at((size_t)c << OFF_SHIFT), c, &blocks);
+
+		if (first)
+			list_sort_back(first);
+	}
+	drain_stacks(t);
+}
+
+__attribute__((no_sanitize("thread")))
+static size_t bin_bytes(const struct bin *bin, unsigned int c)
+{
+	size_t size = class_size(c);
+	int32_t blocks = (int32_t)class_room(size) - READ_ONCE(bin->room);
+
+	return READ_ONCE(bin->head) && blocks > 0 ? (size_t)blocks * size : 0;
+}
+
+size_t tcaches_bytes(void)
+{
+	struct thread *t;
+	size_t sum = 0;
+	unsigned int c;
+
+	lock(&pw_threads_lock);
+	for (t = pw_threads; t; t = t->next) {
+		sum += READ_ONCE(t->bytes);
+		for (c = 1; c < NR_CLASSES; c++)
+			sum += bin_bytes(&t->tcache->bins[c], c);
+	}
+	unlock(&pw_threads_lock);
+	return sum;
+}
+
+void tcache_fork_child(void)
+{
+	struct thread *self = pw_tcache.thread;
+
+	pw_threads = self;
+	pw_nr_threads = self ? 1 : 0;
+	if (self) {
+		self->next = NULL;
+		self->prev = NULL;
+	}
+}
