@@ -27,7 +27,7 @@
 #endif
 
 #define PW_BLOCK_ORDER	9
-#define PW_BLOCK_PAGES	(1U << PW_BLOCK_ORDER)
+#define PW_BLOCK_PAGES	512U
 #define PW_ORDERS	(PW_BLOCK_ORDER + 1)
 
 enum pw_kind {

@@ -47,7 +47,7 @@
  * @pfn: the lists
  */
 struct pw_pcp {
-	spinlock_t lock;
+	spinlock_t lock;	/* see above */
 	unsigned int nr[PW_KINDS];
 	unsigned int high;
 	bool used;
@@ -63,7 +63,7 @@ struct pw_pcp {
  * @done: pages zeroed, from the first on
  */
 struct pw_hand {
-	spinlock_t lock;
+	spinlock_t lock;	/* see above */
 	struct pw_block *blk;
 	unsigned int index;
 	unsigned int order;
@@ -92,7 +92,7 @@ struct pw_pool {
 	unsigned long low;
 	struct pw_pcp __percpu *pcp;
 	struct xarray blocks;
-	struct mutex size_lock;
+	struct mutex size_lock;	/* see above */
 	struct pw_hand hand;
 	atomic_t scarce;
 

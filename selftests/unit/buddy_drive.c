@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * buddy_drive.c - the buddy against a trivial model, operations from bytes
+ *
+ * The model is one byte a page. All that the buddy promises is said in terms
+ * of those bytes: what it hands out was free and of the kind it says, and it
+ * says no only when no aligned run of such pages exists.
+ */
+#include "buddy.h"
+#include "buddy_drive.h"
+
+#define NR_BLOCKS	6
+#define NR_PAGES	(NR_BLOCKS * PW_BLOCK_PAGES)
+
+enum state {
+	FOREIGN,	/* not owned */
+	USED,
+	DIRTY,		/* free */
+	CLEAR,		/* free */
+};
+
+struct run {
+	struct pw_buddy buddy;
+	struct pw_block block[NR_BLOCKS];
+	uint8_t page[NR_PAGES];
+	const uint8_t *data, *end;
+};
+
+unsigned long jiffies;
+
+static unsigned int next_byte(struct run *r)
+{
+	return r->data < r->end ? *r->data++ : 0;
+}
+
+static unsigned int next_page(struct run *r)
+{
+	unsigned int low = next_byte(r);
+
+	return (next_byte(r) << 8 | low) % NR_PAGES;
+}
+
+static unsigned int next_order(struct run *r)
+{
+	return next_byte(r) % PW_ORDERS;
+}
+
+static enum pw_kind next_kind(struct run *r)
+{
+	return next_byte(r) % 2 ? PW_CLEAR : PW_DIRTY;
+}
+
+static enum state free_as(enum pw_kind kind)
+{
+	return kind == PW_CLEAR ? CLEAR : DIRTY;
+}
+
+/* Blocks lie apart, so that no run can cross from one into the next. */
+static u32 block_base(unsigned int block)
+{
+	return (2 * block + 1) * PW_BLOCK_PAGES;
+}
+
+static unsigned int page_of(const struct run *r, const struct pw_block *blk,
+			    unsigned int index)
+{
+	return (blk - r->block) * PW_BLOCK_PAGES + index;
+}
+
+static bool all_are(const struct run *r, unsigned int page, unsigned int order,
+		    enum state a, enum state b)
+{
+	unsigned int i;
+
+	for (i = page; i < page + (1U << order); i++)
+		if (r->page[i] != a && r->page[i] != b)
+			return false;
+	return true;
+}
+
+static bool any_run(const struct run *r, unsigned int order, enum state a, enum state b)
+{
+	unsigned int page;
+
+	for (page = 0; page < NR_PAGES; page += 1U << order)
+		if (all_are(r, page, order, a, b))
+			return true;
+	return false;
+}
+
+static void set_run(struct run *r, unsigned int page, unsigned int order, enum state s)
+{
+	memset(r->page + page, s, 1U << order);
+}
+
+static const char *do_add(struct run *r)
+{
+	unsigned int order = next_order(r);
+	unsigned int page = next_page(r) >> order << order;
+	enum pw_kind kind = next_kind(r);
+
+	if (!all_are(r, page, order, FOREIGN, FOREIGN))
+		return NULL;
+	pw_buddy_add(&r->buddy, &r->block[page / PW_BLOCK_PAGES], page % PW_BLOCK_PAGES,
+		     order, kind);
+	set_run(r, page, order, free_as(kind));
+	return NULL;
+}
+
+static const char *do_alloc(struct run *r)
+{
+	unsigned int order = next_order(r), index, page;
+	enum pw_kind want = next_kind(r), got = want;
+	struct pw_block *blk = pw_buddy_alloc(&r->buddy, order, &got, &index);
+
+	if (!blk)
+		return any_run(r, order, CLEAR, DIRTY) ? "alloc: refused, yet there is a run" : NULL;
+	page = page_of(r, blk, index);
+	if (index % (1U << order))
+		return "alloc: not aligned";
+	if (!all_are(r, page, order, CLEAR, DIRTY))
+		return "alloc: a page that was not free";
+	if (got == PW_CLEAR && !all_are(r, page, order, CLEAR, CLEAR))
+		return "alloc: called clear, is not";
+	if (got != want && any_run(r, order, free_as(want), free_as(want)))
+		return "alloc: the kind that was liked less";
+	set_run(r, page, order, USED);
+	return NULL;
+}
+
+static const char *do_alloc_kind(struct run *r)
+{
+	unsigned int order = next_order(r), index, page;
+	enum state s;
+	enum pw_kind kind = next_kind(r);
+	struct pw_block *blk = pw_buddy_alloc_kind(&r->buddy, order, kind, &index);
+
+	s = free_as(kind);
+	if (!blk)
+		return any_run(r, order, s, s) ? "alloc_kind: refused, yet there is a run" : NULL;
+	page = page_of(r, blk, index);
+	if (index % (1U << order) || !all_are(r, page, order, s, s))
+		return "alloc_kind: not what was asked for";
+	set_run(r, page, order, USED);
+	return NULL;
+}
+
+static const char *do_bulk(struct run *r)
+{
+	unsigned int nr = 1 + next_page(r) % 700, i, got;
+	enum pw_kind kind = next_kind(r);
+	unsigned long had = r->buddy.nr_free[kind];
+	u32 pfns[700];
+
+	got = pw_buddy_alloc_bulk(&r->buddy, pfns, nr, kind);
+	if (got != min_t(unsigned long, nr, had))
+		return "bulk: not as many as there were";
+	for (i = 0; i < got; i++) {
+		unsigned int block = (pfns[i] / PW_BLOCK_PAGES - 1) / 2;
+		unsigned int page = block * PW_BLOCK_PAGES + pfns[i] % PW_BLOCK_PAGES;
+
+		if (block >= NR_BLOCKS || block_base(block) != (pfns[i] & ~511U))
+			return "bulk: a page of no block";
+		if (r->page[page] != free_as(kind))
+			return "bulk: a page that was not free of that kind";
+		r->page[page] = USED;
+	}
+	return NULL;
+}
+
+static const char *do_free(struct run *r)
+{
+	unsigned int order = next_order(r);
+	unsigned int page = next_page(r) >> order << order;
+	enum pw_kind kind = next_kind(r);
+
+	while (order && !all_are(r, page, order, USED, USED))
+		order--;
+	if (r->page[page] != USED)
+		return NULL;
+	pw_buddy_free(&r->buddy, &r->block[page / PW_BLOCK_PAGES], page % PW_BLOCK_PAGES,
+		      order, kind);
+	set_run(r, page, order, free_as(kind));
+	return NULL;
+}
+
+/* Everything in use in one block comes back, page by page. */
+static const char *do_free_block(struct run *r)
+{
+	unsigned int block = next_byte(r) % NR_BLOCKS, i;
+	enum pw_kind kind = next_kind(r);
+
+	for (i = 0; i < PW_BLOCK_PAGES; i++) {
+		uint8_t *s = &r->page[block * PW_BLOCK_PAGES + i];
+
+		if (*s != USED)
+			continue;
+		pw_buddy_free(&r->buddy, &r->block[block], i, 0, kind);
+		*s = free_as(kind);
+	}
+	return NULL;
+}
+
+static const char *do_disown(struct run *r)
+{
+	unsigned int page = next_page(r);
+
+	if (r->page[page] != USED)
+		return NULL;
+	pw_buddy_disown(&r->buddy, &r->block[page / PW_BLOCK_PAGES], page % PW_BLOCK_PAGES);
+	r->page[page] = FOREIGN;
+	return NULL;
+}
+
+static const char *do_remove(struct run *r)
+{
+	struct pw_block *blk;
+	unsigned int i, first;
+
+	if (list_empty(&r->buddy.idle))
+		return NULL;
+	blk = list_first_entry(&r->buddy.idle, struct pw_block, idle);
+	first = page_of(r, blk, 0);
+	for (i = 0; i < PW_BLOCK_PAGES; i++) {
+		if (r->page[first + i] == USED)
+			return "remove: an idle block had a page in use";
+		if (test_bit(i, blk->owned) != (r->page[first + i] != FOREIGN))
+			return "remove: owned pages are wrong";
+	}
+	pw_buddy_remove(&r->buddy, blk);
+	memset(r->page + first, FOREIGN, PW_BLOCK_PAGES);
+	pw_block_init(blk, block_base(blk - r->block));
+	return NULL;
+}
+
+static const char *do_op(struct run *r)
+{
+	switch (next_byte(r) % 16) {
+	case 0 ... 1:
+		return do_add(r);
+	case 2 ... 4:
+		return do_alloc(r);
+	case 5 ... 6:
+		return do_alloc_kind(r);
+	case 7 ... 8:
+		return do_bulk(r);
+	case 9 ... 12:
+		return do_free(r);
+	case 13:
+		return do_free_block(r);
+	case 14:
+		return do_disown(r);
+	default:
+		return do_remove(r);
+	}
+}
+
+/* Mark what the block's tree has free; false when a page is there twice. */
+static bool tree_states(const struct pw_block *blk, uint8_t *state)
+{
+	unsigned int kind, node, order, i;
+
+	for (kind = 0; kind < PW_KINDS; kind++) {
+		for (node = 1; node < 2 * PW_BLOCK_PAGES; node++) {
+			if (!test_bit(node, blk->free[kind]))
+				continue;
+			order = PW_BLOCK_ORDER + 1 - fls(node);
+			for (i = 0; i < 1U << order; i++) {
+				uint8_t *s = &state[(node << order) - PW_BLOCK_PAGES + i];
+
+				if (*s != USED)
+					return false;
+				*s = free_as(kind);
+			}
+		}
+	}
+	return true;
+}
+
+static const char *compare(const struct run *r)
+{
+	uint8_t state[PW_BLOCK_PAGES];
+	unsigned int block, i;
+
+	for (block = 0; block < NR_BLOCKS; block++) {
+		const struct pw_block *blk = &r->block[block];
+
+		for (i = 0; i < PW_BLOCK_PAGES; i++)
+			state[i] = test_bit(i, blk->owned) ? USED : FOREIGN;
+		if (!tree_states(blk, state))
+			return "a page is free twice, or free and foreign";
+		if (memcmp(state, r->page + block * PW_BLOCK_PAGES, PW_BLOCK_PAGES))
+			return "buddy and model disagree about a page";
+	}
+	return NULL;
+}
+
+const char *buddy_drive(const uint8_t *data, size_t len)
+{
+	static struct run r;
+	const char *bad = NULL;
+	unsigned int i;
+
+	memset(&r, 0, sizeof(r));
+	r.data = data;
+	r.end = data + len;
+	pw_buddy_init(&r.buddy);
+	for (i = 0; i < NR_BLOCKS; i++)
+		pw_block_init(&r.block[i], block_base(i));
+	while (!bad && r.data < r.end) {
+		jiffies++;
+		bad = do_op(&r);
+		if (!bad)
+			bad = pw_buddy_check(&r.buddy);
+		if (!bad)
+			bad = compare(&r);
+	}
+	return bad;
+}

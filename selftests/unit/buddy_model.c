@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * buddy_model.c - the buddy: what it must do, and random use against a model
+ *
+ * The random part prints its seed; give a seed as argument to repeat it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "buddy.h"
+#include "buddy_drive.h"
+
+#define NR_BLOCKS	4
+#define RANDOM_RUNS	60
+#define RANDOM_LEN	4000
+
+static struct pw_buddy buddy;
+static struct pw_block block[NR_BLOCKS];
+
+static void setup(unsigned int blocks, enum pw_kind kind)
+{
+	unsigned int i;
+
+	pw_buddy_init(&buddy);
+	for (i = 0; i < NR_BLOCKS; i++)
+		pw_block_init(&block[i], i * PW_BLOCK_PAGES);
+	for (i = 0; i < blocks; i++)
+		pw_buddy_add(&buddy, &block[i], 0, PW_BLOCK_ORDER, kind);
+}
+
+static bool sound(void)
+{
+	const char *bad = pw_buddy_check(&buddy);
+
+	if (bad)
+		printf("# %s\n", bad);
+	return !bad;
+}
+
+static struct pw_block *take(unsigned int order, enum pw_kind kind, unsigned int *index)
+{
+	return pw_buddy_alloc_kind(&buddy, order, kind, index);
+}
+
+/* Halves of one kind become a whole again, from single pages up. */
+static bool test_merge(void)
+{
+	u32 pfns[PW_BLOCK_PAGES];
+	unsigned int i;
+
+	setup(1, PW_CLEAR);
+	if (pw_buddy_alloc_bulk(&buddy, pfns, PW_BLOCK_PAGES, PW_CLEAR) != PW_BLOCK_PAGES)
+		return false;
+	for (i = 0; i < PW_BLOCK_PAGES; i++)
+		pw_buddy_free(&buddy, &block[0], (i * 77) % PW_BLOCK_PAGES, 0, PW_CLEAR);
+	return sound() && buddy.nr[PW_CLEAR][PW_BLOCK_ORDER] == 1;
+}
+
+/* Clear and dirty do not merge by themselves ... */
+static bool test_apart(void)
+{
+	unsigned int index;
+
+	setup(1, PW_CLEAR);
+	take(0, PW_CLEAR, &index);
+	pw_buddy_free(&buddy, &block[0], index, 0, PW_DIRTY);
+	return sound() && !take(PW_BLOCK_ORDER, PW_CLEAR, &index) &&
+	       !take(PW_BLOCK_ORDER, PW_DIRTY, &index) &&
+	       buddy.nr[PW_CLEAR][PW_BLOCK_ORDER - 1] == 1;
+}
+
+/* ... but do when only both together give what is asked for: as dirty. */
+static bool test_force(void)
+{
+	enum pw_kind kind = PW_CLEAR;
+	unsigned int index;
+	bool ok = test_apart();
+
+	ok = ok && pw_buddy_alloc(&buddy, PW_BLOCK_ORDER, &kind, &index) == &block[0];
+	return ok && kind == PW_DIRTY && sound() && !buddy.nr_free[PW_CLEAR];
+}
+
+/* The same below 2 MiB, in a block that is partly in use. */
+static bool test_force_small(void)
+{
+	enum pw_kind kind = PW_CLEAR;
+	unsigned int index;
+
+	setup(0, PW_CLEAR);
+	pw_buddy_add(&buddy, &block[0], 8, 0, PW_CLEAR);
+	pw_buddy_add(&buddy, &block[0], 9, 0, PW_DIRTY);
+	pw_buddy_add(&buddy, &block[0], 11, 0, PW_CLEAR);
+	return pw_buddy_alloc(&buddy, 1, &kind, &index) == &block[0] && index == 8 &&
+	       kind == PW_DIRTY && sound() && buddy.nr_free[PW_CLEAR] == 1;
+}
+
+/* Small requests go where little is left, so that other blocks can empty. */
+static bool test_fullest(void)
+{
+	unsigned int index, i;
+	struct pw_block *first;
+
+	setup(3, PW_DIRTY);
+	first = take(0, PW_DIRTY, &index);
+	for (i = 1; i < PW_BLOCK_PAGES; i++)
+		if (take(0, PW_DIRTY, &index) != first)
+			return false;
+	return take(0, PW_DIRTY, &index) != first && sound() &&
+	       buddy.nr[PW_DIRTY][PW_BLOCK_ORDER] == 1;
+}
+
+/* The block that has been idle longest is the first of the idle ones. */
+static bool test_idle(void)
+{
+	struct pw_block *blk[2];
+	unsigned int index[2];
+
+	setup(2, PW_DIRTY);
+	blk[0] = take(PW_BLOCK_ORDER, PW_DIRTY, &index[0]);
+	blk[1] = take(PW_BLOCK_ORDER, PW_DIRTY, &index[1]);
+	if (!list_empty(&buddy.idle) || buddy.nr_idle)
+		return false;
+	jiffies = 10;
+	pw_buddy_free(&buddy, blk[1], 0, PW_BLOCK_ORDER, PW_DIRTY);
+	jiffies = 20;
+	pw_buddy_free(&buddy, blk[0], 0, PW_BLOCK_ORDER, PW_DIRTY);
+	return sound() && buddy.idle.next == &blk[1]->idle && blk[1]->idle_since == 10 &&
+	       blk[0]->idle_since == 20 && buddy.nr_idle == 2 * PW_BLOCK_PAGES;
+}
+
+/* A block may be ours in part; what is not ours is never handed out. */
+static bool test_partial(void)
+{
+	unsigned int index, got;
+	u32 pfns[8];
+
+	setup(0, PW_DIRTY);
+	pw_buddy_add(&buddy, &block[0], 4, 2, PW_DIRTY);
+	if (buddy.nr_partial != 1 || take(3, PW_DIRTY, &index))
+		return false;
+	got = pw_buddy_alloc_bulk(&buddy, pfns, 8, PW_DIRTY);
+	return got == 4 && pfns[0] == 4 && pfns[3] == 7 && sound();
+}
+
+/* A page in use can be forgotten; with the last one the block is gone. */
+static bool test_disown(void)
+{
+	unsigned int index, other;
+
+	setup(0, PW_DIRTY);
+	pw_buddy_add(&buddy, &block[0], 0, 1, PW_DIRTY);
+	take(0, PW_DIRTY, &index);
+	pw_buddy_disown(&buddy, &block[0], index);
+	if (!sound() || buddy.nr_idle != 1 || take(1, PW_DIRTY, &other))
+		return false;
+	take(0, PW_DIRTY, &other);
+	pw_buddy_disown(&buddy, &block[0], other);
+	return sound() && other == (index ^ 1) && !buddy.nr_blocks && !buddy.nr_partial &&
+	       !buddy.nr_owned;
+}
+
+static bool test_remove(void)
+{
+	setup(2, PW_CLEAR);
+	pw_buddy_remove(&buddy, &block[0]);
+	return sound() && buddy.nr_blocks == 1 && buddy.nr_free[PW_CLEAR] == PW_BLOCK_PAGES &&
+	       block[0].nr_owned == PW_BLOCK_PAGES;
+}
+
+/* The self-check sees what it is for. */
+static bool test_check(void)
+{
+	bool seen = true;
+
+	setup(2, PW_CLEAR);
+	seen &= !pw_buddy_check(&buddy);
+	__set_bit(77, block[0].free[PW_DIRTY]);
+	seen &= !!pw_buddy_check(&buddy);
+	__clear_bit(77, block[0].free[PW_DIRTY]);
+	block[1].nr_free[PW_CLEAR]--;
+	seen &= !!pw_buddy_check(&buddy);
+	block[1].nr_free[PW_CLEAR]++;
+	__clear_bit(5, block[1].owned);
+	seen &= !!pw_buddy_check(&buddy);
+	__set_bit(5, block[1].owned);
+	buddy.orders[PW_CLEAR] = 0;
+	seen &= !!pw_buddy_check(&buddy);
+	return seen;
+}
+
+static bool test_random(unsigned int seed)
+{
+	static uint8_t data[RANDOM_LEN];
+	unsigned int run, i;
+	const char *bad;
+
+	printf("# seed %u\n", seed);
+	srand(seed);
+	for (run = 0; run < RANDOM_RUNS; run++) {
+		for (i = 0; i < RANDOM_LEN; i++)
+			data[i] = rand() >> 8;
+		bad = buddy_drive(data, RANDOM_LEN);
+		if (bad) {
+			printf("# run %u: %s\n", run, bad);
+			return false;
+		}
+	}
+	return true;
+}
+
+static unsigned int nr, failed;
+
+static void report(bool ok, const char *what)
+{
+	printf("%sok %u buddy: %s\n", ok ? "" : "not ", ++nr, what);
+	fflush(stdout);
+	failed += !ok;
+}
+
+int main(int argc, char **argv)
+{
+	printf("TAP version 13\n1..11\n");
+	report(test_merge(), "like merges with like");
+	report(test_apart(), "clear and dirty stay apart");
+	report(test_force(), "2 MiB of both kinds merge when asked for");
+	report(test_force_small(), "a run of both kinds merges when asked for");
+	report(test_fullest(), "the fullest block is used first");
+	report(test_idle(), "idle blocks are known, oldest first");
+	report(test_partial(), "partial blocks hand out only what they have");
+	report(test_disown(), "pages in use can be disowned");
+	report(test_remove(), "idle blocks can leave");
+	report(test_check(), "the self-check finds damage");
+	report(test_random(argc > 1 ? strtoul(argv[1], NULL, 0) : 20261121),
+	       "random operations agree with the model");
+	return failed > 0;
+}
