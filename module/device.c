@@ -203,33 +203,69 @@ static int ioc_advise(struct pw_heap *heap, union ioc_arg *arg)
 			 arg->advise.advice);
 }
 
-/* @min is the size of the struct as first published, @size as it is now. */
+/*
+ * @min is the size of the struct as first published, @size as it is now, @out
+ * says that the struct goes back to the program.
+ */
 struct ioc_op {
 	int (*fn)(struct pw_heap *heap, union ioc_arg *arg);
 	u32 min;
 	u32 size;
+	bool out;
 };
 
-#define IOC_OP(cmd, _fn, type, last)					\
+#define IOC_OP(cmd, _fn, type, last, _out)				\
 	[_IOC_NR(cmd)] = {						\
 		.fn = (_fn),						\
 		.min = offsetofend(struct type, last),			\
 		.size = sizeof(struct type),				\
+		.out = (_out),						\
 	}
 
 static const struct ioc_op ioc_ops[] = {
-	IOC_OP(PAGEWELL_IOC_INFO, ioc_info, pagewell_info, pool_max),
-	IOC_OP(PAGEWELL_IOC_HEAP, ioc_heap, pagewell_heap, limit),
+	IOC_OP(PAGEWELL_IOC_INFO, ioc_info, pagewell_info, pool_max, true),
+	IOC_OP(PAGEWELL_IOC_HEAP, ioc_heap, pagewell_heap, limit, true),
 	IOC_OP(PAGEWELL_IOC_BRK_CREATE, ioc_brk_create, pagewell_brk_create,
-	       pad),
-	IOC_OP(PAGEWELL_IOC_BRK, ioc_brk, pagewell_brk, brk),
+	       pad, true),
+	IOC_OP(PAGEWELL_IOC_BRK, ioc_brk, pagewell_brk, brk, true),
 	IOC_OP(PAGEWELL_IOC_BRK_DESTROY, ioc_brk_destroy, pagewell_brk_destroy,
-	       pad),
-	IOC_OP(PAGEWELL_IOC_MAP, ioc_map, pagewell_map, align),
-	IOC_OP(PAGEWELL_IOC_UNMAP, ioc_unmap, pagewell_unmap, length),
-	IOC_OP(PAGEWELL_IOC_REMAP, ioc_remap, pagewell_remap, new_length),
-	IOC_OP(PAGEWELL_IOC_ADVISE, ioc_advise, pagewell_advise, length),
+	       pad, false),
+	IOC_OP(PAGEWELL_IOC_MAP, ioc_map, pagewell_map, align, true),
+	IOC_OP(PAGEWELL_IOC_UNMAP, ioc_unmap, pagewell_unmap, length, false),
+	IOC_OP(PAGEWELL_IOC_REMAP, ioc_remap, pagewell_remap, new_length, true),
+	IOC_OP(PAGEWELL_IOC_ADVISE, ioc_advise, pagewell_advise, length, false),
 };
+
+/*
+ * Most callers use the struct as it is today: then the length is one of few
+ * constants, and the copy a few moves without the checks of a variable one.
+ */
+static int copy_in(union ioc_arg *arg, const struct ioc_op *op,
+		   const void __user *uarg, u32 size)
+{
+	if (size != op->size)
+		return copy_struct_from_user(arg, op->size, uarg, size);
+	switch (size) {
+	case 16:
+		return copy_from_user(arg, uarg, 16) ? -EFAULT : 0;
+	case 24:
+		return copy_from_user(arg, uarg, 24) ? -EFAULT : 0;
+	case 32:
+		return copy_from_user(arg, uarg, 32) ? -EFAULT : 0;
+	}
+	return copy_from_user(arg, uarg, size) ? -EFAULT : 0;
+}
+
+static int copy_out(void __user *uarg, const union ioc_arg *arg, u32 size)
+{
+	switch (size) {
+	case 24:
+		return copy_to_user(uarg, arg, 24) ? -EFAULT : 0;
+	case 32:
+		return copy_to_user(uarg, arg, 32) ? -EFAULT : 0;
+	}
+	return copy_to_user(uarg, arg, size) ? -EFAULT : 0;
+}
 
 static long run_ioctl(const struct ioc_op *op, bool needs_heap,
 		      void __user *uarg)
@@ -245,7 +281,7 @@ static long run_ioctl(const struct ioc_op *op, bool needs_heap,
 		return -EINVAL;
 	if (size > PAGE_SIZE)
 		return -E2BIG;
-	err = copy_struct_from_user(&arg, op->size, uarg, size);
+	err = copy_in(&arg, op, uarg, size);
 	if (err)
 		return err;
 	/* The one size checked is the one used, whatever is there now. */
@@ -258,8 +294,8 @@ static long run_ioctl(const struct ioc_op *op, bool needs_heap,
 	if (heap)
 		pw_heap_put(heap);
 	/* A break that could not move says where it is. */
-	if ((!err || err == -ENOMEM) &&
-	    copy_to_user(uarg, &arg, min(size, op->size)))
+	if (op->out && (!err || err == -ENOMEM) &&
+	    copy_out(uarg, &arg, min(size, op->size)))
 		return -EFAULT;
 	return err;
 }

@@ -319,6 +319,21 @@ static vm_fault_t touch(struct touch *t, bool write)
 	return refault(t);
 }
 
+/* The chunk of a touched slot; a wild touch must not leave one behind. */
+static struct pw_chunk *lock_slot(struct touch *t, vm_fault_t *ret)
+{
+	struct pw_chunk *c = pw_chunk_lock(t->heap, t->slot);
+
+	if (c)
+		return c;
+	if (!look_up(t)) {
+		*ret = segv();
+		return NULL;
+	}
+	*ret = VM_FAULT_OOM;
+	return pw_chunk_lock_new(t->heap, t->slot);
+}
+
 static vm_fault_t pw_fault(struct vm_fault *vmf)
 {
 	struct touch t = {
@@ -331,12 +346,10 @@ static vm_fault_t pw_fault(struct vm_fault *vmf)
 
 	if (t.heap->poisoned)
 		return no_page(&t);
-	if (!look_up(&t))
-		return segv();
-	t.c = pw_chunk_lock_new(t.heap, t.slot);
+	t.c = lock_slot(&t, &ret);
 	if (!t.c)
-		return VM_FAULT_OOM;
-	/* Again, now that nobody can take the page away unseen. */
+		return ret;
+	/* Asked with the chunk locked: nobody can take the page away unseen. */
 	if (look_up(&t))
 		ret = touch(&t, vmf->flags & FAULT_FLAG_WRITE);
 	else
