@@ -171,6 +171,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	refcount_inc(&own->refs);
 	mutex_lock_nested(&own->lock, SINGLE_DEPTH_NESTING);
 	memcpy(own->pfn, c->pfn, sizeof(c->pfn));
+	bitmap_copy(own->used, c->used, PW_SLOT_PAGES);
 	own->nr = c->nr;
 	for (i = 0; i < PW_SLOT_PAGES; i++)
 		pw_page_share(own->pfn[i]);
@@ -235,23 +236,31 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 	atomic_long_add(c->nr, &child->resident);
 }
 
-/* Take the last entries of a chunk's index, at most @max; returns how many. */
-static unsigned int detach(struct pw_heap *heap, struct pw_chunk *c,
-			   unsigned int *from, unsigned int to, u32 *pfns,
-			   unsigned int max)
-{
-	unsigned int i, n = 0;
+struct batch {
+	unsigned int nr;
+	unsigned int first;	/* entry of the first page */
+	unsigned int end;	/* entry behind the last */
+	u32 pfns[DROP_BATCH];
+};
 
-	for (i = *from; i < to && n < max; i++) {
-		if (!c->pfn[i])
-			continue;
-		pfns[n++] = c->pfn[i];
+/* Take the next pages out of [from, to) of an index. */
+static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
+		   unsigned int to, struct batch *b)
+{
+	unsigned int i = find_next_bit(c->used, to, from);
+
+	b->nr = 0;
+	b->first = i;
+	b->end = i;
+	for (; i < to && b->nr < DROP_BATCH;
+	     i = find_next_bit(c->used, to, i + 1)) {
+		b->pfns[b->nr++] = c->pfn[i];
+		b->end = i + 1;
 		c->pfn[i] = 0;
+		__clear_bit(i, c->used);
 	}
-	c->nr -= n;
-	atomic_long_sub(n, &heap->resident);
-	*from = i;
-	return n;
+	c->nr -= b->nr;
+	atomic_long_sub(b->nr, &heap->resident);
 }
 
 /* Give up our hold on pages; those that nobody else has are moved up front. */
@@ -363,33 +372,26 @@ struct drop {
 static bool has_pages(const struct pw_chunk *c, unsigned int from,
 		      unsigned int to)
 {
-	if (!c->nr)
-		return false;
-	for (; from < to; from++)
-		if (c->pfn[from])
-			return true;
-	return false;
+	return c->nr && find_next_bit(c->used, to, from) < to;
 }
 
 static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		      unsigned int from, unsigned int to)
 {
 	unsigned long first = slot << PW_SLOT_SHIFT;
-	u32 pfns[DROP_BATCH];
-	unsigned int n, at;
+	struct batch b;
 
-	while (from < to) {
-		at = from;
-		n = detach(d->heap, c, &from, to, pfns, DROP_BATCH);
-		if (!n)
+	for (;; from = b.end) {
+		detach(d->heap, c, from, to, &b);
+		if (!b.nr)
 			break;
 		if (d->mapped)
-			zap_pages(d->heap, first + at, first + from);
-		d->dropped += n;
+			zap_pages(d->heap, first + b.first, first + b.end);
+		d->dropped += b.nr;
 		if (d->keep_promise)
-			drop_keeping_promise(d->heap, pfns, n);
+			drop_keeping_promise(d->heap, b.pfns, b.nr);
 		else
-			pw_pages_drop(pfns, n, 0);
+			pw_pages_drop(b.pfns, b.nr, 0);
 	}
 }
 
@@ -515,32 +517,33 @@ bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 	return found;
 }
 
-/* Put pages into an empty part of an index. */
-static void attach(struct pw_heap *heap, unsigned long page, const u32 *pfns,
-		   unsigned int nr)
+/* Put pages into an empty part of an index, where @used says. */
+static void attach(struct pw_heap *heap, unsigned long page,
+		   const struct batch *b, const unsigned long *used)
 {
+	unsigned int i, n = 0, at = page & PW_SLOT_MASK;
 	struct pw_chunk *c;
-	unsigned int i;
 
 	/* A small object of the kernel's: waits rather than lose pages. */
 	while (!(c = pw_chunk_lock_own(heap, page >> PW_SLOT_SHIFT)))
 		cond_resched();
-	for (i = 0; i < nr; i++) {
-		if (!pfns[i])
-			continue;
-		c->pfn[(page + i) & PW_SLOT_MASK] = pfns[i];
-		c->nr++;
+	for_each_set_bit(i, used, DROP_BATCH) {
+		c->pfn[at + i] = b->pfns[n++];
+		pw_chunk_filled(c, at + i, 1);
 	}
+	atomic_long_add(n, &heap->resident);
 	pw_chunk_unlock(c);
 }
 
+/* At most DROP_BATCH pages, within one slot on either side. */
 static void move_part(struct pw_heap *heap, unsigned long from,
 		      unsigned long to, unsigned int nr)
 {
 	unsigned long slot = from >> PW_SLOT_SHIFT;
-	unsigned int at = from & PW_SLOT_MASK, n = 0, i;
 	struct pw_chunk *c = pw_chunk_lock(heap, slot);
-	u32 pfns[DROP_BATCH];
+	unsigned int i, at = from & PW_SLOT_MASK;
+	DECLARE_BITMAP(used, DROP_BATCH) = { 0 };
+	struct batch b;
 
 	if (!c)
 		return;
@@ -549,17 +552,15 @@ static void move_part(struct pw_heap *heap, unsigned long from,
 		return;
 	}
 	c = pw_chunk_own(heap, slot, c);
-	for (i = 0; i < nr; i++) {
-		pfns[i] = c->pfn[at + i];
-		c->pfn[at + i] = 0;
-		n += !!pfns[i];
-	}
-	c->nr -= n;
+	for (i = 0; i < nr; i++)
+		if (test_bit(at + i, c->used))
+			__set_bit(i, used);
+	detach(heap, c, at, at + nr, &b);
 	zap_pages(heap, from, from + nr);
 	if (!c->nr)
 		remove_slot(heap, slot, c);
 	pw_chunk_unlock(c);
-	attach(heap, to, pfns, nr);
+	attach(heap, to, &b, used);
 }
 
 /**

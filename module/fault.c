@@ -132,21 +132,36 @@ static unsigned long plan(struct touch *t, bool *up)
 /* Cut a batch to the entries next to the touched one that are empty. */
 static unsigned long empty_run(struct touch *t, unsigned long nr, bool up)
 {
+	unsigned int i = t->page & PW_SLOT_MASK;
 	unsigned long n;
 
+	if (up)
+		return find_next_bit(t->c->used, i + nr, i + 1) - i;
 	for (n = 1; n < nr; n++)
-		if (*entry_at(t, up ? t->page + n : t->page - n))
+		if (test_bit(i - n, t->c->used))
 			break;
 	return n;
 }
 
-/* Pages for the empty entries [from, from + nr): how many there are now. */
-static unsigned int fill(struct touch *t, unsigned long from, unsigned int nr)
+/*
+ * Pages for the empty entries [*from, *from + nr): how many there are now. If
+ * they are fewer, they stand behind the first entries, or going down behind
+ * the last, and *from is moved.
+ */
+static unsigned int fill(struct touch *t, unsigned long *from, unsigned int nr,
+			 bool up)
 {
-	unsigned int got;
+	u32 *pfns = entry_at(t, *from);
+	unsigned int got, gap;
 
-	got = pw_heap_alloc(t->heap, entry_at(t, from), nr, t->promised);
-	t->c->nr += got;
+	got = pw_heap_alloc(t->heap, pfns, nr, t->promised);
+	if (got < nr && !up) {
+		gap = nr - got;
+		memmove(pfns + gap, pfns, got * sizeof(*pfns));
+		memset(pfns, 0, min(got, gap) * sizeof(*pfns));
+		*from += gap;
+	}
+	pw_chunk_filled(t->c, *from & PW_SLOT_MASK, got);
 	atomic_long_add(got, &t->heap->resident);
 	return got;
 }
@@ -180,15 +195,7 @@ static vm_fault_t first_touch(struct touch *t)
 	nr = plan(t, &up);
 	nr = empty_run(t, nr, up);
 	from = up ? t->page : t->page + 1 - nr;
-	got = fill(t, from, nr);
-	if (got < nr && !up && got) {
-		/* What there is goes to the touched end. */
-		memmove(entry_at(t, t->page + 1 - got), entry_at(t, from),
-			got * sizeof(u32));
-		memset(entry_at(t, from), 0,
-		       min_t(unsigned long, got, nr - got) * sizeof(u32));
-		from = t->page + 1 - got;
-	}
+	got = fill(t, &from, nr, up);
 	if (!got)
 		return no_page(t);
 
@@ -429,19 +436,18 @@ const struct vm_operations_struct pw_vm_ops_cow = {
 
 static int populate_slot(struct touch *t, unsigned long to)
 {
-	unsigned long page = t->page;
+	unsigned long first = t->slot << PW_SLOT_SHIFT;
+	unsigned long page = t->page, end, got;
 
-	while (page < to) {
-		unsigned int nr = 0, got;
-
-		if (*entry_at(t, page)) {
-			page++;
-			continue;
-		}
+	for (;;) {
+		page = first + find_next_zero_bit(t->c->used, to - first,
+						  page - first);
+		if (page >= to)
+			break;
 		t->c = pw_chunk_own(t->heap, t->slot, t->c);
-		while (page + nr < to && !*entry_at(t, page + nr))
-			nr++;
-		got = fill(t, page, nr);
+		end = first + find_next_bit(t->c->used, to - first,
+					    page - first);
+		got = fill(t, &page, end - page, true);
 		pw_stat_add(fault_pages, got);
 		atomic64_add(got, &t->heap->fault_pages);
 		if (!got)

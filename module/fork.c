@@ -128,7 +128,7 @@ static void copy_chunk(struct pw_heap *child, struct pw_heap *parent,
 		if (!own)
 			own = pw_chunk_lock_child(child, slot);
 		own->pfn[lo & PW_SLOT_MASK] = child_entry(parent, pfn);
-		own->nr++;
+		pw_chunk_filled(own, lo & PW_SLOT_MASK, 1);
 		atomic_long_inc(&child->resident);
 	}
 	if (own)

@@ -25,6 +25,7 @@
 #define PAGEWELL_HEAP_H
 
 #include <linux/atomic.h>
+#include <linux/bitmap.h>
 #include <linux/list.h>
 #include <linux/maple_tree.h>
 #include <linux/mm.h>
@@ -72,6 +73,7 @@ struct pw_family {
  * @users: heaps that have it in a slot; above one the chunk is shared, its
  *         PTEs are read-only, and it must be unshared before it is changed
  * @nr: entries of @pfn in use
+ * @used: which ones
  * @rcu: frees it
  * @pfn: page frame numbers, 0 where there is no page
  *
@@ -84,6 +86,7 @@ struct pw_chunk {
 	refcount_t refs;
 	unsigned int users;
 	unsigned int nr;
+	DECLARE_BITMAP(used, PW_SLOT_PAGES);
 	struct rcu_head rcu;
 	u32 pfn[PW_SLOT_PAGES];
 };
@@ -285,6 +288,14 @@ unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
 void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
 		   unsigned long nr);
+
+/* Say that @nr entries from @i on, which were empty, have been filled in. */
+static inline void pw_chunk_filled(struct pw_chunk *c, unsigned int i,
+				   unsigned int nr)
+{
+	bitmap_set(c->used, i, nr);
+	c->nr += nr;
+}
 
 static inline bool pw_pfn_is_page(u32 pfn)
 {
