@@ -135,26 +135,68 @@ int pw_map_mkwrite(struct vm_area_struct *vma, unsigned long addr,
 					    mkwrite_one, &ctx);
 }
 
-static int wrprotect_one(pte_t *ptep, unsigned long addr, void *data)
+/*
+ * The fields of entries that the processor sets may change under us; what
+ * would be lost is a dirty bit, and clean is what we want.
+ */
+static void wrprotect_table(struct mm_struct *mm, pmd_t *pmd,
+			    unsigned long addr, unsigned long end)
 {
-	struct mm_struct *mm = data;
-	pte_t pte = pw_ptep_get(ptep);
+	spinlock_t *ptl = pte_lockptr(mm, pmd);
+	pte_t *ptep = pte_offset_kernel(pmd, addr);
 
-	/* PROT_NONE entries count as present, and must be clean too. */
-	if (pte_present(pte) && (pte_write(pte) || pte_dirty(pte)))
-		set_pte_at(mm, addr, ptep, pte_mkclean(pte_wrprotect(pte)));
-	return 0;
+	spin_lock(ptl);
+	for (; addr < end; addr += PAGE_SIZE, ptep++) {
+		pte_t pte = pw_ptep_get(ptep);
+
+		/* PROT_NONE entries count as present, and must be clean too. */
+		if (pte_present(pte) && (pte_write(pte) || pte_dirty(pte)))
+			set_pte(ptep, pte_mkclean(pte_wrprotect(pte)));
+	}
+	spin_unlock(ptl);
+}
+
+/* The page middle directory entry for an address, NULL if there is no table. */
+static pmd_t *find_pmd(struct mm_struct *mm, unsigned long addr)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd;
+
+	if (pgd_none(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud))
+		return NULL;
+	pmd = pmd_offset(pud, addr);
+	return pmd_none(*pmd) ? NULL : pmd;
 }
 
 /**
  * pw_map_wrprotect() - make all entries of a VMA read-only and clean
  * @vma: of the parent, in fork, which flushes the TLB when it is done
+ *
+ * A walk of our own: the kernel's costs twice as much an entry, and this is
+ * what fork costs.
+ *
+ * Context: mmap_lock held for write and the VMA locked, so tables stay.
  */
 void pw_map_wrprotect(struct vm_area_struct *vma)
 {
-	apply_to_existing_page_range(vma->vm_mm, vma->vm_start,
-				     vma->vm_end - vma->vm_start,
-				     wrprotect_one, vma->vm_mm);
+	unsigned long addr, next;
+
+	mmap_assert_write_locked(vma->vm_mm);
+	for (addr = vma->vm_start; addr < vma->vm_end; addr = next) {
+		pmd_t *pmd = find_pmd(vma->vm_mm, addr);
+
+		next = pmd_addr_end(addr, vma->vm_end);
+		if (pmd)
+			wrprotect_table(vma->vm_mm, pmd, addr, next);
+	}
 }
 
 /**
