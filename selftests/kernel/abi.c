@@ -359,8 +359,8 @@ TEST_F(abi, bad_map)
 
 	pw_fill(p, 4, 1);
 	EXPECT_EQ(-EINVAL, pw_map(fd, 0, NULL, 0, 0, NULL));
-	EXPECT_EQ(-EINVAL, pw_map(fd, 0, NULL, ~0ULL, 0, NULL));
-	EXPECT_EQ(-EINVAL, pw_map(fd, 0, NULL, ~0ULL - PAGE + 2, 0, NULL));
+	EXPECT_EQ(-ENOMEM, pw_map(fd, 0, NULL, ~0ULL, 0, NULL));
+	EXPECT_EQ(-ENOMEM, pw_map(fd, 0, NULL, ~0ULL - PAGE + 2, 0, NULL));
 	EXPECT_EQ(-ENOMEM, pw_map(fd, 0, NULL, 1ULL << 62, 0, NULL));
 	EXPECT_EQ(-ENOMEM, pw_map(fd, PAGEWELL_MAP_GUARD, NULL, 1ULL << 62, 0, NULL));
 	EXPECT_EQ(-EINVAL, pw_map(fd, 0, NULL, PAGE, 3 * PAGE, NULL));
@@ -487,40 +487,61 @@ TEST_F(abi, bad_brk)
 }
 
 /* The device's other file operations. */
+static int map_errno(void *hint, int prot, int flags, int fd, off_t off)
+{
+	return mmap(hint, 4 * MIB, prot, flags, fd, off) == MAP_FAILED ? errno : 0;
+}
+
 TEST(mmap_rules)
 {
 	int fd = pw_open(), ro, rw = PROT_READ | PROT_WRITE;
 	struct pagewell_info info;
-	void *p;
+	char *p;
 
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * MIB, rw, MAP_PRIVATE, fd, 0));
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * MIB, PROT_READ, MAP_PRIVATE, fd, 0));
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * MIB, rw, MAP_SHARED, fd, PAGE));
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * MIB, rw, MAP_SHARED, fd, 2 * MIB));
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * MIB, rw | PROT_EXEC, MAP_SHARED, fd, 0));
-	ASSERT_EQ(0, pw_info(fd, &info));
-	EXPECT_EQ(0, info.heap_base);
-
+	EXPECT_EQ(EINVAL, map_errno(NULL, rw, MAP_PRIVATE, fd, 0));
+	EXPECT_EQ(EINVAL, map_errno(NULL, PROT_READ, MAP_PRIVATE, fd, 0));
+	EXPECT_EQ(EINVAL, map_errno(NULL, rw, MAP_SHARED, fd, PAGE));
+	EXPECT_EQ(EINVAL, map_errno(NULL, rw, MAP_SHARED, fd, 2 * MIB));
+	EXPECT_EQ(EINVAL, map_errno(PW_HINT + PAGE, rw, MAP_SHARED | MAP_FIXED, fd, 0));
+	/* Or EPERM, where /dev is mounted noexec. */
+	EXPECT_NE(0, map_errno(NULL, rw | PROT_EXEC, MAP_SHARED, fd, 0));
 	ro = open(PAGEWELL_DEVICE, O_RDONLY);
 	if (ro >= 0) {
-		EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * MIB, rw, MAP_SHARED, ro, 0));
-		EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * MIB, rw, MAP_PRIVATE, ro, 0));
+		EXPECT_EQ(EACCES, map_errno(NULL, rw, MAP_SHARED, ro, 0));
+		EXPECT_EQ(EINVAL, map_errno(NULL, rw, MAP_PRIVATE, ro, 0));
+		EXPECT_EQ(EINVAL, map_errno(NULL, PROT_READ, MAP_SHARED, ro, 0));
 	}
 	ASSERT_EQ(0, pw_info(fd, &info));
 	EXPECT_EQ(0, info.heap_base);
 
 	p = mmap(PW_HINT, 4 * MIB, rw, MAP_SHARED, fd, 0);
 	ASSERT_NE(MAP_FAILED, p);
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * MIB, rw, MAP_SHARED, fd, 0));
-	EXPECT_TRUE(errno == EEXIST || errno == EBUSY);
+	EXPECT_EQ(EEXIST, map_errno(NULL, rw, MAP_SHARED, fd, 0));
+	EXPECT_EQ(EEXIST, map_errno(NULL, rw, MAP_SHARED, pw_open(), 0));
 	/* The pages right behind, where a VMA might be merged. */
-	EXPECT_EQ(MAP_FAILED, mmap(p + 4 * MIB, 4 * MIB, rw,
-				   MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 4 * MIB));
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * MIB, rw, MAP_SHARED, pw_open(), 0));
-	EXPECT_TRUE(errno == EEXIST || errno == EBUSY);
+	EXPECT_EQ(EINVAL, map_errno(p + 4 * MIB, rw, MAP_SHARED | MAP_FIXED_NOREPLACE,
+				    fd, 4 * MIB));
 	EXPECT_EQ(-1, mprotect(p, PAGE, rw | PROT_EXEC));
+	EXPECT_EQ(EACCES, errno);
 	ASSERT_EQ(0, pw_info(fd, &info));
 	EXPECT_EQ((uintptr_t)p, info.heap_base);
+}
+
+/* Without a hint the kernel finds an aligned place. */
+TEST(mmap_is_aligned)
+{
+	for (size_t len = PAGE; len < 64 * MIB; len *= 5) {
+		int fd = pw_open();
+		char *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+		ASSERT_NE(MAP_FAILED, p);
+		EXPECT_EQ(0, (uintptr_t)p % HUGE);
+		ASSERT_EQ(0, munmap(p, len));
+		p = mmap(PW_HINT + 3 * PAGE, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		ASSERT_NE(MAP_FAILED, p);
+		EXPECT_EQ(0, (uintptr_t)p % HUGE);
+		ASSERT_EQ(0, munmap(p, len));
+	}
 }
 
 TEST(no_read_write_seek)

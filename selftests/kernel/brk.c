@@ -194,11 +194,8 @@ TEST_F(brk, rlimit_data)
 	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, 8 * MIB, 0, NULL));
 	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, MIB, 0, &at));
 	EXPECT_EQ(-ENOMEM, pw_remap(self->h.fd, PAGEWELL_REMAP_MAYMOVE, at, MIB, 8 * MIB, NULL));
-	/* Lazy memory is data too, guards are not. */
-	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
-	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, 8 * MIB, 0, NULL));
+	/* Guards are no data. */
 	EXPECT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_GUARD, NULL, 64 * MIB, 0, NULL));
-	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_STRICT));
 	committed = pw_committed(self->h.fd);
 	EXPECT_EQ(3 * MIB, committed);
 	EXPECT_EQ(-1, pw_wrong(self->start, 512, 3));
@@ -309,22 +306,39 @@ TEST_F(brk, reserve_is_kept_free)
 	EXPECT_EQ(0, pw_brk(self->h.fd, arg.id, (void *)(arg.start + 4 * MIB), NULL));
 }
 
-TEST_F(brk, lazy_and_strict_in_one)
+TEST_F(brk, lazy)
 {
+	struct rlimit rlim = { 8 * MIB, RLIM_INFINITY };
+
 	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
 	ASSERT_EQ(0, move(self, MIB));
 	EXPECT_EQ(0, pw_committed(self->h.fd));
 	pw_fill(self->start, 100, 1);
-	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_STRICT));
-	ASSERT_EQ(0, move(self, 2 * MIB));
-	EXPECT_EQ(MIB, pw_committed(self->h.fd));
-	pw_fill(self->start + MIB, 100, 2);
 	EXPECT_EQ(-1, pw_wrong(self->start, 100, 1));
+	/* Lazy memory is data, too. */
+	ASSERT_EQ(0, setrlimit(RLIMIT_DATA, &rlim));
+	EXPECT_EQ(-ENOMEM, move(self, 9 * MIB));
+	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, 8 * MIB, 0, NULL));
 	ASSERT_EQ(0, move(self, MIB / 2));
-	EXPECT_EQ(0, pw_committed(self->h.fd));
 	EXPECT_EQ(-1, pw_wrong(self->start, 100, 1));
 	ASSERT_EQ(0, move(self, 0));
 	EXPECT_EQ(0, pw_resident(self->h.fd));
+}
+
+/* The mode can be changed while there is nothing to be touched. */
+TEST_F(brk, mode_is_settled_by_use)
+{
+	struct pagewell_heap heap = { 0 };
+
+	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
+	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_STRICT));
+	ASSERT_EQ(0, move(self, PAGE));
+	EXPECT_EQ(-EBUSY, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
+	EXPECT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_STRICT));
+	ASSERT_EQ(0, pw_policy(self->h.fd, &heap));
+	EXPECT_EQ(PAGEWELL_COMMIT_STRICT, heap.commit);
+	ASSERT_EQ(0, move(self, 0));
+	EXPECT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
 }
 
 PW_TEST_POOL_WHOLE
