@@ -114,7 +114,7 @@ static const char *do_alloc(struct run *r)
 	struct pw_block *blk = pw_buddy_alloc(&r->buddy, order, &got, &index);
 
 	if (!blk)
-		return any_run(r, order, CLEAR, DIRTY) ? "alloc: refused, yet there is a run" : NULL;
+		return any_run(r, order, CLEAR, DIRTY) ? "alloc: refused a run" : NULL;
 	page = page_of(r, blk, index);
 	if (index % (1U << order))
 		return "alloc: not aligned";
@@ -137,7 +137,7 @@ static const char *do_alloc_kind(struct run *r)
 
 	s = free_as(kind);
 	if (!blk)
-		return any_run(r, order, s, s) ? "alloc_kind: refused, yet there is a run" : NULL;
+		return any_run(r, order, s, s) ? "alloc_kind: refused a run" : NULL;
 	page = page_of(r, blk, index);
 	if (index % (1U << order) || !all_are(r, page, order, s, s))
 		return "alloc_kind: not what was asked for";

@@ -109,6 +109,24 @@ static bool test_fullest(void)
 	       buddy.nr[PW_DIRTY][PW_BLOCK_ORDER] == 1;
 }
 
+/* The same for pages taken in bulk; they come in runs. */
+static bool test_fullest_bulk(void)
+{
+	unsigned int index, i;
+	struct pw_block *first;
+	u32 pfns[64];
+
+	setup(3, PW_DIRTY);
+	first = take(7, PW_DIRTY, &index);
+	if (pw_buddy_alloc_bulk(&buddy, pfns, 64, PW_DIRTY) != 64)
+		return false;
+	for (i = 0; i < 64; i++)
+		if (pfns[i] / PW_BLOCK_PAGES * PW_BLOCK_PAGES != first->base ||
+		    pfns[i] != pfns[0] + i)
+			return false;
+	return sound() && buddy.nr[PW_DIRTY][PW_BLOCK_ORDER] == 2;
+}
+
 /* The block that has been idle longest is the first of the idle ones. */
 static bool test_idle(void)
 {
@@ -219,12 +237,13 @@ static void report(bool ok, const char *what)
 
 int main(int argc, char **argv)
 {
-	printf("TAP version 13\n1..11\n");
+	printf("TAP version 13\n1..12\n");
 	report(test_merge(), "like merges with like");
 	report(test_apart(), "clear and dirty stay apart");
 	report(test_force(), "2 MiB of both kinds merge when asked for");
 	report(test_force_small(), "a run of both kinds merges when asked for");
 	report(test_fullest(), "the fullest block is used first");
+	report(test_fullest_bulk(), "the fullest block is used first in bulk");
 	report(test_idle(), "idle blocks are known, oldest first");
 	report(test_partial(), "partial blocks hand out only what they have");
 	report(test_disown(), "pages in use can be disowned");
