@@ -57,6 +57,9 @@ tests: selftests		## the test programs
 run: lib tools module-6.12	## real programs on our pages, beside glibc's malloc
 	scripts/demo
 
+export UNIT_TESTS = $(unit-tests)
+export KERNEL_TESTS = $(kernel-tests)
+
 # T=NAME runs only the tests whose name contains it.
 check: all			## all tests; ends in "N passed, N failed, N skipped"
 	scripts/check $(if $(T),--only '$(T)') host $(KERNELS)
