@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * map.c - mapping, unmapping, resizing and advising regions
+ */
+#include "pw_test.h"
+
+FIXTURE(map) {
+	struct pw h;
+};
+
+FIXTURE_SETUP(map)
+{
+	pw_heap(&self->h, 64 * MIB);
+}
+
+FIXTURE_TEARDOWN(map)
+{
+	close(self->h.fd);
+}
+
+TEST_F(map, reads_zero_keeps_data)
+{
+	char *p = pw_map_pages(&self->h, 1100);
+
+	EXPECT_EQ(-1, pw_nonzero(p, 1100));
+	pw_fill(p, 1100, 1);
+	EXPECT_EQ(-1, pw_wrong(p, 1100, 1));
+	EXPECT_EQ(1100 * PAGE, pw_committed(self->h.fd));
+	EXPECT_EQ(1100 * PAGE, pw_resident(self->h.fd));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p, 1100 * PAGE));
+	EXPECT_EQ(0, pw_committed(self->h.fd));
+	EXPECT_EQ(0, pw_resident(self->h.fd));
+	for (int i = 0; i < 1100; i += 99)
+		EXPECT_EQ(SIGSEGV, pw_try_read(p + i * PAGE));
+}
+
+TEST_F(map, unmap_parts)
+{
+	char *p = pw_map_pages(&self->h, 1030);
+
+	pw_fill(p, 1030, 1);
+	/* Both ends, the middle, over the slot boundary, and again. */
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p, PAGE));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p + 1029 * PAGE, 1));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p + 500 * PAGE, 30 * PAGE));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p + 490 * PAGE, 50 * PAGE));
+	EXPECT_EQ(978 * PAGE, pw_committed(self->h.fd));
+	EXPECT_EQ(978 * PAGE, pw_resident(self->h.fd));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 490 * PAGE, 1));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 512 * PAGE, 1));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 540 * PAGE - 1));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 1029 * PAGE));
+	for (int i = 1; i < 1029; i++) {
+		if (i < 490 || i >= 540)
+			ASSERT_EQ(*(uint64_t *)(p + i * PAGE), pw_word(1, i, 0));
+	}
+	/* Gaps are no error. */
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p, 2000 * PAGE));
+	EXPECT_EQ(0, pw_committed(self->h.fd));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p, 2000 * PAGE));
+}
+
+TEST_F(map, hole_is_reused_clean)
+{
+	char *p = pw_map_pages(&self->h, 20), *q;
+
+	pw_fill(p, 20, 7);
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p + 5 * PAGE, 10 * PAGE));
+	q = pw_map_pages(&self->h, 10);
+	EXPECT_EQ(p + 5 * PAGE, q);
+	EXPECT_EQ(-1, pw_nonzero(q, 10));
+	EXPECT_EQ(-1, pw_wrong(p, 5, 7));
+}
+
+TEST_F(map, lowest_gap)
+{
+	char *p[8];
+
+	for (int i = 0; i < 8; i++)
+		p[i] = pw_map_pages(&self->h, 4);
+	for (int i = 1; i < 8; i++)
+		EXPECT_EQ(p[i - 1] + 4 * PAGE, p[i]);
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p[2], 4 * PAGE));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p[5], 8 * PAGE));
+	EXPECT_EQ(p[5], pw_map_pages(&self->h, 5));
+	EXPECT_EQ(p[2], pw_map_pages(&self->h, 4));
+	EXPECT_EQ(p[5] + 5 * PAGE, pw_map_pages(&self->h, 1));
+}
+
+TEST_F(map, alignment)
+{
+	char *at;
+
+	for (size_t align = 1; align <= 64 * MIB; align *= 2) {
+		ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, 3 * PAGE, align, &at));
+		EXPECT_EQ(0, (uintptr_t)at % align);
+		EXPECT_EQ(0, (uintptr_t)at % PAGE);
+		pw_cover(&self->h, at + 3 * PAGE);
+		pw_fill(at, 3, align);
+		EXPECT_EQ(-1, pw_wrong(at, 3, align));
+	}
+}
+
+TEST_F(map, hints)
+{
+	char *want = self->h.base + 24 * MIB, *at;
+
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, want, 4 * PAGE, 0, &at));
+	EXPECT_EQ(want, at);
+	/* Taken: the next gap above. */
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, want, 4 * PAGE, 0, &at));
+	EXPECT_EQ(want + 4 * PAGE, at);
+	/* A hint that makes no sense is none. */
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, (void *)PAGE, PAGE, 0, &at));
+	EXPECT_GE(at, self->h.base);
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, (void *)-PAGE, PAGE, 0, &at));
+	EXPECT_GE(at, self->h.base);
+	EXPECT_LT(at, self->h.base + 24 * MIB);
+}
+
+TEST_F(map, fixed)
+{
+	char *p = pw_map_pages(&self->h, 600), *at;
+	int fd = self->h.fd;
+
+	pw_fill(p, 600, 1);
+	/* Over a part: what was there is gone, the rest is not. */
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED, p + 500 * PAGE, 50 * PAGE, 0, &at));
+	EXPECT_EQ(p + 500 * PAGE, at);
+	EXPECT_EQ(-1, pw_nonzero(at, 50));
+	EXPECT_EQ(-1, pw_wrong(p, 500, 1));
+	EXPECT_EQ(*(uint64_t *)(p + 550 * PAGE), pw_word(1, 550, 0));
+	EXPECT_EQ(600 * PAGE, pw_committed(fd));
+	/* Over the end and the gap behind it. */
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED, p + 590 * PAGE, 20 * PAGE, 0, &at));
+	EXPECT_EQ(-1, pw_nonzero(at, 20));
+	EXPECT_EQ(610 * PAGE, pw_committed(fd));
+	EXPECT_EQ(-EEXIST, pw_map(fd, PAGEWELL_MAP_FIXED_NOREPLACE, p + 605 * PAGE,
+				  10 * PAGE, 0, NULL));
+	EXPECT_EQ(-EEXIST, pw_map(fd, PAGEWELL_MAP_FIXED_NOREPLACE, p, 1000 * PAGE, 0, NULL));
+	EXPECT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED_NOREPLACE, p + 610 * PAGE, PAGE, 0, &at));
+	EXPECT_EQ(p + 610 * PAGE, at);
+	EXPECT_EQ(-1, pw_wrong(p, 500, 1));
+	EXPECT_EQ(611 * PAGE, pw_committed(fd));
+}
+
+TEST_F(map, breaks_and_maps_keep_apart)
+{
+	int fd = self->h.fd;
+	char *start, *at;
+	uint32_t id;
+
+	ASSERT_EQ(0, pw_brk_create(fd, 2 * MIB, &id, &start));
+	ASSERT_EQ(0, pw_brk(fd, id, start + 8 * PAGE, NULL));
+	pw_cover(&self->h, start + 4 * MIB);
+	pw_fill(start, 8, 3);
+	for (int i = 0; i <= 8; i += 4) {
+		EXPECT_EQ(-EEXIST, pw_map(fd, PAGEWELL_MAP_FIXED, start + i * PAGE, PAGE, 0, NULL));
+		EXPECT_EQ(-EEXIST, pw_map(fd, PAGEWELL_MAP_FIXED_NOREPLACE,
+					  start + i * PAGE, PAGE, 0, NULL));
+		EXPECT_EQ(-EEXIST, pw_map(fd, PAGEWELL_MAP_FIXED | PAGEWELL_MAP_GUARD,
+					  start + i * PAGE, PAGE, 0, NULL));
+	}
+	/* A map that begins before and reaches into it: nothing changes. */
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED_NOREPLACE, start + 2 * MIB, 4 * PAGE, 0, &at));
+	pw_fill(at, 4, 4);
+	EXPECT_EQ(-EEXIST, pw_map(fd, PAGEWELL_MAP_FIXED, start + 2 * MIB - PAGE,
+				  3 * PAGE, 0, NULL));
+	EXPECT_EQ(-1, pw_wrong(at, 4, 4));
+	EXPECT_EQ(-EINVAL, pw_unmap(fd, start + 2 * MIB - PAGE, 2 * PAGE));
+	EXPECT_EQ(-1, pw_wrong(at, 4, 4));
+	EXPECT_NE(0, pw_remap(fd, PAGEWELL_REMAP_MAYMOVE, start, PAGE, 2 * PAGE, NULL));
+	EXPECT_EQ(-1, pw_wrong(start, 8, 3));
+	EXPECT_EQ(12 * PAGE, pw_committed(fd));
+}
+
+TEST_F(map, guard)
+{
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 12), *g;
+
+	pw_fill(p, 12, 1);
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED | PAGEWELL_MAP_GUARD, p + 4 * PAGE,
+			    4 * PAGE, 0, &g));
+	EXPECT_EQ(8 * PAGE, pw_committed(fd));
+	EXPECT_EQ(SIGSEGV, pw_try_read(g));
+	EXPECT_EQ(SIGSEGV, pw_try_write(g + 4 * PAGE - 1, 1));
+	EXPECT_EQ(0, pw_try_write(g - 1, 1));
+	EXPECT_EQ(0, pw_try_write(g + 4 * PAGE, 1));
+	EXPECT_EQ(-EEXIST, pw_map(fd, PAGEWELL_MAP_FIXED_NOREPLACE, g, PAGE, 0, NULL));
+	EXPECT_EQ(-ENOMEM, pw_advise(fd, PAGEWELL_ADVISE_POPULATE, p, 12 * PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_read(g));
+	/* Addresses are not given to others; then they are. */
+	EXPECT_EQ(p + 12 * PAGE, pw_map_pages(&self->h, 2));
+	ASSERT_EQ(0, pw_unmap(fd, g, 4 * PAGE));
+	EXPECT_EQ(g, pw_map_pages(&self->h, 4));
+	EXPECT_EQ(-1, pw_nonzero(g, 4));
+	/* Costs no memory, however large. */
+	EXPECT_EQ(0, pw_map(fd, PAGEWELL_MAP_GUARD, NULL, 1024 * GIB, 0, &g));
+	EXPECT_EQ(0, pw_unmap(fd, g, 1024 * GIB));
+}
+
+TEST_F(map, populate)
+{
+	int fd = self->h.fd;
+	struct rusage before, after;
+	char *p;
+
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_POPULATE, NULL, 700 * PAGE, 0, &p));
+	EXPECT_EQ(700 * PAGE, pw_resident(fd));
+	EXPECT_EQ(700 * 4, pw_smaps(self->h.base, self->h.len, "Rss"));
+	getrusage(RUSAGE_SELF, &before);
+	for (int i = 0; i < 700; i++)
+		p[i * PAGE] = 1;
+	getrusage(RUSAGE_SELF, &after);
+	EXPECT_LE(after.ru_minflt - before.ru_minflt, 8);
+
+	p = pw_map_pages(&self->h, 300);
+	p[7 * PAGE] = 7;
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_POPULATE, p, 300 * PAGE));
+	EXPECT_EQ(1000 * PAGE, pw_resident(fd));
+	EXPECT_EQ(7, p[7 * PAGE]);
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_POPULATE, p, 300 * PAGE));
+	EXPECT_EQ(1000 * PAGE, pw_resident(fd));
+
+	p = pw_map_pages(&self->h, 10);
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_WILLNEED, p, 10 * PAGE));
+	EXPECT_EQ(1010 * PAGE, pw_resident(fd));
+}
+
+TEST_F(map, populate_behind_the_vma)
+{
+	char *p;
+
+	/* No VMA there: nothing can be put in place, and nothing stays behind. */
+	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, PAGEWELL_MAP_POPULATE, NULL, 80 * MIB, 0, NULL));
+	EXPECT_EQ(0, pw_committed(self->h.fd));
+	EXPECT_EQ(0, pw_resident(self->h.fd));
+	p = pw_map_pages(&self->h, 1);
+	EXPECT_EQ(self->h.base, p);
+	EXPECT_EQ(-1, pw_nonzero(p, 1));
+}
+
+TEST_F(map, dontneed)
+{
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 1200);
+
+	pw_fill(p, 1200, 1);
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_DONTNEED, p + 400 * PAGE, 300 * PAGE));
+	EXPECT_EQ(900 * PAGE, pw_resident(fd));
+	EXPECT_EQ(1200 * PAGE, pw_committed(fd));
+	EXPECT_EQ(-1, pw_nonzero(p + 400 * PAGE, 300));
+	EXPECT_EQ(-1, pw_wrong(p, 400, 1));
+	EXPECT_EQ(*(uint64_t *)(p + 700 * PAGE), pw_word(1, 700, 0));
+	/* Over gaps, guards and breaks. */
+	ASSERT_EQ(0, pw_unmap(fd, p + 100 * PAGE, 100 * PAGE));
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_DONTNEED, p, 1200 * PAGE));
+	EXPECT_EQ(0, pw_resident(fd));
+	EXPECT_EQ(1100 * PAGE, pw_committed(fd));
+	EXPECT_EQ(-1, pw_nonzero(p, 100));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 100 * PAGE));
+}
+
+TEST_F(map, remap_in_place)
+{
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 100), *at;
+
+	pw_fill(p, 100, 1);
+	ASSERT_EQ(0, pw_remap(fd, 0, p, 100 * PAGE, 40 * PAGE, &at));
+	EXPECT_EQ(p, at);
+	EXPECT_EQ(40 * PAGE, pw_committed(fd));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 40 * PAGE));
+	ASSERT_EQ(0, pw_remap(fd, 0, p, 40 * PAGE, 900 * PAGE, &at));
+	EXPECT_EQ(p, at);
+	EXPECT_EQ(900 * PAGE, pw_committed(fd));
+	EXPECT_EQ(-1, pw_wrong(p, 40, 1));
+	EXPECT_EQ(-1, pw_nonzero(p + 40 * PAGE, 860));
+	ASSERT_EQ(0, pw_remap(fd, 0, p, 900 * PAGE - 5, 900 * PAGE, &at));
+	EXPECT_EQ(p, at);
+	EXPECT_EQ(900 * PAGE, pw_committed(fd));
+	EXPECT_EQ(-1, pw_wrong(p, 40, 1));
+	/* Something in the way. */
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED_NOREPLACE, p + 950 * PAGE, PAGE, 0, NULL));
+	EXPECT_EQ(-ENOMEM, pw_remap(fd, 0, p, 900 * PAGE, 951 * PAGE, NULL));
+	EXPECT_EQ(0, pw_remap(fd, 0, p, 900 * PAGE, 950 * PAGE, NULL));
+	EXPECT_EQ(-1, pw_wrong(p, 40, 1));
+	EXPECT_EQ(951 * PAGE, pw_committed(fd));
+}
+
+TEST_F(map, remap_moves_without_copying)
+{
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 1000), *wall = pw_map_pages(&self->h, 1), *at;
+	long pages;
+
+	/* Holes in it stay holes that read as zero. */
+	for (int i = 0; i < 1000; i += 10)
+		pw_fill(p + i * PAGE, 1, i);
+	pages = pw_resident(fd) / PAGE;
+	ASSERT_EQ(0, pw_remap(fd, PAGEWELL_REMAP_MAYMOVE, p, 1000 * PAGE, 1500 * PAGE, &at));
+	EXPECT_NE(p, at);
+	EXPECT_EQ(pages, pw_resident(fd) / PAGE);
+	pw_cover(&self->h, at + 1500 * PAGE);
+	for (int i = 0; i < 1000; i += 10)
+		ASSERT_EQ(-1, pw_wrong(at + i * PAGE, 1, i));
+	/* The pages were not allocated anew. */
+	EXPECT_EQ(pages, pw_resident(fd) / PAGE);
+	EXPECT_EQ(SIGSEGV, pw_try_read(p));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 999 * PAGE, 1));
+	EXPECT_EQ(-1, pw_nonzero(at + 1 * PAGE, 9));
+	EXPECT_EQ(-1, pw_nonzero(at + 1000 * PAGE, 500));
+	EXPECT_EQ(1501 * PAGE, pw_committed(fd));
+	/* The old place is free. */
+	EXPECT_EQ(p, pw_map_pages(&self->h, 1000));
+	EXPECT_EQ(-1, pw_nonzero(p, 1000));
+	EXPECT_EQ(p + 1000 * PAGE, wall);
+}
+
+TEST_F(map, remap_refused)
+{
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 64), *at;
+
+	pw_fill(p, 64, 1);
+	ASSERT_EQ(0, pw_set_limit(fd, 100 * PAGE));
+	EXPECT_EQ(-ENOMEM, pw_remap(fd, 0, p, 64 * PAGE, 101 * PAGE, NULL));
+	EXPECT_EQ(-ENOMEM, pw_remap(fd, PAGEWELL_REMAP_MAYMOVE, p, 64 * PAGE, 101 * PAGE, NULL));
+	EXPECT_EQ(64 * PAGE, pw_committed(fd));
+	EXPECT_EQ(-1, pw_wrong(p, 64, 1));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 64 * PAGE));
+	EXPECT_EQ(0, pw_remap(fd, PAGEWELL_REMAP_MAYMOVE, p, 64 * PAGE, 100 * PAGE, &at));
+	EXPECT_EQ(p, at);
+}
+
+/* Part of a map may be resized: the rest stays what it was. */
+TEST_F(map, remap_part)
+{
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 30), *at;
+
+	pw_fill(p, 30, 1);
+	ASSERT_EQ(0, pw_remap(fd, 0, p + 10 * PAGE, 10 * PAGE, 5 * PAGE, &at));
+	EXPECT_EQ(p + 10 * PAGE, at);
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 15 * PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 20 * PAGE - 1));
+	EXPECT_EQ(-1, pw_wrong(p, 15, 1));
+	EXPECT_EQ(*(uint64_t *)(p + 20 * PAGE), pw_word(1, 20, 0));
+	ASSERT_EQ(0, pw_remap(fd, PAGEWELL_REMAP_MAYMOVE, p + 2 * PAGE, 2 * PAGE, 9 * PAGE, &at));
+	pw_cover(&self->h, at + 9 * PAGE);
+	EXPECT_EQ(((uint64_t *)at)[0], pw_word(1, 2, 0));
+	EXPECT_EQ(((uint64_t *)(at + PAGE))[5], pw_word(1, 3, 5));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 2 * PAGE));
+	EXPECT_EQ(-1, pw_wrong(p, 2, 1));
+	EXPECT_EQ(*(uint64_t *)(p + 4 * PAGE), pw_word(1, 4, 0));
+}
+
+TEST_F(map, many_regions)
+{
+	const long count = pw_scaled(100000);
+	int fd = self->h.fd;
+	char *base, *at;
+
+	/* Every other page a region, guards between: nothing can be merged. */
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_GUARD, NULL, count * 2 * PAGE, 0, &base));
+	pw_cover(&self->h, base + count * 2 * PAGE);
+	for (long i = 0; i < count; i++)
+		ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED, base + 2 * i * PAGE, PAGE, 0, &at));
+	EXPECT_EQ(count * PAGE, pw_committed(fd));
+	for (long i = 0; i < count; i += 211) {
+		*(long *)(base + 2 * i * PAGE) = i;
+		ASSERT_EQ(SIGSEGV, pw_try_read(base + (2 * i + 1) * PAGE));
+	}
+	for (long i = 0; i < count; i += 211)
+		ASSERT_EQ(i, *(long *)(base + 2 * i * PAGE));
+	ASSERT_EQ(0, pw_unmap(fd, base, count * 2 * PAGE));
+	EXPECT_EQ(0, pw_committed(fd));
+	EXPECT_EQ(0, pw_resident(fd));
+	EXPECT_EQ(base, pw_map_pages(&self->h, 1));
+}
+
+TEST_F(map, larger_than_everything)
+{
+	int fd = self->h.fd;
+	long refused = pw_stat("refused");
+	char *p = pw_map_pages(&self->h, 1);
+	uint64_t sizes[] = {
+		(pw_pool("max_pages") + 1) * PAGE, 1ULL << 40, 1ULL << 43, 1ULL << 47,
+		1ULL << 63,
+	};
+
+	pw_fill(p, 1, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		EXPECT_EQ(-ENOMEM, pw_map(fd, 0, NULL, sizes[i], 0, NULL));
+		EXPECT_EQ(-ENOMEM, pw_remap(fd, PAGEWELL_REMAP_MAYMOVE, p, PAGE, sizes[i], NULL));
+	}
+	EXPECT_EQ(PAGE, pw_committed(fd));
+	EXPECT_EQ(-1, pw_wrong(p, 1, 1));
+	EXPECT_GE(pw_stat("refused") - refused, 2 * ARRAY_SIZE(sizes));
+}
+
+PW_TEST_POOL_WHOLE
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * model.c - random operations against a heap, and against an array that says
+ * what must be there; parents and children go on side by side
+ *
+ * model [SEED [OPERATIONS]]: repeats a run. The seed is printed.
+ */
+#include "pw_test.h"
+
+#define SLOT		512
+#define PAGES		(4 * SLOT)	/* slot 0 is the break, the rest are maps */
+#define MAX_DEPTH	3
+
+enum kind { NONE, MAP, GUARD, BREAK };
+
+struct page {
+	uint8_t kind;
+	bool strict;
+	uint64_t tag;		/* what was written there, 0 for nothing */
+};
+
+static struct page model[PAGES];
+static struct pw heap;
+static uint32_t brk_id;
+static long brk_pages;
+static uint64_t rnd, next_tag = 1;
+static uint64_t seed;
+static long op_nr;
+static int depth;
+
+#define MUST(cond) do {							\
+	if (!(cond)) {							\
+		fprintf(stderr, "# model.c:%d: (%s) is not so, errno %d;"	\
+			" seed %#lx, depth %d, operation %ld\n",	\
+			__LINE__, #cond, errno, (unsigned long)seed,	\
+			depth, op_nr);					\
+		_exit(KSFT_FAIL);					\
+	}								\
+} while (0)
+
+static long pick(long n)
+{
+	return pw_random(&rnd) % n;
+}
+
+static char *addr(long page)
+{
+	return heap.base + page * PAGE;
+}
+
+static bool touchable(long page)
+{
+	return model[page].kind == MAP || model[page].kind == BREAK;
+}
+
+/* Contents */
+
+static void check_page(long page, bool all)
+{
+	volatile uint64_t *w = (void *)addr(page);
+	uint64_t tag = model[page].tag;
+
+	for (int i = all ? 0 : pick(SLOT); i < SLOT; i += all ? 1 : SLOT)
+		MUST(w[i] == (tag ? pw_word(tag, 0, i) : 0));
+}
+
+static void check_all(void)
+{
+	uint64_t committed = 0;
+
+	for (long i = 0; i < PAGES; i++) {
+		if (touchable(i))
+			check_page(i, true);
+		else if (pick(16) == 0)
+			MUST(pw_try_read(addr(i)) == SIGSEGV);
+		committed += touchable(i) && model[i].strict;
+	}
+	MUST(pw_committed(heap.fd) == committed * PAGE);
+}
+
+static void op_write(void)
+{
+	long page = pick(PAGES), n = 1 + pick(40);
+
+	for (; n-- && page < PAGES; page++) {
+		if (!touchable(page)) {
+			MUST(pw_try_write(addr(page), 1) == SIGSEGV);
+			return;
+		}
+		model[page].tag = next_tag++;
+		pw_fill(addr(page), 1, model[page].tag);
+	}
+}
+
+static void op_read(void)
+{
+	long page = pick(PAGES), n = 1 + pick(40);
+
+	for (; n-- && page < PAGES; page++) {
+		if (!touchable(page)) {
+			MUST(pw_try_read(addr(page)) == SIGSEGV);
+			return;
+		}
+		check_page(page, false);
+	}
+}
+
+/* Layout */
+
+static void set_range(long lo, long hi, struct page p)
+{
+	for (; lo < hi; lo++)
+		model[lo] = p;
+}
+
+static bool all_are(long lo, long hi, int kind)
+{
+	for (; lo < hi; lo++)
+		if (model[lo].kind != kind)
+			return false;
+	return true;
+}
+
+/* Slot 0 belongs to the break, in use or not. */
+static bool range_free(long lo, long hi)
+{
+	return lo >= SLOT && all_are(lo, hi, NONE);
+}
+
+static long lowest_gap(long nr)
+{
+	for (long lo = SLOT; lo + nr <= PAGES; lo++)
+		if (range_free(lo, lo + nr))
+			return lo;
+	return -1;
+}
+
+static void op_brk(void)
+{
+	long to = pick(3) ? pick(SLOT + 1) : brk_pages + pick(9) - 4;
+
+	if (to < 0) {
+		MUST(pw_brk(heap.fd, brk_id, addr(to), NULL) == -EINVAL);
+		return;
+	}
+	if (to > SLOT)
+		to = SLOT;
+	MUST(pw_brk(heap.fd, brk_id, addr(to), NULL) == 0);
+	if (to > brk_pages)
+		set_range(brk_pages, to, (struct page){ BREAK, true, 0 });
+	else
+		set_range(to, brk_pages, (struct page){ NONE, false, 0 });
+	brk_pages = to;
+}
+
+static void op_map(void)
+{
+	bool guard = pick(8) == 0;
+	uint32_t flags = guard ? PAGEWELL_MAP_GUARD : pick(6) ? 0 : PAGEWELL_MAP_POPULATE;
+	long nr = pick(4) ? 1 + pick(60) : 1 + pick(700);
+	long want = lowest_gap(nr);
+	char *at;
+
+	if (want < 0)
+		return;
+	MUST(pw_map(heap.fd, flags, NULL, nr * PAGE, 0, &at) == 0);
+	MUST(at == addr(want));
+	set_range(want, want + nr, (struct page){ guard ? GUARD : MAP, !guard, 0 });
+}
+
+static void op_map_fixed(void)
+{
+	bool guard = pick(8) == 0, replace = pick(2);
+	uint32_t flags = (guard ? PAGEWELL_MAP_GUARD : 0) |
+			 (replace ? PAGEWELL_MAP_FIXED : PAGEWELL_MAP_FIXED_NOREPLACE);
+	long lo = pick(PAGES), nr = 1 + pick(pick(4) ? 40 : 600);
+	int err;
+
+	if (lo + nr > PAGES)
+		nr = PAGES - lo;
+	err = pw_map(heap.fd, flags, addr(lo), nr * PAGE, 0, NULL);
+	if (lo < SLOT || (!replace && !range_free(lo, lo + nr))) {
+		MUST(err == -EEXIST);
+		return;
+	}
+	MUST(err == 0);
+	set_range(lo, lo + nr, (struct page){ guard ? GUARD : MAP, !guard, 0 });
+}
+
+static void op_unmap(void)
+{
+	long lo = pick(PAGES), nr = 1 + pick(pick(4) ? 40 : 800);
+	int err;
+
+	if (lo + nr > PAGES)
+		nr = PAGES - lo;
+	err = pw_unmap(heap.fd, addr(lo), nr * PAGE);
+	if (lo < SLOT) {
+		MUST(err == -EINVAL);
+		return;
+	}
+	MUST(err == 0);
+	set_range(lo, lo + nr, (struct page){ NONE, false, 0 });
+}
+
+static void op_remap(void)
+{
+	bool move = pick(2);
+	long lo = SLOT + pick(PAGES - SLOT), old = 1 + pick(60);
+	long nr = pick(4) ? 1 + pick(120) : 1 + pick(500), to = lo;
+	static struct page saved[PAGES];
+	char *at;
+	int err;
+
+	/* Mostly ranges that are mapped. */
+	while (old > 1 && (lo + old > PAGES || !all_are(lo, lo + old, MAP)))
+		old /= 2;
+	if (lo + nr > PAGES)
+		return;
+	if (nr > old && all_are(lo, lo + old, MAP) && !range_free(lo + old, lo + nr)) {
+		to = lowest_gap(nr);
+		if (move && to < 0)
+			return;
+	}
+	err = pw_remap(heap.fd, move ? PAGEWELL_REMAP_MAYMOVE : 0, addr(lo),
+		       old * PAGE, nr * PAGE, &at);
+	if (!all_are(lo, lo + old, MAP)) {
+		MUST(err == -EFAULT);
+		return;
+	}
+	if (nr > old && to != lo && !move) {
+		MUST(err == -ENOMEM);
+		return;
+	}
+	MUST(err == 0);
+	MUST(at == addr(to));
+	if (nr <= old) {
+		set_range(lo + nr, lo + old, (struct page){ NONE, false, 0 });
+		return;
+	}
+	memcpy(saved, &model[lo], old * sizeof(*saved));
+	/* What is added is like what was there: lazy if inherited. */
+	set_range(lo, lo + old, (struct page){ NONE, false, 0 });
+	memcpy(&model[to], saved, old * sizeof(*saved));
+	set_range(to + old, to + nr, (struct page){ MAP, saved[0].strict, 0 });
+}
+
+static void op_dontneed(void)
+{
+	long lo = pick(PAGES), nr = pick(200);
+
+	if (lo + nr > PAGES)
+		nr = PAGES - lo;
+	MUST(pw_advise(heap.fd, PAGEWELL_ADVISE_DONTNEED, addr(lo), nr * PAGE) == 0);
+	for (; nr--; lo++)
+		model[lo].tag = 0;
+}
+
+static void op_populate(void)
+{
+	long lo = pick(PAGES), nr = 1 + pick(100), i;
+	int err;
+
+	if (lo + nr > PAGES)
+		nr = PAGES - lo;
+	err = pw_advise(heap.fd, PAGEWELL_ADVISE_POPULATE, addr(lo), nr * PAGE);
+	for (i = lo; i < lo + nr && touchable(i); i++)
+		;
+	MUST(err == (i < lo + nr ? -ENOMEM : 0));
+}
+
+static void run(long ops);
+
+static void op_fork(long ops)
+{
+	static int children;
+	pid_t pid;
+
+	if (depth >= MAX_DEPTH || children >= 6)
+		return;
+	children++;
+	pid = pw_fork();
+	if (pid)
+		return;
+	children = 0;
+	depth++;
+	rnd ^= 0x5555555555555555ULL * depth;
+	for (long i = 0; i < PAGES; i++)
+		model[i].strict = false;
+	run(ops / 2);
+	exit(0);
+}
+
+static void wait_for_children(void)
+{
+	int status;
+
+	while (wait(&status) > 0)
+		MUST(WIFEXITED(status) && !WEXITSTATUS(status));
+}
+
+static void run(long ops)
+{
+	static void (*const all[])(void) = {
+		op_write, op_write, op_write, op_write, op_read, op_read, op_brk,
+		op_map, op_map, op_map_fixed, op_unmap, op_remap, op_remap,
+		op_dontneed, op_populate,
+	};
+
+	for (op_nr = 0; op_nr < ops; op_nr++) {
+		if (op_nr % 97 == 50)
+			op_fork(ops);
+		else
+			all[pick(ARRAY_SIZE(all))]();
+		if (op_nr % 150 == 149)
+			check_all();
+	}
+	check_all();
+	wait_for_children();
+}
+
+static int one_seed(uint64_t s, long ops)
+{
+	pid_t pid = pw_fork();
+	char *start;
+
+	if (pid)
+		return pw_wait(pid);
+	seed = s;
+	rnd = s * 0x9e3779b97f4a7c15ULL | 1;
+	pw_heap(&heap, PAGES * PAGE);
+	MUST(pw_brk_create(heap.fd, HUGE, &brk_id, &start) == 0);
+	MUST(start == heap.base);
+	run(ops);
+	exit(0);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t s = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL) << 8;
+	long ops = argc > 2 ? atol(argv[2]) : 900;
+	int seeds = argc > 1 ? 1 : pw_scaled(4);
+
+	ksft_print_header();
+	ksft_set_plan(seeds + 1);
+	for (int i = 0; i < seeds; i++) {
+		int status = one_seed(s + i, ops);
+
+		ksft_test_result(!status, "seed %#lx, %ld operations a process\n",
+				 (unsigned long)(s + i), ops);
+	}
+	ksft_test_result(pw_pool_whole(), "pool is whole\n");
+	ksft_finished();
+}
