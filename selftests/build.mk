@@ -27,7 +27,10 @@ unit-tests	:= $(filter-out $(unit-helpers:%=build/selftests/unit/%),$(basename \
 test-deps	:= $(wildcard selftests/*/*.h module/*.h module/uapi/*.h userlib/*.h) \
 		   selftests/build.mk
 
-unit-buddy-srcs	:= module/buddy.c
+unit-buddy_model-srcs	:= selftests/unit/buddy_drive.c module/buddy.c
+unit-buddy_model-cflags	:= -Imodule
+unit-buddy_fuzz-srcs	:= $(unit-buddy_model-srcs)
+unit-buddy_fuzz-cflags	:= -Imodule
 
 .PHONY: selftests
 selftests: $(kernel-tests) $(unit-tests)
