@@ -249,12 +249,14 @@ unsigned int run_bin(size_t granules);
  * @rest: a list of the others
  * @nr_rest: how many
  * @fresh: @first reads as zero
+ * @reused: @first was free before, not carved from a span just now
  */
 struct batch {
 	struct block *first;
 	struct block *rest;
 	unsigned int nr_rest;
 	bool fresh;
+	bool reused;
 };
 
 /* Takes up to @want blocks of class @c; may the break grow for it? */

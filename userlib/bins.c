@@ -441,11 +441,10 @@ static struct span *usable_span(struct arena *a, unsigned int c, bool grow)
 }
 
 /* Links a block to the list that is being built. */
-static void batch_add(struct batch *b, struct block *block, bool fresh)
+static void batch_add(struct batch *b, struct block *block)
 {
 	if (!b->first) {
 		b->first = block;
-		b->fresh = fresh;
 		return;
 	}
 	block->next = b->rest;
@@ -462,6 +461,7 @@ static unsigned int take_free(struct span *s, size_t size, unsigned int want, st
 	unsigned int got = 0;
 	size_t word = 0;
 
+	b->reused |= !b->first;
 	while (got < want && s->nr_free) {
 		unsigned int bit;
 
@@ -470,7 +470,7 @@ static unsigned int take_free(struct span *s, size_t size, unsigned int want, st
 		bit = (unsigned int)__builtin_ctzl(bits[word]);
 		bits[word] &= bits[word] - 1;
 		s->nr_free--;
-		batch_add(b, (struct block *)(addr + (word * 64 + bit) * size), false);
+		batch_add(b, (struct block *)(addr + (word * 64 + bit) * size));
 		got++;
 	}
 	return got;
@@ -483,9 +483,11 @@ static unsigned int carve(struct span *s, size_t size, unsigned int want, struct
 	unsigned int n = (unsigned int)MAX(PAGE_SIZE / size, (size_t)1);
 	unsigned int i;
 
+	if (!b->first)
+		b->fresh = !(s->flags & SPAN_DIRTY);
 	n = MIN(n, MIN(want, s->nr_blocks - s->carved));
 	for (i = 0; i < n; i++, addr += size)
-		batch_add(b, (struct block *)addr, !(s->flags & SPAN_DIRTY));
+		batch_add(b, (struct block *)addr);
 	s->carved += n;
 	return n;
 }
@@ -615,8 +617,8 @@ void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
 
 	lock(&f->lock);
 	*list_next(first, c) = f->lists;
-	f->lists = list_word(first, blocks);
-	f->nr_blocks += blocks;
+	WRITE_ONCE(f->lists, list_word(first, blocks));
+	WRITE_ONCE(f->nr_blocks, f->nr_blocks + blocks);
 	unlock(&f->lock);
 	count_bytes(blocks * class_size(c));
 	if (unlikely(READ_ONCE(pw_fastbin_bytes) > READ_ONCE(pw_fastbin_limit)))
@@ -633,8 +635,8 @@ uintptr_t fastbin_pop(unsigned int c)
 	lock(&f->lock);
 	word = f->lists;
 	if (word) {
-		f->lists = *list_next(list_first(word), c);
-		f->nr_blocks -= list_blocks(word);
+		WRITE_ONCE(f->lists, *list_next(list_first(word), c));
+		WRITE_ONCE(f->nr_blocks, f->nr_blocks - list_blocks(word));
 	}
 	unlock(&f->lock);
 	if (word)
@@ -668,8 +670,8 @@ static uintptr_t fastbin_pop_all(unsigned int c)
 	lock(&f->lock);
 	word = f->lists;
 	blocks = f->nr_blocks;
-	f->lists = 0;
-	f->nr_blocks = 0;
+	WRITE_ONCE(f->lists, 0);
+	WRITE_ONCE(f->nr_blocks, 0);
 	unlock(&f->lock);
 	count_bytes(-(blocks * class_size(c)));
 	return word;

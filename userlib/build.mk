@@ -46,3 +46,15 @@ $(USERLIB_BUILD)/libpagewell.a: $(userlib-objs)
 $(USERLIB_BUILD)/libpagewell.pc: userlib/pagewell.pc.in
 	@mkdir -p $(@D)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(USERLIB_VERSION)|' $< >$@
+
+# The unit tests have the library compiled into them under other names, with
+# faults to inject into its OS boundary, and under sanitizers.
+malloc-test-srcs	:= $(patsubst %,userlib/%.c,$(filter-out new,$(userlib-srcs)))
+malloc-test-cflags	:= -DPW_PREFIX -DPW_TEST -Iuserlib
+
+define malloc-test
+unit-$(1)-srcs		:= $(malloc-test-srcs)
+unit-$(1)-cflags	:= $(malloc-test-cflags)
+endef
+$(foreach t,$(basename $(notdir $(wildcard selftests/unit/malloc_*.c))),$(eval $(call malloc-test,$(t))))
+unit-malloc_model_tsan-sanitize := -fsanitize=thread

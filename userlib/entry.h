@@ -79,7 +79,7 @@ static inline size_t fast_off(const void *p)
 {
 	uintptr_t d = distance(p);
 
-	return likely(d < pw_heap.fast_limit) ? *map_entry(d >> GRANULE_UNIT_SHIFT) : 0;
+	return likely(d < READ_ONCE(pw_heap.fast_limit)) ? READ_ONCE(*map_entry(d >> GRANULE_UNIT_SHIFT)) : 0;
 }
 
 static inline __attribute__((always_inline)) void fast_free(void *p)
@@ -89,12 +89,12 @@ static inline __attribute__((always_inline)) void fast_free(void *p)
 	struct bin *bin;
 	size_t off;
 
-	if (unlikely(d >= pw_heap.fast_limit)) {
+	if (unlikely(d >= READ_ONCE(pw_heap.fast_limit))) {
 		pw_free_slow(p);
 		return;
 	}
 	/* No class is 0, and bin 0 never has room. */
-	off = *map_entry(d >> GRANULE_UNIT_SHIFT);
+	off = READ_ONCE(*map_entry(d >> GRANULE_UNIT_SHIFT));
 	bin = bin_at(off);
 	if (unlikely(--bin->room < 0)) {
 		pw_free_full(p, off);

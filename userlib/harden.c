@@ -8,16 +8,14 @@
 #include "harden.h"
 #include "large.h"
 #include "report.h"
+#include "tcache.h"
 #include "tune.h"
 
 /* Free blocks are full of this; a pointer made of it faults. */
 #define JUNK_BYTE	0xdb
 #define JUNK_WORD	0xdbdbdbdbdbdbdbdbUL
 
-/*
- * Pages of a free block may have been returned meanwhile and read as zero. The
- * second word is the key's and was cleared on the way here.
- */
+/* Pages of a free block may have been returned meanwhile and read as zero. */
 static bool untouched(const uint64_t *words, size_t size)
 {
 	size_t i;
@@ -28,13 +26,28 @@ static bool untouched(const uint64_t *words, size_t size)
 	return true;
 }
 
-void harden_allocated(void *p, size_t size, bool fresh)
+void *harden_take(size_t off, bool *zeroed)
 {
-	struct span *s = span_of((uintptr_t)p);
+	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
+	struct arena *a;
+	struct batch b;
+	bool done;
 
-	if (pw_env.harden && s->state == SPAN_CLASS && !fresh &&
-	    !untouched(p, class_size(s->class)))
-		pw_heap_error("malloc()", "written to after free:", p);
+	if (!pw_heap_start())
+		return NULL;
+	a = arena_enter(tcache_arena());
+	done = bin_take(a, c, 1, true, &b);
+	unlock(&a->lock);
+	if (!done)
+		return NULL;
+	if (pw_env.harden && b.reused && !untouched((uint64_t *)b.first, class_size(c)))
+		pw_heap_error("malloc()", "written to after free:", b.first);
+	*zeroed = b.fresh;
+	return b.first;
+}
+
+void harden_fill(void *p, size_t size)
+{
 	if (READ_ONCE(pw_tune.perturb))
 		memset(p, READ_ONCE(pw_tune.perturb) ^ 0xff, size);
 }

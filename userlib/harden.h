@@ -11,8 +11,11 @@
 
 #include "arena.h"
 
-/* A block is about to be given to the program. */
-void harden_allocated(void *p, size_t size, bool fresh);
+/* A block of a class, straight from the thread's arena. */
+void *harden_take(size_t off, bool *zeroed);
+
+/* What M_PERTURB asks of a new block. */
+void harden_fill(void *p, size_t size);
 
 /* A block came back: an error if it cannot have. */
 void harden_freed(struct span *s, void *p, const char *call);

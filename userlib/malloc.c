@@ -23,8 +23,9 @@ static cold_path void *no_memory(void)
 
 static void *class_alloc(size_t size, size_t off, bool *zeroed)
 {
-	void *p = tcache_refill(off);
+	void *p;
 
+	p = unlikely(pw_heap.slow) ? NULL : tcache_refill(off);
 	if (likely(p))
 		return p;
 	if (size >= READ_ONCE(pw_tune.mmap_threshold)) {
@@ -33,7 +34,7 @@ static void *class_alloc(size_t size, size_t off, bool *zeroed)
 		if (p)
 			return p;
 	}
-	return tcache_refill_arena(off, zeroed);
+	return unlikely(pw_heap.slow) ? harden_take(off, zeroed) : tcache_refill_arena(off, zeroed);
 }
 
 static void *alloc_slow(size_t size, size_t off, bool *zeroed)
@@ -43,11 +44,16 @@ static void *alloc_slow(size_t size, size_t off, bool *zeroed)
 	*zeroed = false;
 	if (unlikely(size > PTRDIFF_MAX))
 		return no_memory();
-	if (unlikely(!off))
-		off = size > CLASS_MAX ? 0 : OFF_STEP;
+	/* A block of no bytes is one of the smallest class. */
+	if (unlikely(!size)) {
+		off = OFF_STEP;
+		p = tcache_pop(off);
+		if (p)
+			return p;
+	}
 	p = off ? class_alloc(size, off, zeroed) : big_alloc(size, MIN_ALIGN, zeroed);
 	if (unlikely(pw_heap.slow) && p)
-		harden_allocated(p, size, *zeroed);
+		harden_fill(p, size);
 	return likely(p) ? p : no_memory();
 }
 
@@ -360,7 +366,7 @@ static noinline void *aligned_slow(size_t align, size_t size, size_t off)
 		return pw_malloc_slow(class_size((unsigned int)(off >> OFF_SHIFT)), off);
 	p = big_alloc(size, align, &zeroed);
 	if (unlikely(pw_heap.slow) && p)
-		harden_allocated(p, size, zeroed);
+		harden_fill(p, size);
 	return p ? p : no_memory();
 }
 

@@ -6,6 +6,7 @@
 
 #include "fork.h"
 #include "meta.h"
+#include "sys.h"
 #include "tcache.h"
 
 /* Full lists a class may have at first, and what it may grow to, in bytes. */
@@ -25,13 +26,22 @@ uint32_t pw_nr_threads;
 
 static struct thread *free_threads;
 static struct thread first_thread;
+static bool first_taken;
 
 static pthread_key_t exit_key;
 static bool exit_key_made;
 
 static void thread_exit(void *arg);
 
-/* The key needs libc to be up; before that there are no other threads either. */
+/*
+ * The first thread may be here before libc can do this, but its caches need
+ * not be given back: the process ends with it.
+ */
+static bool is_first(void)
+{
+	return sys(SYS_gettid) == sys(SYS_getpid);
+}
+
 static void watch_exit(struct thread *t)
 {
 	static struct lock key_lock;
@@ -49,9 +59,10 @@ static struct thread *thread_alloc(void)
 	struct thread *t;
 
 	lock(&pw_threads_lock);
-	t = free_threads;
-	if (t)
+	t = first_taken ? free_threads : &first_thread;
+	if (t && first_taken)
 		free_threads = t->next;
+	first_taken = true;
 	unlock(&pw_threads_lock);
 	return t ? t : pw_meta_alloc(sizeof(*t));
 }
@@ -62,7 +73,7 @@ static noinline struct thread *thread_attach(void)
 
 	if (pw_tcache.gone || !pw_heap_start())
 		return NULL;
-	t = first_thread.arena ? thread_alloc() : &first_thread;
+	t = thread_alloc();
 	if (!t)
 		return NULL;
 	t->arena = pw_arenas[0];
@@ -77,7 +88,7 @@ static noinline struct thread *thread_attach(void)
 	unlock(&pw_threads_lock);
 	pw_tcache.thread = t;
 	pw_fork_watch(single_threaded());
-	if (t != &first_thread)
+	if (!is_first())
 		watch_exit(t);
 	return t;
 }
@@ -97,10 +108,8 @@ static void thread_unlist(struct thread *t)
 	if (t->next)
 		t->next->prev = t->prev;
 	pw_nr_threads--;
-	if (t != &first_thread) {
-		t->next = free_threads;
-		free_threads = t;
-	}
+	t->next = free_threads;
+	free_threads = t;
 	unlock(&pw_threads_lock);
 }
 
@@ -172,7 +181,7 @@ struct block *tcache_refill(size_t off)
 	struct stack *st;
 	uintptr_t word;
 
-	if (unlikely(!t || pw_heap.slow))
+	if (unlikely(!t))
 		return NULL;
 	t->used[c / 64] |= 1UL << (c % 64);
 	st = &t->full[c];
@@ -249,13 +258,11 @@ struct block *tcache_refill_arena(size_t off, bool *fresh)
 	if (unlikely(!t))
 		return take_one(c, fresh);
 	t->used[c / 64] |= 1UL << (c % 64);
-	if (!take(t, c, pw_heap.slow ? 1 : room, &batch))
+	if (!take(t, c, room, &batch))
 		return NULL;
-	if (!pw_heap.slow) {
-		bin = bin_at(off);
-		bin->head = batch.rest;
-		bin->room = (int32_t)room - (int32_t)batch.nr_rest;
-	}
+	bin = bin_at(off);
+	bin->head = batch.rest;
+	bin->room = (int32_t)room - (int32_t)batch.nr_rest;
 	*fresh = batch.fresh;
 	batch.first->key = 0;
 	return batch.first;
