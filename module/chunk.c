@@ -236,6 +236,16 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 	atomic_long_add(c->nr, &child->resident);
 }
 
+/* With pages go, in proportion, those that were brought in on a guess. */
+static void count_gone(struct pw_heap *heap, unsigned int nr)
+{
+	long left = atomic_long_sub_return(nr, &heap->resident);
+	long guessed = READ_ONCE(heap->guessed);
+
+	if (nr && guessed)
+		WRITE_ONCE(heap->guessed, guessed * left / (left + nr));
+}
+
 struct batch {
 	unsigned int nr;
 	unsigned int first;	/* entry of the first page */
@@ -260,7 +270,7 @@ static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
 		__clear_bit(i, c->used);
 	}
 	c->nr -= b->nr;
-	atomic_long_sub(b->nr, &heap->resident);
+	count_gone(heap, b->nr);
 }
 
 /* Give up our hold on pages; those that nobody else has are moved up front. */

@@ -25,8 +25,15 @@
 /* Pages that are there already are mapped in aligned groups of this many. */
 #define REFAULT_PAGES	64
 
-/* A batch is at most this part of the run before it: RSS overshoots by 1/8. */
-#define RUN_SHARE	8
+/*
+ * Pages that are brought in on a guess, and not seen to be used since, are at
+ * most this part of the heap's resident pages, and a few for a small heap.
+ */
+#define GUESS_SHARE	8
+#define GUESS_FREE	16
+
+/* A run starts with the rest of an aligned group of this many pages. */
+#define RUN_START	4
 
 /**
  * struct touch - one page being touched, and how far its surroundings reach
@@ -75,58 +82,73 @@ static bool look_up(struct touch *t)
 }
 
 /*
- * Fault-around. A heap keeps a few runs of touches; a touch next to a run
- * continues it, up or down, and may bring in an eighth of what the run has
- * touched so far. Anything else starts a run of one page. Threads that race
- * here spoil a guess, nothing more.
+ * Fault-around. A heap keeps a few runs of touches. A touch next to a run
+ * continues it, up or down, and doubles it; anything else starts a run. What is
+ * brought in beyond the touched page is a guess, and guesses are on a budget:
+ * they come off it when the run goes on and the page that was guessed last is
+ * found used. So a walk soon takes 2 MiB a fault, touches far from each other
+ * take a page, and a walk in strides that skips the guessed pages spends the
+ * budget and gets no more of it. Threads that race here spoil a guess, nothing
+ * more.
  */
-static unsigned long *run_edge(struct pw_stream *s, unsigned long page,
-			       bool *up)
+static unsigned long guess_budget(struct pw_heap *heap)
 {
-	if (READ_ONCE(s->hi) == page && READ_ONCE(s->lo) < page) {
-		*up = true;
-		return &s->hi;
-	}
-	if (READ_ONCE(s->lo) == page + 1) {
-		*up = false;
-		return &s->lo;
+	long budget = atomic_long_read(&heap->resident) / GUESS_SHARE +
+		      GUESS_FREE - READ_ONCE(heap->guessed);
+
+	return max(budget, 0L);
+}
+
+static void charge_guess(struct pw_heap *heap, struct pw_stream *s, long guess)
+{
+	WRITE_ONCE(s->guess, guess);
+	WRITE_ONCE(heap->guessed, READ_ONCE(heap->guessed) + guess);
+}
+
+/* A run that goes on pays for itself, and for some of those that ended. */
+static void confirm_guess(struct pw_heap *heap, struct pw_stream *s)
+{
+	long guess = READ_ONCE(s->guess);
+
+	WRITE_ONCE(heap->guessed,
+		   max(READ_ONCE(heap->guessed) - guess - guess / 2, 0L));
+}
+
+static struct pw_stream *find_run(struct touch *t, bool *up)
+{
+	struct pw_stream *s = t->heap->streams;
+	int i;
+
+	for (i = 0; i < PW_STREAMS; i++, s++) {
+		*up = READ_ONCE(s->hi) == t->page;
+		if (*up ? READ_ONCE(s->lo) < t->page :
+			  READ_ONCE(s->lo) == t->page + 1)
+			return s;
 	}
 	return NULL;
 }
 
-static unsigned long start_run(struct pw_heap *heap, unsigned long page)
+/* Were the pages before this one used, as far as we can tell? */
+static bool guess_was_right(struct touch *t, bool up)
+{
+	unsigned long last = up ? t->page - 1 : t->page + 1;
+
+	if (last < t->vma->vm_pgoff ||
+	    last >= t->vma->vm_pgoff + vma_pages(t->vma))
+		return true;
+	return pw_map_accessed(t->vma, addr_of(t, last));
+}
+
+static struct pw_stream *start_run(struct pw_heap *heap, unsigned long page)
 {
 	static const unsigned long hash = 0x9E3779B97F4A7C15UL;
 	struct pw_stream *s;
 
-	s = &heap->streams[(page * hash) >> (64 - ilog2(PW_STREAMS))];
+	s = &heap->streams[(page / RUN_START * hash) >>
+			   (64 - ilog2(PW_STREAMS))];
 	WRITE_ONCE(s->lo, page);
 	WRITE_ONCE(s->hi, page + 1);
-	return 1;
-}
-
-/* Pages to bring in, and whether they lie above or below the touched one. */
-static unsigned long plan(struct touch *t, bool *up)
-{
-	int i;
-
-	*up = true;
-	for (i = 0; i < PW_STREAMS; i++) {
-		struct pw_stream *s = &t->heap->streams[i];
-		unsigned long *edge = run_edge(s, t->page, up);
-		unsigned long nr;
-
-		if (!edge)
-			continue;
-		nr = max((READ_ONCE(s->hi) - READ_ONCE(s->lo)) / RUN_SHARE, 1UL);
-		if (*up)
-			nr = min(nr, t->hi - t->page);
-		else
-			nr = min(nr, t->page + 1 - t->lo);
-		WRITE_ONCE(*edge, *up ? t->page + nr : t->page + 1 - nr);
-		return nr;
-	}
-	return start_run(t->heap, t->page);
+	return s;
 }
 
 /* Cut a batch to the entries next to the touched one that are empty. */
@@ -141,6 +163,31 @@ static unsigned long empty_run(struct touch *t, unsigned long nr, bool up)
 		if (test_bit(i - n, t->c->used))
 			break;
 	return n;
+}
+
+/* Pages to bring in, and whether they lie above or below the touched one. */
+static unsigned long plan(struct touch *t, bool *up)
+{
+	struct pw_stream *s = find_run(t, up);
+	unsigned long nr, room;
+
+	if (s && guess_was_right(t, *up)) {
+		confirm_guess(t->heap, s);
+		nr = READ_ONCE(s->hi) - READ_ONCE(s->lo) + 1;
+	} else {
+		*up = true;
+		s = start_run(t->heap, t->page);
+		nr = RUN_START - t->page % RUN_START;
+	}
+	room = *up ? t->hi - t->page : t->page + 1 - t->lo;
+	nr = min3(nr, guess_budget(t->heap) + 1, room);
+	nr = empty_run(t, nr, *up);
+	charge_guess(t->heap, s, nr - 1);
+	if (*up)
+		WRITE_ONCE(s->hi, t->page + nr);
+	else
+		WRITE_ONCE(s->lo, t->page + 1 - nr);
+	return nr;
 }
 
 /*
@@ -166,12 +213,18 @@ static unsigned int fill(struct touch *t, unsigned long *from, unsigned int nr,
 	return got;
 }
 
-static vm_fault_t insert(struct touch *t, unsigned long from, unsigned int nr)
+static vm_fault_t insert_sampled(struct touch *t, unsigned long from,
+				 unsigned int nr, int sample)
 {
 	int err = pw_map_insert(t->vma, addr_of(t, from), entry_at(t, from), nr,
-				t->c->users > 1);
+				t->c->users > 1, sample);
 
 	return err ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
+}
+
+static vm_fault_t insert(struct touch *t, unsigned long from, unsigned int nr)
+{
+	return insert_sampled(t, from, nr, -1);
 }
 
 static vm_fault_t no_page(struct touch *t)
@@ -193,7 +246,6 @@ static vm_fault_t first_touch(struct touch *t)
 
 	t->c = pw_chunk_own(t->heap, t->slot, t->c);
 	nr = plan(t, &up);
-	nr = empty_run(t, nr, up);
 	from = up ? t->page : t->page + 1 - nr;
 	got = fill(t, &from, nr, up);
 	if (!got)
@@ -203,7 +255,8 @@ static vm_fault_t first_touch(struct touch *t)
 	pw_stat_add(fault_pages, got);
 	atomic64_inc(&t->heap->faults);
 	atomic64_add(got, &t->heap->fault_pages);
-	return insert(t, from, got);
+	/* The guessed page farthest from the touched one tells if it was right. */
+	return insert_sampled(t, from, got, got == 1 ? -1 : up ? got - 1 : 0);
 }
 
 /* Pages of the heap that this page table lacks, after fork or mprotect(). */

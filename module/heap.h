@@ -126,12 +126,14 @@ struct pw_break {
  * struct pw_stream - one run of touches that moves in one direction
  * @lo: lowest page of the run
  * @hi: page behind its highest
+ * @guess: pages of the last batch that were brought in untouched
  *
  * A hint for fault-around, read and written without a lock.
  */
 struct pw_stream {
 	unsigned long lo;
 	unsigned long hi;
+	unsigned long guess;
 };
 
 /**
@@ -169,6 +171,7 @@ struct pw_stream {
  * @fault_pages: what those put in place
  * @cow_copies: pages copied
  * @refused: requests refused
+ * @guessed: pages brought in untouched, and not seen to be used since
  * @streams: for fault-around
  */
 struct pw_heap {
@@ -207,6 +210,7 @@ struct pw_heap {
 	atomic64_t fault_pages;
 	atomic64_t cow_copies;
 	atomic64_t refused;
+	long guessed;
 	struct pw_stream streams[PW_STREAMS];
 };
 

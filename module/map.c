@@ -18,6 +18,7 @@ struct insert_ctx {
 	struct vm_area_struct *vma;
 	const u32 *pfns;
 	unsigned long addr;
+	unsigned long sample;
 	bool shared;
 	long inserted;
 	long mapped;
@@ -46,10 +47,13 @@ static void count_first_mapping(struct insert_ctx *ctx, struct page *page)
  * kernel makes a dirty read-only entry writable again after mprotect() or a
  * NUMA hint without asking us.
  */
-static pte_t make_pte(struct insert_ctx *ctx, struct page *page)
+static pte_t make_pte(struct insert_ctx *ctx, unsigned long addr,
+		      struct page *page)
 {
 	pte_t pte = mk_pte(page, ctx->vma->vm_page_prot);
 
+	if (addr == ctx->sample)
+		pte = pte_mkold(pte);
 	if (!(ctx->vma->vm_flags & VM_WRITE) || ctx->shared ||
 	    pw_page_sharers(page))
 		return pte_mkclean(pte_wrprotect(pte));
@@ -69,7 +73,7 @@ static int insert_one(pte_t *ptep, unsigned long addr, void *data)
 	get_page(page);
 	if (atomic_inc_and_test(&page->_mapcount))
 		count_first_mapping(ctx, page);
-	set_pte_at(ctx->vma->vm_mm, addr, ptep, make_pte(ctx, page));
+	set_pte_at(ctx->vma->vm_mm, addr, ptep, make_pte(ctx, addr, page));
 	ctx->inserted++;
 	return 0;
 }
@@ -81,14 +85,18 @@ static int insert_one(pte_t *ptep, unsigned long addr, void *data)
  * @pfns: one entry a page, holes are left out
  * @nr: pages; they lie in one slot
  * @shared: the chunk is shared, so all of them go in read-only
+ * @sample: one of them that pw_map_accessed() will be asked about, or -1
  *
  * Return: 0, or -ENOMEM when there is no page table to be had.
  */
 int pw_map_insert(struct vm_area_struct *vma, unsigned long addr,
-		  const u32 *pfns, unsigned int nr, bool shared)
+		  const u32 *pfns, unsigned int nr, bool shared,
+		  int sample)
 {
 	struct insert_ctx ctx = {
 		.vma = vma, .pfns = pfns, .addr = addr, .shared = shared,
+		.sample = sample < 0 ? ULONG_MAX :
+			  addr + ((unsigned long)sample << PAGE_SHIFT),
 	};
 	int err;
 
@@ -174,6 +182,26 @@ static pmd_t *find_pmd(struct mm_struct *mm, unsigned long addr)
 		return NULL;
 	pmd = pmd_offset(pud, addr);
 	return pmd_none(*pmd) ? NULL : pmd;
+}
+
+/**
+ * pw_map_accessed() - has a page been touched since it was put in as a sample?
+ * @vma: of the page
+ * @addr: its address
+ *
+ * Takes no lock: an entry that changes meanwhile spoils a guess.
+ *
+ * Return: true also when there is no entry to ask.
+ */
+bool pw_map_accessed(struct vm_area_struct *vma, unsigned long addr)
+{
+	pmd_t *pmd = find_pmd(vma->vm_mm, addr);
+	pte_t pte;
+
+	if (!pmd)
+		return true;
+	pte = pw_ptep_get(pte_offset_kernel(pmd, addr));
+	return !pte_present(pte) || pte_young(pte);
 }
 
 /**

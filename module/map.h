@@ -12,7 +12,9 @@
 #include <linux/mm.h>
 
 int pw_map_insert(struct vm_area_struct *vma, unsigned long addr,
-		  const u32 *pfns, unsigned int nr, bool shared);
+		  const u32 *pfns, unsigned int nr, bool shared,
+		  int sample);
+bool pw_map_accessed(struct vm_area_struct *vma, unsigned long addr);
 int pw_map_mkwrite(struct vm_area_struct *vma, unsigned long addr,
 		   const u32 *pfns, unsigned int nr);
 void pw_map_wrprotect(struct vm_area_struct *vma);
