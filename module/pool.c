@@ -19,12 +19,13 @@ struct pw_pool pw_pool;
 /* Tell whoever listens that promises are about to be, or were, refused. */
 static void tell_low(bool refused)
 {
-	unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
-	unsigned long max = READ_ONCE(pw_pool.max);
 	long avail = atomic_long_read(&pw_pool.avail);
+	unsigned long held, max;
 
-	if (avail >= (long)READ_ONCE(pw_pool.low))
+	if (likely(avail >= (long)READ_ONCE(pw_pool.low)))
 		return;
+	held = READ_ONCE(pw_pool.buddy.nr_owned);
+	max = READ_ONCE(pw_pool.max);
 	if (refused || held + PW_BLOCK_PAGES > max)
 		pw_netlink_pool_low(avail > 0 ? avail : 0, held, max);
 }
@@ -69,13 +70,11 @@ static bool avail_take_grow(unsigned long nr)
 
 	mutex_lock(&pw_pool.size_lock);
 	while (!(taken = pw_avail_take(nr))) {
-		long avail = atomic_long_read(&pw_pool.avail);
-		unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
-		unsigned long room = pw_pool.max > held ? pw_pool.max - held : 0;
-		unsigned long have = avail > 0 ? avail : 0;
+		long lack = (long)nr - atomic_long_read(&pw_pool.avail);
 
 		/* Do not take what could not help. */
-		if (nr > have + room || !pw_supply_grow(nr - have, false))
+		if (nr > LONG_MAX || lack > (long)pw_supply_room() ||
+		    !pw_supply_grow(lack, false))
 			break;
 	}
 	mutex_unlock(&pw_pool.size_lock);
@@ -239,13 +238,21 @@ static void page_lose(u32 pfn)
 	pw_stat_inc(pages_lost);
 }
 
-/* Back promises whose pages were lost by other pages, if there are any. */
-static void promise_again(unsigned int nr)
+/* Pages of promises were lost and avail has paid for them. If it could not: */
+static void pay_debt(void)
 {
-	if (pw_avail_take(nr) || avail_take_grow(nr))
+	long avail = atomic_long_read(&pw_pool.avail);
+
+	if (avail >= 0)
 		return;
-	atomic_long_sub(nr, &pw_pool.avail);
-	pr_warn_ratelimited("pagewell: %u promised pages were lost to other users\n", nr);
+	mutex_lock(&pw_pool.size_lock);
+	avail = atomic_long_read(&pw_pool.avail);
+	if (avail < 0)
+		avail += pw_supply_grow(-avail, false);
+	mutex_unlock(&pw_pool.size_lock);
+	if (avail < 0)
+		pr_warn_ratelimited("pagewell: no pages behind %ld promises, others hold them\n",
+				    -avail);
 }
 
 /**
@@ -259,21 +266,24 @@ static void promise_again(unsigned int nr)
  */
 void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags)
 {
+	bool promised = flags & PW_FREE_PROMISED;
 	unsigned int i, from = 0, lost = 0;
 
 	for (i = 0; i < nr; i++) {
 		if (likely(page_recycle(pfn_to_page(pfns[i]))))
 			continue;
 		pw_pcp_free(pfns + from, i - from, PW_DIRTY);
+		if (promised)
+			atomic_long_dec(&pw_pool.avail);
 		page_lose(pfns[i]);
 		from = i + 1;
 		lost++;
 	}
 	pw_pcp_free(pfns + from, nr - from, PW_DIRTY);
-	if (!(flags & PW_FREE_PROMISED))
+	if (!promised)
 		atomic_long_add(nr - lost, &pw_pool.avail);
 	else if (unlikely(lost))
-		promise_again(lost);
+		pay_debt();
 }
 
 /**

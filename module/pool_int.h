@@ -76,11 +76,11 @@ struct pw_hand {
  * @max: ceiling in pages; written under @size_lock
  * @low: avail below this is worth telling when the pool cannot grow
  * @pcp: per-CPU lists
+ * @scarce: somebody is looking for the last pages: nothing may leave the buddy
+ *          for a list or the hand. Read under the lock of either.
  * @blocks: struct pw_block by pfn / PW_BLOCK_PAGES
  * @size_lock: whoever takes blocks from the kernel or gives them back
  * @hand: of the zeroing thread
- * @scarce: somebody is looking for the last pages: nothing may leave the buddy
- *          for a list or the hand. Read under the lock of either.
  * @avail: free pages - promised pages
  * @lock: protects @buddy and @lost; innermost
  * @buddy: pages neither in a heap nor on a list nor in the hand
@@ -91,10 +91,11 @@ struct pw_pool {
 	unsigned long max;
 	unsigned long low;
 	struct pw_pcp __percpu *pcp;
-	struct xarray blocks;
-	struct mutex size_lock;	/* see above */
-	struct pw_hand hand;
 	atomic_t scarce;
+	struct xarray blocks;
+
+	struct mutex size_lock ____cacheline_aligned_in_smp;	/* see above */
+	struct pw_hand hand;
 
 	atomic_long_t avail ____cacheline_aligned_in_smp;
 
@@ -134,6 +135,7 @@ unsigned long pw_pcp_count(unsigned long *clear);
 /* supply.c */
 int pw_supply_init(void);
 void pw_supply_exit(void);
+unsigned long pw_supply_room(void);
 unsigned long pw_supply_grow(unsigned long nr, bool must);
 unsigned long pw_supply_give_back(unsigned long nr, unsigned long idle);
 void pw_supply_tick(void);
@@ -144,7 +146,6 @@ int pw_zero_init(void);
 void pw_zero_exit(void);
 void pw_zero_kick(void);
 void pw_zero_drop(void);
-void pw_zero_page(struct page *page);
 unsigned long pw_zero_count(unsigned long *clear);
 
 #endif /* PAGEWELL_POOL_INT_H */

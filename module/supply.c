@@ -99,8 +99,14 @@ static bool add_piece(struct page *page, unsigned int order)
 	return true;
 }
 
-/* Pages that the pool may still take; a debt is paid beyond the ceiling too. */
-static unsigned long room(void)
+/**
+ * pw_supply_room() - pages that the pool may still take
+ *
+ * A debt is paid beyond the ceiling too. The caller holds size_lock.
+ *
+ * Return: how many.
+ */
+unsigned long pw_supply_room(void)
 {
 	unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
 	long avail = atomic_long_read(&pw_pool.avail);
@@ -130,7 +136,7 @@ unsigned long pw_supply_grow(unsigned long nr, bool must)
 	unsigned long got = 0, left;
 
 	lockdep_assert_held(&pw_pool.size_lock);
-	while (got < nr && (left = room())) {
+	while (got < nr && (left = pw_supply_room())) {
 		unsigned int order = min_t(unsigned int, top, ilog2(left));
 		unsigned int asked = order;
 		struct page *page = NULL;
