@@ -5,6 +5,7 @@
  *
  * model [SEED [OPERATIONS]]: repeats a run. The seed is printed.
  */
+#define PW_NO_HARNESS
 #include "pw_test.h"
 
 #define SLOT		512
@@ -276,7 +277,7 @@ static void op_fork(long ops)
 	static int children;
 	pid_t pid;
 
-	if (depth >= MAX_DEPTH || children >= 6)
+	if (depth >= MAX_DEPTH || children >= 4)
 		return;
 	children++;
 	pid = pw_fork();
@@ -338,8 +339,8 @@ static int one_seed(uint64_t s, long ops)
 int main(int argc, char **argv)
 {
 	uint64_t s = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL) << 8;
-	long ops = argc > 2 ? atol(argv[2]) : 900;
-	int seeds = argc > 1 ? 1 : pw_scaled(4);
+	long ops = argc > 2 ? atol(argv[2]) : 700;
+	int seeds = argc > 1 ? 1 : pw_scaled(3);
 
 	ksft_print_header();
 	ksft_set_plan(seeds + 1);

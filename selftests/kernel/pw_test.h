@@ -35,7 +35,11 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#ifdef PW_NO_HARNESS	/* programs with a main() of their own */
+#include "kselftest.h"
+#else
 #include "kselftest_harness.h"
+#endif
 #include "pagewell.h"
 
 #define KIB		(1UL << 10)
@@ -484,6 +488,39 @@ static inline bool pw_pool_whole(void)
 		pw_pool("used_pages"), pw_pool("promised_pages"),
 		pw_pool("free_pages"), pw_pool("held_pages"));
 	return false;
+}
+
+/*
+ * A process that reserves every page of the pool, in a heap of its own, until
+ * it is stopped. @mine is the heap that it inherits from the caller, or NULL.
+ */
+static inline pid_t pw_hog(struct pw *mine)
+{
+	int *ready = pw_shared();
+	size_t chunk = 64 * MIB;
+	pid_t pid = pw_fork();
+	struct pw h;
+
+	if (pid) {
+		pw_wait_for(ready, 1);
+		munmap(ready, PAGE);
+		return pid;
+	}
+	if (mine)
+		CHECK(munmap(mine->base, mine->len) == 0);
+	pw_heap(&h, 4 * MIB);
+	while (chunk >= PAGE)
+		if (pw_map(h.fd, 0, NULL, chunk, 0, NULL))
+			chunk /= 2;
+	pw_set(ready, 1);
+	for (;;)
+		pause();
+}
+
+static inline void pw_hog_stop(pid_t pid)
+{
+	CHECK(kill(pid, SIGKILL) == 0);
+	CHECK(waitpid(pid, NULL, 0) == pid);
 }
 
 /* The last test of a file: what the others used is back. */
