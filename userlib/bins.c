@@ -677,13 +677,23 @@ static uintptr_t fastbin_pop_all(unsigned int c)
 	return word;
 }
 
+/* The span of a block in a list; @before leads to it, and may be overwritten. */
+static struct span *listed_span(struct block *b, struct block *before)
+{
+	struct span *s = in_window((uintptr_t)b) ? span_of((uintptr_t)b) : NULL;
+
+	if (unlikely(!s || s->state != SPAN_CLASS))
+		pw_heap_error("malloc()", "overwritten after free:", before);
+	return s;
+}
+
 void list_sort_back(struct block *first)
 {
+	struct block *b, *next, *before = first;
 	struct arena *locked = NULL;
-	struct block *b, *next;
 
-	for (b = first; b; b = next) {
-		struct span *s = span_of((uintptr_t)b);
+	for (b = first; b; before = b, b = next) {
+		struct span *s = listed_span(b, before);
 		struct arena *a = span_arena(s);
 		enum give ret;
 

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * malloc_api.c - every function of the interface, and its error cases
+ */
+#include "malloc_test.h"
+#include "../../userlib/pagewell.h"
+
+/* A value that no compiler can see through. */
+static size_t opaque(size_t n)
+{
+	__asm__ volatile("" : "+r"(n));
+	return n;
+}
+
+static void too_large(void)
+{
+	static const size_t sizes[] = {
+		SIZE_MAX, SIZE_MAX - 15, SIZE_MAX - 4096, (size_t)PTRDIFF_MAX + 1,
+		PTRDIFF_MAX, SIZE_MAX / 4,
+	};
+	void *p = pw_malloc(100), *out = &out;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		size_t size = opaque(sizes[i]);
+
+#define FAILS(call)	errno = 0; CHECK(!(call) && errno == ENOMEM)
+		FAILS(pw_malloc(size));
+		FAILS(pw_calloc(1, size));
+		FAILS(pw_calloc(size, 2));
+		FAILS(pw_realloc(NULL, size));
+		FAILS(pw_realloc(p, size));
+		FAILS(pw_reallocarray(p, size, 3));
+		FAILS(pw_aligned_alloc(64, size));
+		FAILS(pw_aligned_alloc(65536, size));
+		FAILS(pw_memalign(4096, size));
+		FAILS(pw_valloc(size));
+		FAILS(pw_pvalloc(size));
+		errno = 7;
+		CHECK(pw_posix_memalign(&out, 64, size) == ENOMEM && errno == 7 && out == &out);
+	}
+	FAILS(pw_calloc(opaque(SIZE_MAX / 2), 3));
+	FAILS(pw_reallocarray(NULL, opaque(SIZE_MAX / 2), 3));
+	FAILS(pw_aligned_alloc(opaque(SIZE_MAX / 2 + 1), 100));
+	/* The block that could not be resized is as it was. */
+	CHECK(pw_malloc_usable_size(p) >= 100);
+	pw_free(p);
+}
+
+static void errno_stays(void)
+{
+	void *p, *q;
+
+	errno = 42;
+	p = pw_malloc(100);
+	q = pw_malloc(10 * MIB);
+	p = pw_realloc(p, 5000);
+	q = pw_realloc(q, 20 * MIB);
+	pw_free(p);
+	pw_free(q);
+	pw_free(NULL);
+	pw_malloc_trim(0);
+	CHECK(errno == 42);
+}
+
+static void zero_size(void)
+{
+	void *p = pw_malloc(0), *q = pw_malloc(0), *r = pw_calloc(0, 8), *s = pw_calloc(8, 0);
+
+	CHECK(p && q && r && s && p != q && r != s && p != r);
+	CHECK(pw_malloc_usable_size(NULL) == 0);
+	pw_free(p);
+	pw_free(q);
+	pw_free(r);
+	CHECK(!pw_realloc(s, 0));
+	p = pw_realloc(NULL, 0);
+	CHECK(p);
+	pw_free(p);
+	p = pw_aligned_alloc(64, 0);
+	CHECK(p && (uintptr_t)p % 64 == 0);
+	pw_free(p);
+	p = pw_pvalloc(0);
+	CHECK(p && pw_malloc_usable_size(p) >= PAGE_SIZE);
+	pw_free(p);
+}
+
+static void alignment(void)
+{
+	size_t align, size;
+	void *p;
+
+	for (size = 1; size < 300; size++) {
+		p = pw_malloc(size);
+		CHECK((uintptr_t)p % 16 == 0);
+		pw_free(p);
+	}
+	for (align = 1; align <= 64 * MIB; align *= 2) {
+		for (size = 1; size <= 2 * MIB; size = size * 3 + 1) {
+			p = pw_memalign(align, size);
+			CHECK(p && (uintptr_t)p % align == 0);
+			CHECK(pw_malloc_usable_size(p) >= size);
+			memset(p, 0xaa, size);
+			pw_free(p);
+		}
+	}
+	p = pw_valloc(10);
+	CHECK((uintptr_t)p % PAGE_SIZE == 0);
+	pw_free(p);
+	p = pw_pvalloc(PAGE_SIZE + 1);
+	CHECK((uintptr_t)p % PAGE_SIZE == 0 && pw_malloc_usable_size(p) >= 2 * PAGE_SIZE);
+	pw_free(p);
+	p = pw_memalign(48, 10);
+	CHECK((uintptr_t)p % 64 == 0);
+	pw_free_aligned_sized(p, 48, 10);
+}
+
+static void bad_alignment(void)
+{
+	void *out = &out;
+
+	CHECK(pw_posix_memalign(&out, 0, 8) == EINVAL);
+	CHECK(pw_posix_memalign(&out, 4, 8) == EINVAL);
+	CHECK(pw_posix_memalign(&out, 24, 8) == EINVAL);
+	CHECK(out == &out);
+	errno = 0;
+	CHECK(!pw_aligned_alloc(24, 8) && errno == EINVAL);
+	errno = 0;
+	CHECK(!pw_aligned_alloc(0, 8) && errno == EINVAL);
+	errno = 0;
+	CHECK(!pw_memalign(SIZE_MAX / 2 + 2, 8) && errno == EINVAL);
+}
+
+static void zeroed(void)
+{
+	size_t size, i;
+	int round;
+
+	for (round = 0; round < 3; round++) {
+		for (size = 1; size <= 6 * MIB; size = size * 2 + 7) {
+			unsigned char *p = pw_calloc(1, size);
+
+			CHECK(p);
+			for (i = 0; i < size; i++)
+				CHECK(!p[i]);
+			memset(p, 0xff, pw_malloc_usable_size(p));
+			pw_free(p);
+		}
+	}
+}
+
+static void realloc_keeps(void)
+{
+	static const size_t sizes[] = {
+		1, 16, 17, 100, 1000, 1024, 1025, 5000, 70000, 131071, 131072, 300000,
+		MIB, 5 * MIB, 9 * MIB, 40 * MIB,
+	};
+	unsigned int from, to;
+	size_t i;
+
+	for (from = 0; from < ARRAY_SIZE(sizes); from++) {
+		for (to = 0; to < ARRAY_SIZE(sizes); to++) {
+			size_t kept = MIN(sizes[from], sizes[to]);
+			unsigned char *p = pw_malloc(sizes[from]);
+
+			for (i = 0; i < kept; i += 97)
+				p[i] = (unsigned char)(i * 31);
+			p = pw_realloc(p, sizes[to]);
+			CHECK(p && pw_malloc_usable_size(p) >= sizes[to]);
+			for (i = 0; i < kept; i += 97)
+				CHECK(p[i] == (unsigned char)(i * 31));
+			pw_free_sized(p, sizes[to]);
+		}
+	}
+}
+
+static void grow_by_steps(void)
+{
+	unsigned char *p = NULL;
+	size_t size;
+
+	for (size = 64; size <= 2 * MIB; size += size < 64 * KIB ? 64 : 4096) {
+		p = pw_realloc(p, size);
+		CHECK(p);
+		memset(p + size - 64, (int)(size / 64), 64);
+		CHECK(p[0] == 1);
+	}
+	pw_free(p);
+}
+
+/* glibc's rule: the first large block is mapped, its size is the next limit. */
+static void dynamic_threshold(void)
+{
+	struct mallinfo2 mi;
+	void *p = pw_malloc(300 * KIB);
+
+	mi = pw_mallinfo2();
+	CHECK(mi.hblks == 1 && mi.hblkhd >= 300 * KIB);
+	pw_free(p);
+	CHECK(pw_mallinfo2().hblks == 0);
+	p = pw_malloc(300 * KIB);
+	CHECK(pw_mallinfo2().hblks == 0);
+	pw_free(p);
+	p = pw_malloc(33 * MIB);
+	CHECK(pw_mallinfo2().hblks == 1);
+	pw_free(p);
+	p = pw_malloc(33 * MIB);
+	CHECK(pw_mallinfo2().hblks == 1);
+	pw_free(p);
+}
+
+static void options(void)
+{
+	void *p, *q;
+
+	CHECK(pw_mallopt(M_MMAP_THRESHOLD, 64 * 1024) == 1);
+	p = pw_malloc(64 * KIB);
+	CHECK(pw_mallinfo2().hblks == 1);
+	pw_free(p);
+	/* Setting it ends the dynamic rule. */
+	p = pw_malloc(64 * KIB);
+	CHECK(pw_mallinfo2().hblks == 1);
+	CHECK(pw_mallopt(M_MMAP_MAX, 1) == 1);
+	q = pw_malloc(64 * KIB);
+	CHECK(q && pw_mallinfo2().hblks == 1);
+	pw_free(p);
+	pw_free(q);
+	CHECK(pw_mallopt(M_MMAP_THRESHOLD, 64 * 1024 * 1024) == 0);
+	CHECK(pw_mallopt(M_TRIM_THRESHOLD, 1 << 20) == 1);
+	CHECK(pw_mallopt(M_TOP_PAD, 1 << 20) == 1);
+	CHECK(pw_mallopt(M_ARENA_MAX, 1) == 1);
+	CHECK(pw_mallopt(M_MXFAST, 64) == 1);
+	CHECK(pw_mallopt(12345, 1) == 0);
+}
+
+static void perturb(void)
+{
+	unsigned char *p = pw_malloc(100);
+
+	pw_free(p);
+	CHECK(pw_mallopt(M_PERTURB, 0x5a) == 1);
+	p = pw_malloc(100);
+	CHECK(p[0] == (0x5a ^ 0xff) && p[99] == (0x5a ^ 0xff));
+	pw_free(p);
+	CHECK(p[50] == 0x5a);
+	p = pw_calloc(1, 100);
+	CHECK(!p[0] && !p[99]);
+	pw_free(p);
+}
+
+static void info_adds_up(void)
+{
+	struct mallinfo2 before = pw_mallinfo2(), after;
+	void *p[1000];
+	int i;
+
+	for (i = 0; i < 1000; i++)
+		p[i] = pw_malloc(1000);
+	after = pw_mallinfo2();
+	CHECK(after.uordblks - before.uordblks == 1000 * 1008);
+	CHECK(after.uordblks + after.fordblks == after.arena);
+	for (i = 0; i < 1000; i++)
+		pw_free(p[i]);
+	CHECK(pw_mallinfo2().uordblks == before.uordblks);
+	CHECK((size_t)pw_mallinfo().arena == pw_mallinfo2().arena);
+}
+
+static void trim_returns(void)
+{
+	size_t before, i;
+	void *p[200];
+
+	for (i = 0; i < 200; i++)
+		memset(p[i] = pw_malloc(100 * KIB), 1, 100 * KIB);
+	before = pw_mallinfo2().arena;
+	CHECK(before >= 200 * 100 * KIB);
+	for (i = 0; i < 200; i++)
+		pw_free(p[i]);
+	pw_malloc_trim(0);
+	CHECK(pw_mallinfo2().arena < before / 10);
+}
+
+static void info_xml(void)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *fp = open_memstream(&text, &len);
+	void *p = pw_malloc(77);
+
+	CHECK(pw_malloc_info(1, fp) == EINVAL);
+	CHECK(pw_malloc_info(0, fp) == 0);
+	fclose(fp);
+	CHECK(!strncmp(text, "<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n", 40));
+	CHECK(strstr(text, "<total type=\"fast\" count=\""));
+	CHECK(strstr(text, "<total type=\"mmap\" count=\"0\" size=\"0\"/>"));
+	CHECK(!strcmp(text + len - 10, "</malloc>\n"));
+	free(text);
+	pw_free(p);
+}
+
+static void heaps(void)
+{
+	pagewell_heap_t *h = pagewell_heap_create(0), *limited = pagewell_heap_create(MIB);
+	size_t before = pw_mallinfo2().arena, i;
+	void *p;
+
+	CHECK(h && limited && h != limited);
+	for (i = 0; i < 5000; i++) {
+		p = pagewell_heap_alloc(h, i);
+		CHECK(p && (uintptr_t)p % 16 == 0 && pw_malloc_usable_size(p) >= i);
+		memset(p, 1, i);
+		if (i % 3 == 0)
+			pagewell_heap_free(h, p);
+		if (i % 3 == 1)
+			pw_free(p);
+	}
+	CHECK(pagewell_heap_alloc(h, 20 * MIB));
+	pagewell_heap_free(h, NULL);
+	for (i = 0; (p = pagewell_heap_alloc(limited, 1000)); i++)
+		CHECK(i < 1100);
+	CHECK(errno == ENOMEM && i > 900);
+	pagewell_heap_destroy(h);
+	pagewell_heap_destroy(limited);
+	pagewell_heap_destroy(NULL);
+	CHECK(pw_mallinfo2().arena == before);
+	h = pagewell_heap_create(0);
+	p = pagewell_heap_alloc(h, 100);
+	CHECK(p);
+	for (i = 0; i < 100; i++)
+		CHECK(!((char *)p)[i]);
+	pagewell_heap_destroy(h);
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		{ "sizes that nothing can hold fail with ENOMEM", too_large },
+		{ "success leaves errno alone", errno_stays },
+		{ "blocks of no bytes", zero_size },
+		{ "every alignment", alignment },
+		{ "alignments that are none", bad_alignment },
+		{ "calloc clears what was used before", zeroed },
+		{ "realloc keeps the contents, from any size to any", realloc_keeps },
+		{ "a block that grows by small steps", grow_by_steps },
+		{ "the mmap threshold follows what is freed", dynamic_threshold },
+		{ "mallopt", options },
+		{ "M_PERTURB", perturb },
+		{ "mallinfo2 adds up", info_adds_up },
+		{ "malloc_trim lowers the break", trim_returns },
+		{ "malloc_info is glibc's XML", info_xml },
+		{ "heaps of the program's own", heaps },
+	};
+
+	return run_tests(tests, ARRAY_SIZE(tests));
+}

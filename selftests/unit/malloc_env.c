@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * malloc_env.c - the PAGEWELL_ variables, and closed descriptors
+ */
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+#include "malloc_test.h"
+
+static char text[4096];
+
+/* Runs this program again, as a process that only allocates. */
+static int run_again(const char *variable, const char *value, const char *what)
+{
+	int fds[2], status;
+	ssize_t n;
+	size_t len = 0;
+	pid_t pid;
+
+	CHECK(!pipe(fds));
+	pid = fork();
+	if (!pid) {
+		if (variable)
+			setenv(variable, value, 1);
+		dup2(fds[1], 2);
+		close(fds[0]);
+		close(fds[1]);
+		execl("/proc/self/exe", "malloc_env", what, NULL);
+		_exit(126);
+	}
+	close(fds[1]);
+	while (len + 1 < sizeof(text) && (n = read(fds[0], text + len, sizeof(text) - len - 1)) > 0)
+		len += (size_t)n;
+	text[len] = '\0';
+	close(fds[0]);
+	CHECK(waitpid(pid, &status, 0) == pid);
+	return status;
+}
+
+static void quiet_without(void)
+{
+	CHECK(!run_again(NULL, NULL, "allocate") && !text[0]);
+	CHECK(!run_again("PAGEWELL_BACKEND", "auto", "allocate") && !text[0]);
+	CHECK(!run_again("PAGEWELL_BACKEND", "anon", "allocate") && !text[0]);
+	CHECK(!run_again("PAGEWELL_OTHER", "x", "allocate") && !text[0]);
+}
+
+static void stats(void)
+{
+	CHECK(!run_again("PAGEWELL_STATS", "1", "allocate"));
+	CHECK(strstr(text, "pagewell: statistics of process "));
+	CHECK(strstr(text, "in use"));
+	if (access("/dev/pagewell", F_OK))
+		CHECK(strstr(text, "anonymous memory: /dev/pagewell cannot be opened: "
+			     "No such file or directory"));
+	CHECK(!run_again("PAGEWELL_STATS", "0", "allocate") && !text[0]);
+}
+
+static void device_or_nothing(void)
+{
+	int status = run_again("PAGEWELL_BACKEND", "device", "allocate");
+
+	if (!access("/dev/pagewell", R_OK | W_OK)) {
+		CHECK(!status);
+		return;
+	}
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 127);
+	CHECK(!strcmp(text, "pagewell: PAGEWELL_BACKEND=device, but /dev/pagewell cannot be "
+		      "opened: No such file or directory\n"));
+}
+
+static void limits(void)
+{
+	size_t size;
+
+	CHECK(!run_again("PAGEWELL_LIMIT", "32M", "limited"));
+	CHECK(!run_again("PAGEWELL_LIMIT", "32768K", "limited"));
+	CHECK(!run_again("PAGEWELL_LIMIT", "33554432", "limited"));
+	CHECK(run_again("PAGEWELL_LIMIT", "1G", "limited"));
+	CHECK(pw_parse_size("1T", &size) && size == (size_t)1 << 40);
+	CHECK(pw_parse_size("2GiB", &size) && size == 2 * GIB);
+	CHECK(pw_parse_size("0", &size) && size == 0);
+	CHECK(!pw_parse_size("", &size) && !pw_parse_size("-1", &size));
+	CHECK(!pw_parse_size("1X", &size) && !pw_parse_size("1MM", &size));
+	CHECK(!pw_parse_size("99999999999999999999", &size) && !pw_parse_size("20000000T", &size));
+}
+
+static void bad_values(void)
+{
+	static const char *const variables[][2] = {
+		{ "PAGEWELL_BACKEND", "disk" },
+		{ "PAGEWELL_HUGE", "sometimes" },
+		{ "PAGEWELL_COMMIT", "" },
+		{ "PAGEWELL_LIMIT", "lots" },
+		{ "PAGEWELL_STATS", "yes" },
+		{ "PAGEWELL_HARDEN", "2" },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(variables); i++) {
+		CHECK(!run_again(variables[i][0], variables[i][1], "allocate"));
+		CHECK(!strncmp(text, "pagewell: PAGEWELL_", 19));
+		CHECK(strstr(text, "has no effect\n") && strstr(text, variables[i][1]));
+		CHECK(strchr(text, '\n') == text + strlen(text) - 1);
+	}
+}
+
+static void good_values(void)
+{
+	CHECK(!run_again("PAGEWELL_HUGE", "always", "allocate") && !text[0]);
+	CHECK(!run_again("PAGEWELL_HUGE", "never", "allocate") && !text[0]);
+	CHECK(!run_again("PAGEWELL_HUGE", "auto", "allocate") && !text[0]);
+	CHECK(!run_again("PAGEWELL_COMMIT", "lazy", "allocate") && !text[0]);
+	CHECK(!run_again("PAGEWELL_COMMIT", "strict", "allocate") && !text[0]);
+	CHECK(!run_again("PAGEWELL_HARDEN", "1", "allocate") && !text[0]);
+}
+
+static void closed_descriptors(void)
+{
+	CHECK(!run_again(NULL, NULL, "close") && !text[0]);
+	CHECK(!run_again(NULL, NULL, "replace") && !text[0]);
+	CHECK(!run_again(NULL, NULL, "chroot") && !text[0]);
+}
+
+/* ---- what the process that is run again does ---- */
+
+static void use(unsigned int rounds)
+{
+	static void *held[1024];
+	unsigned int i, slot;
+
+	for (i = 0; i < rounds * ARRAY_SIZE(held); i++) {
+		slot = i % ARRAY_SIZE(held);
+		pw_free(held[slot]);
+		held[slot] = pw_malloc(1 + i * 37 % 300000);
+		CHECK(held[slot]);
+		*(char *)held[slot] = 1;
+	}
+	for (i = 0; i < ARRAY_SIZE(held); i++) {
+		pw_free(held[i]);
+		held[i] = NULL;
+	}
+	pw_malloc_trim(0);
+}
+
+/* Descriptors that take our numbers must be whole afterwards. */
+static void replace(void)
+{
+	int fd, other = open("/proc/self/exe", O_RDONLY);
+
+	for (fd = 3; fd < 1100; fd++)
+		if (fd != other)
+			dup2(other, fd);
+	use(3);
+	for (fd = 3; fd < 1100; fd++)
+		CHECK(fcntl(fd, F_GETFD) >= 0 && lseek(fd, 0, SEEK_END) > 0);
+}
+
+/* With 32 MiB. */
+static void use_to_the_limit(void)
+{
+	size_t got = 0;
+	void *p, *last = NULL;
+
+	while ((p = pw_malloc(100 * KIB))) {
+		*(void **)p = last;
+		last = p;
+		got += 100 * KIB;
+		CHECK(got < 33 * MIB);
+	}
+	CHECK(errno == ENOMEM && got > 28 * MIB);
+	CHECK(!pw_malloc(10 * MIB));
+	while (last) {
+		p = last;
+		last = *(void **)p;
+		pw_free(p);
+	}
+	/* What was freed can be had again, in another shape. */
+	p = pw_malloc(20 * MIB);
+	CHECK(p);
+	pw_free(p);
+}
+
+static int again(const char *what)
+{
+	if (!strcmp(what, "limited")) {
+		use_to_the_limit();
+		return 0;
+	}
+	use(1);
+	if (!strcmp(what, "close"))
+		syscall(SYS_close_range, 3, ~0U, 0);
+	if (!strcmp(what, "replace"))
+		replace();
+	if (!strcmp(what, "chroot")) {
+		syscall(SYS_close_range, 3, ~0U, 0);
+		if (chroot("/proc/self/fdinfo"))
+			return 0;
+		use(3);
+		/* Sanitizers look for /proc at the end. */
+		_exit(0);
+	}
+	use(3);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct test tests[] = {
+		{ "nothing is said without being asked", quiet_without },
+		{ "PAGEWELL_STATS", stats },
+		{ "PAGEWELL_BACKEND=device", device_or_nothing },
+		{ "PAGEWELL_LIMIT", limits },
+		{ "values that are not understood", bad_values },
+		{ "values that are", good_values },
+		{ "descriptors closed, replaced, and out of reach", closed_descriptors },
+	};
+
+	if (argc > 1)
+		return again(argv[1]);
+	return run_tests(tests, ARRAY_SIZE(tests));
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * malloc_errors.c - misuse of the heap ends in one clear line and SIGABRT
+ */
+#include "malloc_test.h"
+#include "../../userlib/pagewell.h"
+
+static void expect(const char *text, const void *p)
+{
+	/* Told to the parent through the pipe, before the error itself. */
+	dprintf(2, "pagewell: %s %p\n", text, p);
+}
+
+static void twice_at_once(void)
+{
+	void *p = pw_malloc(100);
+
+	pw_free(p);
+	expect("free(): double free of", p);
+	pw_free(p);
+}
+
+static void twice_later(void)
+{
+	void *p[200];
+	int i;
+
+	for (i = 0; i < 200; i++)
+		p[i] = pw_malloc(48);
+	for (i = 0; i < 200; i++)
+		pw_free(p[i]);
+	/* Long since in a full list. */
+	expect("free(): double free of", p[5]);
+	pw_free(p[5]);
+}
+
+static void twice_sorted_back(void)
+{
+	void *p[200];
+	int i;
+
+	for (i = 0; i < 200; i++)
+		p[i] = pw_malloc(48);
+	for (i = 0; i < 199; i++)
+		pw_free(p[i]);
+	pw_malloc_trim(0);
+	expect("free(): double free of", p[0]);
+	/* The page went back with the key in it: the span's bits know. */
+	((uintptr_t *)p[0])[1] = pw_heap.base;
+	pw_free(p[0]);
+}
+
+static void twice_large(void)
+{
+	void *p = pw_malloc(40 * MIB);
+
+	pw_free(p);
+	expect("free(): invalid pointer", p);
+	pw_free(p);
+}
+
+static void twice_in_realloc(void)
+{
+	void *p = pw_malloc(100);
+
+	pw_free(p);
+	expect("realloc(): double free of", p);
+	pw_realloc(p, 5000);
+}
+
+static void from_the_stack(void)
+{
+	char buf[64] __attribute__((aligned(16)));
+	void *p = buf;
+
+	__asm__("" : "+r"(p));
+	expect("free(): invalid pointer", p);
+	pw_free(p);
+}
+
+static void small_number(void)
+{
+	pw_free(pw_malloc(1));
+	expect("free(): invalid pointer", (void *)0x1234560);
+	pw_free((void *)0x1234560);
+}
+
+static void misaligned(void)
+{
+	char *p = pw_malloc(100);
+
+	expect("free(): invalid pointer", p + 8);
+	pw_free(p + 8);
+}
+
+static void middle_of_large(void)
+{
+	char *p = pw_malloc(MIB);
+
+	expect("free(): invalid pointer", p + 64);
+	pw_free(p + 64);
+}
+
+static void middle_of_block(void)
+{
+	char *p[100];
+	int i;
+
+	for (i = 0; i < 100; i++)
+		p[i] = pw_malloc(160);
+	/* Noticed when the list is sorted back, not at once. */
+	expect("free(): invalid pointer", p[50] + 32);
+	pw_free(p[50] + 32);
+	pw_malloc_trim(0);
+}
+
+static void overwritten_list(void)
+{
+	uintptr_t *p[10];
+	int i;
+
+	for (i = 0; i < 10; i++)
+		p[i] = pw_malloc(160);
+	for (i = 0; i < 10; i++)
+		pw_free(p[i]);
+	p[5][0] = 0x4141414141414141;
+	expect("malloc(): overwritten after free:", p[5]);
+	pw_malloc_trim(0);
+}
+
+static void realloc_wild(void)
+{
+	char buf[64] __attribute__((aligned(16)));
+	void *p = buf;
+
+	__asm__("" : "+r"(p));
+	expect("realloc(): invalid pointer", p);
+	pw_realloc(p, 10);
+}
+
+static void wrong_heap(void)
+{
+	pagewell_heap_t *a = pagewell_heap_create(0), *b = pagewell_heap_create(0);
+	void *p = pagewell_heap_alloc(a, 100);
+
+	expect("pagewell_heap_free(): not a block of this heap:", p);
+	pagewell_heap_free(b, p);
+}
+
+static void harden(void)
+{
+	setenv("PAGEWELL_HARDEN", "1", 1);
+	pw_env_read();
+	pw_heap_slow_mode();
+}
+
+static void hardened_twice(void)
+{
+	void *p;
+
+	harden();
+	p = pw_malloc(100);
+	pw_free(p);
+	memset(p, 0, 100);
+	expect("free(): double free of", p);
+	pw_free(p);
+}
+
+static void hardened_middle(void)
+{
+	char *p;
+
+	harden();
+	p = pw_malloc(160);
+	expect("free(): invalid pointer", p + 32);
+	pw_free(p + 32);
+}
+
+static void hardened_use_after_free(void)
+{
+	char *p;
+
+	harden();
+	p = pw_malloc(160);
+	pw_free(p);
+	p[40] = 1;
+	expect("malloc(): written to after free:", p);
+	pw_malloc(160);
+}
+
+/* Both lines, the expected one and the library's, must be there and equal. */
+static bool as_expected(void (*run)(void))
+{
+	static char text[512];
+	int status = in_child(run, text, sizeof(text));
+	char *second = strchr(text, '\n');
+
+	if (!second || !WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT) {
+		ksft_print_msg("status %#x, output: %s\n", status, text);
+		return false;
+	}
+	second++;
+	if (strlen(second) == (size_t)(second - text) && !memcmp(text, second, strlen(second)))
+		return true;
+	ksft_print_msg("expected, and got: %s\n", text);
+	return false;
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		{ "double free at once", twice_at_once },
+		{ "double free of a block in a full list", twice_later },
+		{ "double free of a block that was sorted back", twice_sorted_back },
+		{ "double free of a large block", twice_large },
+		{ "realloc of a free block", twice_in_realloc },
+		{ "free of a local variable", from_the_stack },
+		{ "free of a small number", small_number },
+		{ "free of a misaligned address", misaligned },
+		{ "free of the middle of a large block", middle_of_large },
+		{ "free of the middle of a block", middle_of_block },
+		{ "a free block that was written to", overwritten_list },
+		{ "realloc of a local variable", realloc_wild },
+		{ "a block given to another heap", wrong_heap },
+		{ "hardened: double free of a block that was overwritten", hardened_twice },
+		{ "hardened: free of the middle of a block, at once", hardened_middle },
+		{ "hardened: a write after free", hardened_use_after_free },
+	};
+	unsigned int i;
+
+	ksft_print_header();
+	ksft_set_plan(ARRAY_SIZE(tests));
+	for (i = 0; i < ARRAY_SIZE(tests); i++)
+		ksft_test_result(as_expected(tests[i].run), "%s\n", tests[i].name);
+	ksft_finished();
+}

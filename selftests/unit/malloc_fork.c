@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * malloc_fork.c - fork() at bad moments: every child has a heap in order
+ */
+#include <pthread.h>
+#include <sys/time.h>
+
+#include "malloc_test.h"
+
+#define THREADS	3
+
+static bool stop;
+
+static void *churn(void *arg)
+{
+	static const size_t sizes[] = { 16, 48, 100, 1000, 5000, 40000, 200000 };
+	void *held[64] = { NULL };
+	unsigned int i;
+
+	for (i = 0; !__atomic_load_n(&stop, __ATOMIC_RELAXED); i++) {
+		void **h = &held[i * 7 % ARRAY_SIZE(held)];
+
+		pw_free(*h);
+		*h = pw_malloc(sizes[i % ARRAY_SIZE(sizes)]);
+		CHECK(*h);
+		if (i % 512 == 0)
+			pw_malloc_trim(0);
+	}
+	for (i = 0; i < ARRAY_SIZE(held); i++)
+		pw_free(held[i]);
+	return arg;
+}
+
+/* Uses every kind of block, in all arenas and bins. */
+static void use_heap(void)
+{
+	size_t size;
+	void *p;
+
+	for (size = 1; size < 2 * MIB; size = size * 2 + 3) {
+		p = pw_malloc(size);
+		CHECK(p);
+		memset(p, 1, size);
+		p = pw_realloc(p, size * 3);
+		CHECK(p);
+		pw_free(p);
+	}
+	pw_malloc_trim(0);
+}
+
+/* Waits for a child; one that hangs is killed by its own alarm. */
+static void wait_for(pid_t pid)
+{
+	int status;
+
+	CHECK(pid > 0);
+	while (waitpid(pid, &status, 0) != pid)
+		CHECK(errno == EINTR);
+	CHECK(!status);
+}
+
+static void fork_children(int children)
+{
+	pid_t pid;
+	int i;
+
+	for (i = 0; i < children; i++) {
+		pid = fork();
+		if (!pid) {
+			alarm(20);
+			use_heap();
+			_exit(0);
+		}
+		wait_for(pid);
+	}
+}
+
+static void while_threads_allocate(void)
+{
+	pthread_t thread[THREADS];
+	int i;
+
+	for (i = 0; i < THREADS; i++)
+		CHECK(!pthread_create(&thread[i], NULL, churn, NULL));
+	fork_children(100);
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < THREADS; i++)
+		CHECK(!pthread_join(thread[i], NULL));
+}
+
+/* Handlers of another library that allocate, registered before and after. */
+static void allocate(void)
+{
+	pw_free(pw_malloc(100));
+	pw_free(pw_malloc(300000));
+}
+
+static void with_other_handlers(void)
+{
+	CHECK(!pthread_atfork(allocate, allocate, allocate));
+	while_threads_allocate();
+}
+
+static volatile sig_atomic_t forks;
+
+static void fork_in_handler(int sig)
+{
+	pid_t pid;
+
+	(void)sig;
+	pid = fork();
+	if (!pid) {
+		/* Back into whatever was interrupted, and on until the end. */
+		signal(SIGALRM, SIG_DFL);
+		setitimer(ITIMER_REAL, &(struct itimerval){ .it_value = { 20, 0 } }, NULL);
+		forks = -1;
+		return;
+	}
+	waitpid(pid, NULL, WNOHANG);
+	forks++;
+}
+
+/*
+ * The timer is short enough to hit inside malloc() and free(). Not with other
+ * threads here: libc's own fork() would wait for locks they hold.
+ */
+static void from_a_signal_handler(void)
+{
+	struct itimerval often = { { 0, 2000 }, { 0, 2000 } };
+	struct sigaction sa = { .sa_handler = fork_in_handler, .sa_flags = SA_RESTART };
+	void *held[64] = { NULL };
+	unsigned int i;
+	pid_t pid;
+	int status;
+
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (i = 0; forks >= 0 && forks < 200; i++) {
+		void **h = &held[i % ARRAY_SIZE(held)];
+
+		pw_free(*h);
+		*h = pw_malloc(1 + i * 31 % 60000);
+		CHECK(*h);
+	}
+	if (forks < 0) {
+		use_heap();
+		_exit(0);
+	}
+	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
+	while ((pid = waitpid(-1, &status, 0)) > 0)
+		CHECK(!status);
+}
+
+static void grandchildren(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		fork_children(5);
+		_exit(0);
+	}
+	wait_for(pid);
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		{ "fork while threads allocate", while_threads_allocate },
+		{ "fork with handlers that allocate", with_other_handlers },
+		{ "fork from a signal handler in malloc", from_a_signal_handler },
+		{ "children of children", grandchildren },
+	};
+
+	return run_tests(tests, ARRAY_SIZE(tests));
+}
