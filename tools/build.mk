@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The command: build/pagewell, from all tools/*.c
+# The command: build/pagewell
 
-tools-srcs	:= $(wildcard tools/*.c)
-tools-objs	:= $(tools-srcs:%.c=build/%.o)
-tools-deps	:= $(wildcard tools/*.h) module/uapi/pagewell.h tools/build.mk
-tools-pkgs	:= libnl-3.0 libnl-genl-3.0 libcjson
-tools-cflags	= -std=gnu11 -D_GNU_SOURCE -Itools -Imodule/uapi $(warnings) \
-		  $(shell pkg-config --cflags $(tools-pkgs))
-tools-libs	= $(shell pkg-config --libs $(tools-pkgs))
+tool-srcs	:= $(wildcard tools/*.c)
+tool-objs	:= $(tool-srcs:tools/%.c=build/tools/%.o)
+tool-pkgs	:= libnl-genl-3.0 libcjson ncursesw
+tool-cflags	= -std=gnu11 -D_GNU_SOURCE -Imodule/uapi $(warnings) \
+		  -DPAGEWELL_VERSION='"$(VERSION)"' -DPAGEWELL_LIBDIR='"$(PREFIX)/lib"' \
+		  $(shell pkg-config --cflags $(tool-pkgs))
 
-build/tools/%.o: tools/%.c $(tools-deps)
+build/tools/%.o: tools/%.c tools/tool.h $(wildcard module/uapi/*.h) tools/build.mk
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(tools-cflags) -c -o $@ $<
+	$(CC) $(CFLAGS) $(tool-cflags) -c -o $@ $<
 
-build/pagewell: $(tools-objs)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(tools-objs) $(tools-libs)
+build/pagewell: $(tool-objs)
+	$(CC) $(CFLAGS) -o $@ $(tool-objs) $(shell pkg-config --libs $(tool-pkgs)) $(LDFLAGS)

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * map.c - pagewell map: where the heap of a process lies
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+/**
+ * struct area - a part of a heap that the kernel holds as one VMA
+ * @start: first address
+ * @end: address behind it
+ * @perms: as in maps
+ * @rss: KiB mapped
+ * @huge: of it, in 2 MiB pages
+ */
+struct area {
+	unsigned long start, end;
+	char perms[5];
+	unsigned long rss, huge;
+};
+
+static void print_area(const struct area *a)
+{
+	char size[SIZE_TEXT], rss[SIZE_TEXT], huge[SIZE_TEXT];
+
+	printf("%016lx-%016lx %s %8s %8s %8s\n", a->start, a->end, a->perms,
+	       size_text(a->end - a->start, size), size_text((uint64_t)a->rss << 10, rss),
+	       size_text((uint64_t)a->huge << 10, huge));
+}
+
+/* Is this the first line of a mapping? If so, is it of our device? */
+static bool read_head(const char *line, struct area *a, bool *ours)
+{
+	int path = 0;
+
+	if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %n", &a->start, &a->end, a->perms, &path) < 3)
+		return false;
+	*ours = !strncmp(line + path, PAGEWELL_DEVICE, strlen(PAGEWELL_DEVICE));
+	a->rss = 0;
+	a->huge = 0;
+	return true;
+}
+
+static unsigned int print_areas(FILE *smaps)
+{
+	struct area area = { }, next;
+	bool ours = false, next_ours;
+	unsigned int nr = 0;
+	char line[PATH_MAX + 128];
+
+	while (fgets(line, sizeof(line), smaps)) {
+		if (read_head(line, &next, &next_ours)) {
+			if (ours)
+				print_area(&area);
+			area = next;
+			ours = next_ours;
+			nr += ours;
+			continue;
+		}
+		sscanf(line, "Rss: %lu", &area.rss);
+		sscanf(line, "FilePmdMapped: %lu", &area.huge);
+	}
+	if (ours)
+		print_area(&area);
+	return nr;
+}
+
+static void print_heap(const struct heap *h)
+{
+	char limit[SIZE_TEXT], committed[SIZE_TEXT], resident[SIZE_TEXT], shared[SIZE_TEXT];
+
+	printf("process %" PRIu32 " (%s), heap %" PRIu64, h->pid, h->comm, h->id);
+	if (h->has_base)
+		printf(" at 0x%" PRIx64, h->base);
+	printf("\n%" PRIu64 " regions, %" PRIu64 " of them breaks; %s committed, %s resident"
+	       " (%s shared), limit %s\n", h->regions, h->breaks,
+	       size_text(h->committed, committed), size_text(h->resident, resident),
+	       size_text(h->shared, shared), size_text(h->limit, limit));
+	printf("%" PRIu64 " faults, %.2f pages each; %" PRIu64 " pages copied; %" PRIu64
+	       " requests refused; %s commit, huge pages: %s\n\n", h->faults,
+	       ratio(h->fault_pages, h->faults), h->cow_copies, h->refused,
+	       commit_name(h->commit), huge_name(h->huge));
+}
+
+static bool map(pid_t pid)
+{
+	struct mod *mod = mod_open();
+	struct heap heap;
+	char path[32];
+	FILE *smaps;
+	bool ok;
+
+	if (!mod)
+		return false;
+	ok = mod_get_heap(mod, pid, &heap);
+	mod_close(mod);
+	if (!ok)
+		return false;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	smaps = fopen(path, "re");
+	if (!smaps) {
+		say("cannot open %s: %s", path, strerror(errno));
+		return false;
+	}
+	print_heap(&heap);
+	printf("%-33s %4s %8s %8s %8s\n", "ADDRESSES", "PERM", "SIZE", "MAPPED", "IN 2M");
+	ok = print_areas(smaps) && !ferror(smaps);
+	if (!ok)
+		say("process %d went away", (int)pid);
+	fclose(smaps);
+	return ok;
+}
+
+int cmd_map(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	long pid;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+		if (c != 'h')
+			return EXIT_USAGE;
+		print_usage("map");
+		return 0;
+	}
+	if (argc - optind != 1 || !parse_number(argv[optind], 1, INT_MAX, &pid)) {
+		bad_usage("map", "give the number of a process");
+		return EXIT_USAGE;
+	}
+	return !map(pid);
+}
