@@ -150,6 +150,31 @@ bool pw_page_unshare(u32 pfn)
 }
 
 /**
+ * pw_chunk_clear_suspect() - is a page that was shared ours alone again?
+ * @c: an unshared chunk, locked
+ * @i: the entry; nobody else has its page in an index
+ * @extra: references that the caller knows of
+ *
+ * Whoever else refers to the page may have got it while it was shared, and
+ * must not see what is written from now on.
+ *
+ * Return: true when nobody does, or the page was never shared.
+ */
+bool pw_chunk_clear_suspect(struct pw_chunk *c, unsigned int i,
+			    unsigned int extra)
+{
+	struct page *page = pfn_to_page(c->pfn[i]);
+
+	if (!test_bit(i, c->suspect))
+		return true;
+	if (pw_page_sharers(page) ||
+	    page_count(page) != 1 + extra + atomic_read(&page->_mapcount) + 1)
+		return false;
+	__clear_bit(i, c->suspect);
+	return true;
+}
+
+/**
  * pw_chunk_own() - a chunk of one's own in place of a shared one
  * @heap: whose
  * @slot: which
@@ -172,6 +197,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	mutex_lock_nested(&own->lock, SINGLE_DEPTH_NESTING);
 	memcpy(own->pfn, c->pfn, sizeof(c->pfn));
 	bitmap_copy(own->used, c->used, PW_SLOT_PAGES);
+	bitmap_copy(own->suspect, c->suspect, PW_SLOT_PAGES);
 	own->nr = c->nr;
 	for (i = 0; i < PW_SLOT_PAGES; i++)
 		pw_page_share(own->pfn[i]);
@@ -232,6 +258,7 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		return;
 	refcount_inc(&c->refs);
 	c->users++;
+	bitmap_copy(c->suspect, c->used, PW_SLOT_PAGES);
 	xa_store(&child->chunks, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	atomic_long_add(c->nr, &child->resident);
 }
@@ -268,6 +295,7 @@ static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
 		b->end = i + 1;
 		c->pfn[i] = 0;
 		__clear_bit(i, c->used);
+		__clear_bit(i, c->suspect);
 	}
 	c->nr -= b->nr;
 	count_gone(heap, b->nr);
@@ -306,17 +334,20 @@ void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags)
 		pw_pool_free(pfns, nr, flags);
 }
 
-/* The same, and each of the pages becomes a promise again if that can be. */
+/*
+ * The same, and each of the pages becomes a promise again: by itself, or, if
+ * others keep it, by one of the @spare promises made for that.
+ */
 static void drop_keeping_promise(struct pw_heap *heap, u32 *pfns,
-				 unsigned int nr)
+				 unsigned int nr, unsigned long *spare)
 {
 	unsigned int last = drop_shares(pfns, nr);
+	unsigned long used = min_t(unsigned long, nr - last, *spare);
 
 	if (last)
 		pw_pool_free(pfns, last, PW_FREE_PROMISED);
-	atomic_long_add(last, &heap->promised);
-	if (nr > last && !pw_pool_reserve(nr - last))
-		atomic_long_add(nr - last, &heap->promised);
+	*spare -= used;
+	atomic_long_add(last + used, &heap->promised);
 }
 
 /* Detach a slot that others share too: they keep the pages. */
@@ -376,6 +407,7 @@ struct drop {
 	bool mapped;		/* there may be entries: zap, under mmap_lock */
 	bool keep_promise;
 	bool mmap_locked;
+	int err;
 	unsigned long dropped;
 };
 
@@ -385,12 +417,33 @@ static bool has_pages(const struct pw_chunk *c, unsigned int from,
 	return c->nr && find_next_bit(c->used, to, from) < to;
 }
 
+/* Pages of [from, to) that others will keep when we let go of them. */
+static unsigned long count_kept(const struct pw_chunk *c, unsigned int from,
+				unsigned int to)
+{
+	unsigned long n = 0;
+	unsigned int i;
+
+	for (i = find_next_bit(c->used, to, from); i < to;
+	     i = find_next_bit(c->used, to, i + 1))
+		n += !pw_pfn_is_page(c->pfn[i]) ||
+		     pw_page_sharers(pfn_to_page(c->pfn[i]));
+	return n;
+}
+
 static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		      unsigned int from, unsigned int to)
 {
 	unsigned long first = slot << PW_SLOT_SHIFT;
+	unsigned long spare = 0;
 	struct batch b;
 
+	if (d->keep_promise)
+		spare = count_kept(c, from, to);
+	if (spare && pw_pool_reserve(spare)) {
+		d->err = -ENOMEM;
+		return;
+	}
 	for (;; from = b.end) {
 		detach(d->heap, c, from, to, &b);
 		if (!b.nr)
@@ -399,10 +452,11 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 			zap_pages(d->heap, first + b.first, first + b.end);
 		d->dropped += b.nr;
 		if (d->keep_promise)
-			drop_keeping_promise(d->heap, b.pfns, b.nr);
+			drop_keeping_promise(d->heap, b.pfns, b.nr, &spare);
 		else
 			pw_pages_drop(b.pfns, b.nr, 0);
 	}
+	pw_pool_unreserve(spare);
 }
 
 static void drop_in_slot(struct drop *d, unsigned long slot,
@@ -428,15 +482,15 @@ static void drop_in_slot(struct drop *d, unsigned long slot,
 	pw_chunk_unlock(c);
 }
 
-static unsigned long drop_range(struct drop *d, unsigned long lo,
-				unsigned long hi)
+static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
 {
 	unsigned long slot = lo >> PW_SLOT_SHIFT;
 	unsigned long last = (hi - 1) >> PW_SLOT_SHIFT;
 
 	/* Pairs with the barrier in pw_chunk_lock_new(). */
 	smp_mb();
-	while (xa_find(&d->heap->chunks, &slot, last, XA_PRESENT)) {
+	while (!d->err &&
+	       xa_find(&d->heap->chunks, &slot, last, XA_PRESENT)) {
 		unsigned long first = slot << PW_SLOT_SHIFT;
 
 		drop_in_slot(d, slot, lo > first ? lo - first : 0,
@@ -446,7 +500,6 @@ static unsigned long drop_range(struct drop *d, unsigned long lo,
 	}
 	if (d->mmap_locked)
 		mmap_read_unlock(d->heap->mm);
-	return d->dropped;
 }
 
 /**
@@ -454,20 +507,53 @@ static unsigned long drop_range(struct drop *d, unsigned long lo,
  * @heap: the caller's own
  * @lo: first page
  * @hi: page behind the last
- * @keep_promise: the range stays strict: each page becomes a promise again
  *
  * Takes the mmap_lock for read if there is something to unmap.
  *
  * Return: pages dropped.
  */
 unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
-			    unsigned long hi, bool keep_promise)
+			    unsigned long hi)
+{
+	struct drop d = { .heap = heap, .mapped = true };
+
+	drop_range(&d, lo, hi);
+	return d.dropped;
+}
+
+/**
+ * pw_range_clear() - the same where the range stays mapped: it reads as zero
+ * @heap: the caller's own
+ * @lo: first page
+ * @hi: page behind the last
+ * @promised: the range is strict, each page becomes a promise again
+ *
+ * Return: 0, or -ENOMEM when no promise can be had for a page that a child
+ * keeps; that page, and those behind it, are still there.
+ */
+int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		   bool promised)
 {
 	struct drop d = {
-		.heap = heap, .mapped = true, .keep_promise = keep_promise,
+		.heap = heap, .mapped = true, .keep_promise = promised,
 	};
 
-	return drop_range(&d, lo, hi);
+	drop_range(&d, lo, hi);
+	return d.err;
+}
+
+/* The VMA is gone: pages go, with their promise when there is none to keep. */
+static void forget(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		   bool promised)
+{
+	struct drop d = { .heap = heap, .keep_promise = promised };
+
+	drop_range(&d, lo, hi);
+	if (d.err) {
+		d.err = 0;
+		d.keep_promise = false;
+		drop_range(&d, lo, hi);
+	}
 }
 
 /**
@@ -476,9 +562,9 @@ unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
  * @lo: first page
  * @hi: page behind the last
  *
- * Promises are kept: the VMA may grow there again.
+ * Promises are kept where that can be: the VMA may grow there again.
  *
- * Context: mmap_lock held for write.
+ * Context: mmap_lock held.
  */
 void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {
@@ -486,15 +572,13 @@ void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 	unsigned long end;
 
 	for (; lo < hi; lo = end) {
-		struct drop d = { .heap = heap };
+		bool mapped = pw_region_lookup(heap, lo, &where);
 
 		end = (lo | PW_SLOT_MASK) + 1;
-		if (pw_region_lookup(heap, lo, &where)) {
-			d.keep_promise = where.promised;
+		if (mapped)
 			end = min(end, where.hi);
-		}
 		end = min(end, hi);
-		drop_range(&d, lo, end);
+		forget(heap, lo, end, mapped && where.promised);
 	}
 }
 
@@ -527,9 +611,15 @@ bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 	return found;
 }
 
-/* Put pages into an empty part of an index, where @used says. */
+/* At most DROP_BATCH pages on their way, and which of the entries they are. */
+struct move {
+	struct batch b;
+	DECLARE_BITMAP(used, DROP_BATCH);
+	DECLARE_BITMAP(suspect, DROP_BATCH);
+};
+
 static void attach(struct pw_heap *heap, unsigned long page,
-		   const struct batch *b, const unsigned long *used)
+		   const struct move *m)
 {
 	unsigned int i, n = 0, at = page & PW_SLOT_MASK;
 	struct pw_chunk *c;
@@ -537,23 +627,24 @@ static void attach(struct pw_heap *heap, unsigned long page,
 	/* A small object of the kernel's: waits rather than lose pages. */
 	while (!(c = pw_chunk_lock_own(heap, page >> PW_SLOT_SHIFT)))
 		cond_resched();
-	for_each_set_bit(i, used, DROP_BATCH) {
-		c->pfn[at + i] = b->pfns[n++];
+	for_each_set_bit(i, m->used, DROP_BATCH) {
+		c->pfn[at + i] = m->b.pfns[n++];
 		pw_chunk_filled(c, at + i, 1);
+		if (test_bit(i, m->suspect))
+			__set_bit(at + i, c->suspect);
 	}
 	atomic_long_add(n, &heap->resident);
 	pw_chunk_unlock(c);
 }
 
-/* At most DROP_BATCH pages, within one slot on either side. */
+/* Within one slot on either side. */
 static void move_part(struct pw_heap *heap, unsigned long from,
 		      unsigned long to, unsigned int nr)
 {
 	unsigned long slot = from >> PW_SLOT_SHIFT;
 	struct pw_chunk *c = pw_chunk_lock(heap, slot);
 	unsigned int i, at = from & PW_SLOT_MASK;
-	DECLARE_BITMAP(used, DROP_BATCH) = { 0 };
-	struct batch b;
+	struct move m = { };
 
 	if (!c)
 		return;
@@ -562,15 +653,18 @@ static void move_part(struct pw_heap *heap, unsigned long from,
 		return;
 	}
 	c = pw_chunk_own(heap, slot, c);
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr; i++) {
 		if (test_bit(at + i, c->used))
-			__set_bit(i, used);
-	detach(heap, c, at, at + nr, &b);
+			__set_bit(i, m.used);
+		if (test_bit(at + i, c->suspect))
+			__set_bit(i, m.suspect);
+	}
+	detach(heap, c, at, at + nr, &m.b);
 	zap_pages(heap, from, from + nr);
 	if (!c->nr)
 		remove_slot(heap, slot, c);
 	pw_chunk_unlock(c);
-	attach(heap, to, &b, used);
+	attach(heap, to, &m);
 }
 
 /**
@@ -580,14 +674,15 @@ static void move_part(struct pw_heap *heap, unsigned long from,
  * @to: first page of the new one, empty, the same
  * @nr: pages
  *
- * Nothing is copied. Takes the mmap_lock for read.
+ * Nothing is copied.
+ *
+ * Context: mmap_lock held for read.
  */
 void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
 		   unsigned long nr)
 {
-	if (!pw_range_populated(heap, from, from + nr))
-		return;
-	mmap_read_lock(heap->mm);
+	/* Pairs with the barrier in pw_chunk_lock_new(). */
+	smp_mb();
 	while (nr) {
 		unsigned long n = min3(nr, PW_SLOT_PAGES - (from & PW_SLOT_MASK),
 				       PW_SLOT_PAGES - (to & PW_SLOT_MASK));
@@ -598,5 +693,4 @@ void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
 		to += n;
 		nr -= n;
 	}
-	mmap_read_unlock(heap->mm);
 }

@@ -216,8 +216,8 @@ static unsigned int fill(struct touch *t, unsigned long *from, unsigned int nr,
 static vm_fault_t insert_sampled(struct touch *t, unsigned long from,
 				 unsigned int nr, int sample)
 {
-	int err = pw_map_insert(t->vma, addr_of(t, from), entry_at(t, from), nr,
-				t->c->users > 1, sample);
+	int err = pw_map_insert(t->vma, addr_of(t, from), t->c,
+				from & PW_SLOT_MASK, nr, sample);
 
 	return err ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
 }
@@ -270,47 +270,75 @@ static vm_fault_t refault(struct touch *t)
 	return insert(t, from, to - from);
 }
 
+/* Take one page away from another heap, where it stands behind @page. */
+static bool take_away(struct pw_heap *h, unsigned long page, u32 pfn)
+{
+	unsigned long slot = page >> PW_SLOT_SHIFT;
+	struct pw_chunk *c = pw_chunk_lock(h, slot);
+	bool found;
+
+	if (!c)
+		return false;
+	found = c->pfn[page & PW_SLOT_MASK] == pfn;
+	if (found) {
+		c = pw_chunk_own(h, slot, c);
+		c->pfn[page & PW_SLOT_MASK] = PW_PFN_LOST;
+	}
+	pw_chunk_unlock(c);
+	if (!found)
+		return false;
+	/* Unmapped before it is dropped: it must not see what comes next. */
+	unmap_mapping_range(h->family->inode->i_mapping,
+			    (loff_t)page << PAGE_SHIFT, PAGE_SIZE, 1);
+	pw_pages_drop(&pfn, 1, 0);
+	pw_stat_inc(cow_stolen);
+	return true;
+}
+
+/* The heap, or its parent, has moved the page: look everywhere. */
+static void search_and_take(struct pw_heap *h, u32 pfn)
+{
+	unsigned long slot;
+	struct pw_chunk *c;
+	unsigned int i;
+
+	for (slot = 0; xa_find(&h->chunks, &slot, ULONG_MAX, XA_PRESENT);
+	     slot++) {
+		c = pw_chunk_lock(h, slot);
+		if (!c)
+			continue;
+		for_each_set_bit(i, c->used, PW_SLOT_PAGES)
+			if (c->pfn[i] == pfn)
+				break;
+		pw_chunk_unlock(c);
+		if (i < PW_SLOT_PAGES &&
+		    take_away(h, (slot << PW_SLOT_SHIFT) + i, pfn))
+			return;
+	}
+}
+
 /*
  * The pool has no page for a copy, and this heap was promised that it can
- * write. Its children were promised nothing: take the page away from all of
- * them. Their entries go before their hold on the page does, so none of them
- * sees what is written next.
+ * write. Its relatives were promised nothing: take the page away from them.
  */
 static void steal(struct pw_heap *heap, unsigned long page, u32 pfn)
 {
 	struct pw_family *family = heap->family;
-	unsigned int taken = 0;
 	struct pw_heap *h;
 
 	mutex_lock(&family->lock);
-	list_for_each_entry(h, &family->heaps, family_node) {
-		unsigned long slot = page >> PW_SLOT_SHIFT;
-		struct pw_chunk *c;
-
-		if (h == heap)
-			continue;
-		c = pw_chunk_lock(h, slot);
-		if (!c)
-			continue;
-		if (c->pfn[page & PW_SLOT_MASK] == pfn) {
-			c = pw_chunk_own(h, slot, c);
-			c->pfn[page & PW_SLOT_MASK] = PW_PFN_LOST;
-			taken++;
-		}
-		pw_chunk_unlock(c);
-	}
-	unmap_mapping_range(family->inode->i_mapping, (loff_t)page << PAGE_SHIFT,
-			    PAGE_SIZE, 1);
-	pw_stat_add(cow_stolen, taken);
-	while (taken--)
-		pw_pages_drop(&(u32){ pfn }, 1, 0);
+	list_for_each_entry(h, &family->heaps, family_node)
+		if (h != heap && !take_away(h, page, pfn) &&
+		    pw_page_sharers(pfn_to_page(pfn)))
+			search_and_take(h, pfn);
 	mutex_unlock(&family->lock);
 }
 
 /* Unlocks the chunk: the fault is tried again when the page is ours alone. */
 static vm_fault_t no_copy(struct touch *t, u32 pfn)
 {
-	if (!t->promised)
+	/* Nobody has it in an index: it is held by a pipe, say. */
+	if (!t->promised || !pw_page_sharers(pfn_to_page(pfn)))
 		return no_page(t);
 	pw_chunk_unlock(t->c);
 	t->c = NULL;
@@ -318,8 +346,9 @@ static vm_fault_t no_copy(struct touch *t, u32 pfn)
 	return VM_FAULT_NOPAGE;
 }
 
-static vm_fault_t copy(struct touch *t)
+static vm_fault_t copy(struct touch *t, bool mapped)
 {
+	unsigned int i = t->page & PW_SLOT_MASK;
 	u32 *entry = entry_at(t, t->page);
 	unsigned long addr = addr_of(t, t->page);
 	u32 old = *entry, new;
@@ -329,33 +358,41 @@ static vm_fault_t copy(struct touch *t)
 	copy_user_highpage(pfn_to_page(new), pfn_to_page(old), addr, t->vma);
 	pw_map_zap(t->vma, addr, PAGE_SIZE);
 	if (!pw_page_unshare(old)) {
-		/* The others copied it meanwhile: it is ours now. */
-		pw_pool_free(&new, 1, 0);
-		return insert(t, t->page, 1);
+		/* Nobody else has it in an index, or not any more. */
+		if (pw_chunk_clear_suspect(t->c, i, mapped)) {
+			pw_pool_free(&new, 1, 0);
+			return insert(t, t->page, 1);
+		}
+		pw_pages_drop(&old, 1, 0);
 	}
 	*entry = new;
+	__clear_bit(i, t->c->suspect);
 	pw_stat_inc(cow_copies);
 	atomic64_inc(&t->heap->cow_copies);
 	return insert(t, t->page, 1);
 }
 
-/* A write to a page of the index; @mapped read-only, or not at all. */
+/*
+ * A write to a page of the index; @mapped read-only, with a reference that the
+ * kernel took for the fault, or not mapped at all.
+ */
 static vm_fault_t write_touch(struct touch *t, bool mapped)
 {
 	struct page *page;
 
 	t->c = pw_chunk_own(t->heap, t->slot, t->c);
 	page = pfn_to_page(*entry_at(t, t->page));
-	if (pw_page_sharers(page)) {
+	if (pw_page_sharers(page) ||
+	    !pw_chunk_clear_suspect(t->c, t->page & PW_SLOT_MASK, mapped)) {
 		pw_stat_inc(cow_faults);
-		return copy(t);
+		return copy(t, mapped);
 	}
 	if (!mapped)
 		return refault(t);
 	/* The last sharer is gone; that holds for the neighbours, too. */
 	pw_stat_inc(cow_reused);
-	if (pw_map_mkwrite(t->vma, addr_of(t, t->lo), entry_at(t, t->lo),
-			   t->hi - t->lo))
+	if (pw_map_mkwrite(t->vma, addr_of(t, t->lo), t->c,
+			   t->lo & PW_SLOT_MASK, t->hi - t->lo))
 		return VM_FAULT_SIGBUS;
 	return VM_FAULT_NOPAGE;
 }
@@ -509,6 +546,9 @@ static int populate_slot(struct touch *t, unsigned long to)
 	}
 	if (insert(t, t->page, to - t->page) != VM_FAULT_NOPAGE)
 		return -ENOMEM;
+	for (page = t->page; page < to; page++)
+		if (*entry_at(t, page) == PW_PFN_LOST)
+			return -ENOMEM;
 	return 0;
 }
 

@@ -93,15 +93,18 @@ static bool has_pinned(struct pw_heap *parent, struct pw_chunk *c)
 }
 
 /* The child's entry for a page of the parent: the page, or a copy of it. */
-static u32 child_entry(struct pw_heap *parent, u32 pfn)
+static u32 child_entry(struct pw_heap *parent, struct pw_chunk *c,
+		       unsigned int i, struct pw_chunk *own)
 {
-	u32 new;
+	u32 pfn = c->pfn[i], new;
 
 	if (!pw_pfn_is_page(pfn))
 		return pfn;
 	if (!test_bit(MMF_HAS_PINNED, &parent->mm->flags) ||
 	    !page_is_pinned(pfn_to_page(pfn))) {
 		pw_page_share(pfn);
+		__set_bit(i, c->suspect);
+		__set_bit(i, own->suspect);
 		return pfn;
 	}
 	if (!pw_pool_alloc(&new, 1, 0))
@@ -120,15 +123,15 @@ static void copy_chunk(struct pw_heap *child, struct pw_heap *parent,
 	struct pw_chunk *own = NULL;
 
 	for (; lo < hi; lo++) {
-		u32 pfn = c->pfn[lo & PW_SLOT_MASK];
+		unsigned int i = lo & PW_SLOT_MASK;
 
 		/* Pages that an unmap under way has not taken yet stay out. */
-		if (!pfn || !pw_region_lookup(child, lo, &where))
+		if (!c->pfn[i] || !pw_region_lookup(child, lo, &where))
 			continue;
 		if (!own)
 			own = pw_chunk_lock_child(child, slot);
-		own->pfn[lo & PW_SLOT_MASK] = child_entry(parent, pfn);
-		pw_chunk_filled(own, lo & PW_SLOT_MASK, 1);
+		own->pfn[i] = child_entry(parent, c, i, own);
+		pw_chunk_filled(own, i, 1);
 		atomic_long_inc(&child->resident);
 	}
 	if (own)

@@ -191,27 +191,42 @@ void pw_heap_refused(struct pw_heap *heap, unsigned long nr)
 	pw_netlink_heap_limit(&st, nr << PAGE_SHIFT);
 }
 
+/* Add to what may be touched, up to a limit. */
+static bool map_within(struct pw_heap *heap, unsigned long nr,
+		       unsigned long limit)
+{
+	long old = atomic_long_read(&heap->mapped);
+
+	do {
+		if (nr > limit || old > limit - nr)
+			return false;
+	} while (!atomic_long_try_cmpxchg(&heap->mapped, &old, old + nr));
+	return true;
+}
+
 /**
  * pw_heap_commit() - take on more pages that may be touched
  * @heap: the caller's own
  * @nr: pages
  * @strict: promise each of them, within the heap's limit
  *
+ * What a child inherited counts against its limit like what it asks for.
+ *
  * Return: 0, or -ENOMEM and nothing has changed.
  */
 int pw_heap_commit(struct pw_heap *heap, unsigned long nr, bool strict)
 {
-	if (over_rlimit_data(heap, nr))
+	if (over_rlimit_data(heap, nr) ||
+	    !map_within(heap, nr, strict ? READ_ONCE(heap->limit) : LONG_MAX))
 		goto refuse;
-	if (strict) {
-		if (atomic_long_add_return(nr, &heap->committed) >
-		    READ_ONCE(heap->limit) || pw_pool_reserve(nr)) {
-			atomic_long_sub(nr, &heap->committed);
-			goto refuse;
-		}
-		atomic_long_add(nr, &heap->promised);
+	if (!strict)
+		return 0;
+	if (pw_pool_reserve(nr)) {
+		atomic_long_sub(nr, &heap->mapped);
+		goto refuse;
 	}
-	atomic_long_add(nr, &heap->mapped);
+	atomic_long_add(nr, &heap->committed);
+	atomic_long_add(nr, &heap->promised);
 	return 0;
 
 refuse:
@@ -250,13 +265,16 @@ void pw_heap_uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
 	pw_pool_unreserve(take_up_to(&heap->promised, nr - backed));
 }
 
-/* A lazy heap is held to its limit when pages are touched. */
+/*
+ * A lazy heap is held to its limit when pages are touched; a strict one was
+ * when they were mapped, those it inherited too.
+ */
 static unsigned int within_lazy_limit(struct pw_heap *heap, unsigned int nr)
 {
 	unsigned long limit = READ_ONCE(heap->limit);
 	unsigned long have = atomic_long_read(&heap->resident);
 
-	if (limit == ULONG_MAX)
+	if (limit == ULONG_MAX || heap->commit == PAGEWELL_COMMIT_STRICT)
 		return nr;
 	return have >= limit ? 0 : min_t(unsigned long, nr, limit - have);
 }

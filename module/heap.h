@@ -74,6 +74,9 @@ struct pw_family {
  *         PTEs are read-only, and it must be unshared before it is changed
  * @nr: entries of @pfn in use
  * @used: which ones
+ * @suspect: entries that were shared, and that someone who had them then may
+ *           still hold by a reference (a pipe, direct I/O); their pages must
+ *           not be written before a look at the reference count
  * @rcu: frees it
  * @pfn: page frame numbers, 0 where there is no page
  *
@@ -87,6 +90,7 @@ struct pw_chunk {
 	unsigned int users;
 	unsigned int nr;
 	DECLARE_BITMAP(used, PW_SLOT_PAGES);
+	DECLARE_BITMAP(suspect, PW_SLOT_PAGES);
 	struct rcu_head rcu;
 	u32 pfn[PW_SLOT_PAGES];
 };
@@ -160,10 +164,10 @@ struct pw_stream {
  * @nr_breaks: entries of @breaks
  * @dying: drops under way; a fork meanwhile copies page by page
  * @chunks: slots to chunks; read under RCU
- * @limit: pages that may be committed or, lazy, resident; ULONG_MAX: none
+ * @limit: pages that may be mapped or, lazy, resident; ULONG_MAX: none
  * @commit: PAGEWELL_COMMIT_
  * @huge: PAGEWELL_HUGE_
- * @mapped: pages that may be touched
+ * @mapped: pages that may be touched; what the limit of a strict heap is for
  * @committed: of these, pages in strict regions
  * @promised: promises held and not yet turned into pages
  * @resident: pages in the index, shared ones too
@@ -284,11 +288,15 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
 void pw_page_share(u32 pfn);
 bool pw_page_unshare(u32 pfn);
+bool pw_chunk_clear_suspect(struct pw_chunk *c, unsigned int i,
+			    unsigned int extra);
 void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags);
 bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi);
 unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
-			    unsigned long hi, bool keep_promise);
+			    unsigned long hi);
+int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		   bool promised);
 void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
 		   unsigned long nr);

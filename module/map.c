@@ -16,14 +16,19 @@
 
 struct insert_ctx {
 	struct vm_area_struct *vma;
-	const u32 *pfns;
+	struct pw_chunk *c;
+	unsigned int first;	/* entry of the chunk that stands behind @addr */
 	unsigned long addr;
 	unsigned long sample;
-	bool shared;
 	long inserted;
 	long mapped;
 	struct pglist_data *node;
 };
+
+static unsigned int entry_of(const struct insert_ctx *ctx, unsigned long addr)
+{
+	return ctx->first + ((addr - ctx->addr) >> PAGE_SHIFT);
+}
 
 /* NR_FILE_MAPPED counts pages, not entries: only first mappings reach it. */
 static void flush_mapped(struct insert_ctx *ctx)
@@ -42,20 +47,26 @@ static void count_first_mapping(struct insert_ctx *ctx, struct page *page)
 	ctx->mapped++;
 }
 
+static bool is_exclusive(const struct insert_ctx *ctx, unsigned int i,
+			 struct page *page)
+{
+	return ctx->c->users == 1 && !pw_page_sharers(page) &&
+	       !test_bit(i, ctx->c->suspect);
+}
+
 /*
- * A page that anyone else has in an index goes in read-only and clean: the
- * kernel makes a dirty read-only entry writable again after mprotect() or a
- * NUMA hint without asking us.
+ * A page that is not ours alone goes in read-only and clean: the kernel makes a
+ * dirty read-only entry writable again after mprotect() or a NUMA hint without
+ * asking us.
  */
 static pte_t make_pte(struct insert_ctx *ctx, unsigned long addr,
-		      struct page *page)
+		      unsigned int i, struct page *page)
 {
 	pte_t pte = mk_pte(page, ctx->vma->vm_page_prot);
 
 	if (addr == ctx->sample)
 		pte = pte_mkold(pte);
-	if (!(ctx->vma->vm_flags & VM_WRITE) || ctx->shared ||
-	    pw_page_sharers(page))
+	if (!(ctx->vma->vm_flags & VM_WRITE) || !is_exclusive(ctx, i, page))
 		return pte_mkclean(pte_wrprotect(pte));
 	return pw_pte_mkwrite(pte_mkdirty(pte));
 }
@@ -63,7 +74,8 @@ static pte_t make_pte(struct insert_ctx *ctx, unsigned long addr,
 static int insert_one(pte_t *ptep, unsigned long addr, void *data)
 {
 	struct insert_ctx *ctx = data;
-	u32 pfn = ctx->pfns[(addr - ctx->addr) >> PAGE_SHIFT];
+	unsigned int i = entry_of(ctx, addr);
+	u32 pfn = ctx->c->pfn[i];
 	struct page *page;
 
 	if (!pw_pfn_is_page(pfn) || !pte_none(pw_ptep_get(ptep)))
@@ -73,7 +85,7 @@ static int insert_one(pte_t *ptep, unsigned long addr, void *data)
 	get_page(page);
 	if (atomic_inc_and_test(&page->_mapcount))
 		count_first_mapping(ctx, page);
-	set_pte_at(ctx->vma->vm_mm, addr, ptep, make_pte(ctx, addr, page));
+	set_pte_at(ctx->vma->vm_mm, addr, ptep, make_pte(ctx, addr, i, page));
 	ctx->inserted++;
 	return 0;
 }
@@ -82,19 +94,19 @@ static int insert_one(pte_t *ptep, unsigned long addr, void *data)
  * pw_map_insert() - map pages of an index, where nothing is mapped yet
  * @vma: where; the whole range lies inside it
  * @addr: first address
- * @pfns: one entry a page, holes are left out
- * @nr: pages; they lie in one slot
- * @shared: the chunk is shared, so all of them go in read-only
+ * @c: the chunk that stands behind it, locked
+ * @i: its entry for @addr; holes of the index are left out
+ * @nr: pages
  * @sample: one of them that pw_map_accessed() will be asked about, or -1
  *
  * Return: 0, or -ENOMEM when there is no page table to be had.
  */
 int pw_map_insert(struct vm_area_struct *vma, unsigned long addr,
-		  const u32 *pfns, unsigned int nr, bool shared,
+		  struct pw_chunk *c, unsigned int i, unsigned int nr,
 		  int sample)
 {
 	struct insert_ctx ctx = {
-		.vma = vma, .pfns = pfns, .addr = addr, .shared = shared,
+		.vma = vma, .addr = addr, .c = c, .first = i,
 		.sample = sample < 0 ? ULONG_MAX :
 			  addr + ((unsigned long)sample << PAGE_SHIFT),
 	};
@@ -111,32 +123,38 @@ int pw_map_insert(struct vm_area_struct *vma, unsigned long addr,
 static int mkwrite_one(pte_t *ptep, unsigned long addr, void *data)
 {
 	struct insert_ctx *ctx = data;
-	u32 pfn = ctx->pfns[(addr - ctx->addr) >> PAGE_SHIFT];
+	unsigned int i = entry_of(ctx, addr);
+	u32 pfn = ctx->c->pfn[i];
 	pte_t pte = pw_ptep_get(ptep);
 
 	if (!pte_present(pte) || pte_write(pte) || !pw_pfn_is_page(pfn) ||
-	    pte_pfn(pte) != pfn || pw_page_sharers(pfn_to_page(pfn)))
+	    pte_pfn(pte) != pfn)
 		return 0;
-	set_pte_at(ctx->vma->vm_mm, addr, ptep,
-		   pw_pte_mkwrite(pte_mkdirty(pte)));
+	pw_chunk_clear_suspect(ctx->c, i, 0);
+	if (is_exclusive(ctx, i, pfn_to_page(pfn)))
+		set_pte_at(ctx->vma->vm_mm, addr, ptep,
+			   pw_pte_mkwrite(pte_mkdirty(pte)));
 	return 0;
 }
 
 /**
- * pw_map_mkwrite() - make entries writable whose page nobody shares any more
+ * pw_map_mkwrite() - make entries writable whose page is ours alone (again)
  * @vma: a writable VMA; the whole range lies inside it
  * @addr: first address
- * @pfns: the index from there
- * @nr: pages; they lie in one slot of an unshared chunk
+ * @c: the chunk that stands behind it, locked, not shared
+ * @i: its entry for @addr
+ * @nr: pages
  *
  * No flush: an entry that gains a right costs another CPU one spurious fault.
  *
  * Return: 0, or an error of the walk.
  */
 int pw_map_mkwrite(struct vm_area_struct *vma, unsigned long addr,
-		   const u32 *pfns, unsigned int nr)
+		   struct pw_chunk *c, unsigned int i, unsigned int nr)
 {
-	struct insert_ctx ctx = { .vma = vma, .pfns = pfns, .addr = addr };
+	struct insert_ctx ctx = {
+		.vma = vma, .addr = addr, .c = c, .first = i,
+	};
 
 	return apply_to_existing_page_range(vma->vm_mm, addr,
 					    (unsigned long)nr << PAGE_SHIFT,

@@ -11,12 +11,14 @@
 
 #include <linux/mm.h>
 
+struct pw_chunk;
+
 int pw_map_insert(struct vm_area_struct *vma, unsigned long addr,
-		  const u32 *pfns, unsigned int nr, bool shared,
+		  struct pw_chunk *c, unsigned int i, unsigned int nr,
 		  int sample);
 bool pw_map_accessed(struct vm_area_struct *vma, unsigned long addr);
 int pw_map_mkwrite(struct vm_area_struct *vma, unsigned long addr,
-		   const u32 *pfns, unsigned int nr);
+		   struct pw_chunk *c, unsigned int i, unsigned int nr);
 void pw_map_wrprotect(struct vm_area_struct *vma);
 void pw_map_zap(struct vm_area_struct *vma, unsigned long addr,
 		unsigned long len);

@@ -9,6 +9,7 @@
  * faults look again once they hold the chunk.
  */
 #include <linux/log2.h>
+#include <linux/mmap_lock.h>
 #include <linux/slab.h>
 
 #include "heap.h"
@@ -270,16 +271,19 @@ static int add_break(struct pw_heap *heap, struct pw_break *b,
 	b->end = b->start + nr;
 	b->brk = b->start << PAGE_SHIFT;
 	b->strict_from = b->start;
-	err = xa_alloc(&heap->breaks, &b->id, b,
+	/* The id is reserved first: once it leads to the break, so may others. */
+	err = xa_alloc(&heap->breaks, &b->id, NULL,
 		       XA_LIMIT(1, PW_MAX_BREAKS), GFP_KERNEL_ACCOUNT);
 	if (err)
 		return -ENOMEM;
 	err = store_span(heap, b->start, b->end, b, GFP_REGION);
-	if (err)
-		xa_erase(&heap->breaks, b->id);
-	else
-		heap->nr_breaks++;
-	return err;
+	if (err) {
+		xa_release(&heap->breaks, b->id);
+		return err;
+	}
+	xa_store(&heap->breaks, b->id, b, GFP_KERNEL_ACCOUNT);
+	heap->nr_breaks++;
+	return 0;
 }
 
 /**
@@ -338,7 +342,7 @@ static int grow_break(struct pw_heap *heap, struct pw_break *b,
 		      unsigned long brk)
 {
 	unsigned long old = pages_up(b->brk), new = pages_up(brk);
-	bool strict = heap->commit == PAGEWELL_COMMIT_STRICT;
+	bool strict = READ_ONCE(heap->commit) == PAGEWELL_COMMIT_STRICT;
 	int err;
 
 	if (new > b->end) {
@@ -391,11 +395,11 @@ static void shrink_break(struct pw_heap *heap, struct pw_break *b,
 	begin_drop(heap);
 	WRITE_ONCE(b->brk, brk);
 	if (strict < old) {
-		backed = pw_range_drop(heap, strict, old, false);
+		backed = pw_range_drop(heap, strict, old);
 		pw_heap_uncommit(heap, old - strict, true, backed);
 	}
 	if (new < strict) {
-		pw_range_drop(heap, new, strict, false);
+		pw_range_drop(heap, new, strict);
 		pw_heap_uncommit(heap, strict - new, false, 0);
 	}
 	end_drop(heap);
@@ -489,13 +493,12 @@ static int user_range(struct pw_heap *heap, u64 addr, u64 length,
 	return 0;
 }
 
-static void *map_entry(struct pw_heap *heap, u32 flags)
+static void *map_entry(bool guard, bool strict)
 {
-	if (flags & PAGEWELL_MAP_GUARD)
+	if (guard)
 		return xa_mk_value(PW_REGION_GUARD);
-	if (heap->commit == PAGEWELL_COMMIT_LAZY)
-		return xa_mk_value(PW_REGION_MAP | PW_REGION_LAZY);
-	return xa_mk_value(PW_REGION_MAP);
+	return xa_mk_value(strict ? PW_REGION_MAP :
+				    PW_REGION_MAP | PW_REGION_LAZY);
 }
 
 static bool entry_is_strict(const void *entry)
@@ -546,7 +549,7 @@ static void unmap_touched(struct pw_heap *heap, struct span *s)
 	heap->dying++;
 	mutex_unlock(&heap->lock);
 
-	backed = pw_range_drop(heap, s->lo, s->hi, false);
+	backed = pw_range_drop(heap, s->lo, s->hi);
 	pw_heap_uncommit(heap, s->hi - s->lo, entry_is_strict(s->entry),
 			 backed);
 
@@ -583,7 +586,7 @@ static int clear_fixed(struct pw_heap *heap, u32 flags, unsigned long lo,
 }
 
 static int place_map(struct pw_heap *heap, struct pagewell_map *arg,
-		     unsigned long nr, unsigned long *page)
+		     unsigned long nr, void *entry, unsigned long *page)
 {
 	unsigned long align = max_t(u64, arg->align >> PAGE_SHIFT, 1);
 	unsigned long lo, hi, hint = 0;
@@ -603,8 +606,7 @@ static int place_map(struct pw_heap *heap, struct pagewell_map *arg,
 			hint = (arg->addr - heap->base) >> PAGE_SHIFT;
 		err = find_gap(heap, hint, nr, align, page);
 	}
-	return err ?: store_span(heap, *page, *page + nr,
-				 map_entry(heap, arg->flags), GFP_REGION);
+	return err ?: store_span(heap, *page, *page + nr, entry, GFP_REGION);
 }
 
 static int check_map(struct pw_heap *heap, const struct pagewell_map *arg)
@@ -641,7 +643,7 @@ static int check_map(struct pw_heap *heap, const struct pagewell_map *arg)
  */
 int pw_map(struct pw_heap *heap, struct pagewell_map *arg)
 {
-	bool strict = heap->commit == PAGEWELL_COMMIT_STRICT;
+	bool strict = READ_ONCE(heap->commit) == PAGEWELL_COMMIT_STRICT;
 	bool guard = arg->flags & PAGEWELL_MAP_GUARD;
 	bool replace = arg->flags & PAGEWELL_MAP_FIXED;
 	unsigned long nr, page;
@@ -661,7 +663,7 @@ int pw_map(struct pw_heap *heap, struct pagewell_map *arg)
 	if (replace)
 		mutex_lock(&heap->unmap_lock);
 	mutex_lock(&heap->lock);
-	err = place_map(heap, arg, nr, &page);
+	err = place_map(heap, arg, nr, map_entry(guard, strict), &page);
 	mutex_unlock(&heap->lock);
 	if (replace)
 		mutex_unlock(&heap->unmap_lock);
@@ -709,66 +711,126 @@ int pw_unmap(struct pw_heap *heap, u64 addr, u64 length)
 
 /* Remapping */
 
-/* The one kind of map that covers all of [lo, hi), or NULL. */
-static void *uniform_map(struct pw_heap *heap, unsigned long lo,
-			 unsigned long hi)
+static bool wholly_mapped(struct pw_heap *heap, unsigned long lo,
+			  unsigned long hi)
 {
-	struct span s = span_at(heap, lo, lo, hi);
+	struct span s;
 
-	return s.hi >= hi && (entry_flags(s.entry) & PW_REGION_MAP) ?
-	       s.entry : NULL;
+	for_each_span(s, heap, lo, hi)
+		if (!(entry_flags(s.entry) & PW_REGION_MAP))
+			return false;
+	return true;
+}
+
+/* Mark what is, or will be, a map; it stays strict or lazy, part by part. */
+static void *moving(const void *entry)
+{
+	return xa_mk_value(PW_REGION_DYING |
+			   (entry_flags(entry) & PW_REGION_LAZY));
+}
+
+/* [to, to + (hi - lo)) like [lo, hi), then up to @end like @entry. */
+static void mark_target(struct pw_heap *heap, unsigned long lo,
+			unsigned long hi, unsigned long to, unsigned long end,
+			const void *entry)
+{
+	struct span s;
+
+	for_each_span(s, heap, lo, hi)
+		store_span(heap, to + (s.lo - lo), to + (s.hi - lo),
+			   moving(s.entry), GFP_UNMAP);
+	store_span(heap, to + (hi - lo), end, moving(entry), GFP_UNMAP);
+}
+
+static void unmark_target(struct pw_heap *heap, unsigned long to,
+			  unsigned long end)
+{
+	struct span s;
+
+	for_each_span(s, heap, to, end)
+		store_span(heap, s.lo, s.hi,
+			   map_entry(false, !(entry_flags(s.entry) &
+					      PW_REGION_LAZY)),
+			   GFP_UNMAP);
+}
+
+/*
+ * Both ranges are marked while pages are on the way from one to the other, so
+ * nobody can map there; touching them meanwhile is SIGSEGV. The mmap_lock is
+ * held throughout: a fork sees the move done, or not begun.
+ */
+static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
+		    unsigned long nr, const void *entry)
+{
+	unsigned long from = *lo, to;
+	int err;
+
+	mmap_read_lock(heap->mm);
+	mutex_lock(&heap->lock);
+	err = find_gap(heap, 0, nr, 1, &to);
+	if (!err) {
+		mark_target(heap, from, hi, to, to + nr, entry);
+		store_span(heap, from, hi, xa_mk_value(PW_REGION_DYING),
+			   GFP_UNMAP);
+	}
+	mutex_unlock(&heap->lock);
+	if (err)
+		goto out;
+
+	pw_range_move(heap, from, to, hi - from);
+
+	mutex_lock(&heap->lock);
+	unmark_target(heap, to, to + nr);
+	store_span(heap, from, hi, NULL, GFP_UNMAP);
+	mutex_unlock(&heap->lock);
+	*lo = to;
+out:
+	mmap_read_unlock(heap->mm);
+	return err;
 }
 
 static int grow_in_place(struct pw_heap *heap, unsigned long end,
 			 unsigned long new_end, void *entry)
 {
-	if (new_end > heap->window || !span_is_free(heap, end, new_end))
-		return -ENOMEM;
-	return store_span(heap, end, new_end, entry, GFP_REGION);
-}
-
-/*
- * Both ranges are marked while pages are on the way from one to the other, so
- * nobody can map there; touching them meanwhile is SIGSEGV.
- */
-static int move_map(struct pw_heap *heap, unsigned long lo, unsigned long hi,
-		    unsigned long nr, void *entry, unsigned long *to)
-{
-	void *dying = xa_mk_value(PW_REGION_DYING);
-	int err = find_gap(heap, 0, nr, 1, to);
-
-	if (err)
-		return err;
-	store_span(heap, *to, *to + nr, dying, GFP_UNMAP);
-	store_span(heap, lo, hi, dying, GFP_UNMAP);
-	heap->dying++;
-	mutex_unlock(&heap->lock);
-
-	pw_range_move(heap, lo, *to, hi - lo);
+	int err = -ENOMEM;
 
 	mutex_lock(&heap->lock);
-	heap->dying--;
-	store_span(heap, *to, *to + nr, entry, GFP_UNMAP);
-	store_span(heap, lo, hi, NULL, GFP_UNMAP);
-	return 0;
+	if (new_end <= heap->window && span_is_free(heap, end, new_end))
+		err = store_span(heap, end, new_end, entry, GFP_REGION);
+	mutex_unlock(&heap->lock);
+	return err;
 }
 
 static int remap_grow(struct pw_heap *heap, u32 flags, unsigned long *lo,
 		      unsigned long hi, unsigned long nr)
 {
+	bool strict = READ_ONCE(heap->commit) == PAGEWELL_COMMIT_STRICT;
 	unsigned long more = nr - (hi - *lo);
-	void *entry = uniform_map(heap, *lo, hi);
-	bool strict = entry_is_strict(entry);
+	void *entry = map_entry(false, strict);
 	int err = pw_heap_commit(heap, more, strict);
 
 	if (err)
 		return err;
 	err = grow_in_place(heap, hi, *lo + nr, entry);
 	if (err && (flags & PAGEWELL_REMAP_MAYMOVE))
-		err = move_map(heap, *lo, hi, nr, entry, lo);
+		err = move_map(heap, lo, hi, nr, entry);
 	if (err)
 		pw_heap_uncommit(heap, more, strict, 0);
 	return err;
+}
+
+static int check_remap(struct pw_heap *heap, const struct pagewell_remap *arg,
+		       unsigned long *lo, unsigned long *hi)
+{
+	if (arg->flags & ~PAGEWELL_REMAP_MAYMOVE || !arg->new_length)
+		return -EINVAL;
+	if (user_range(heap, arg->addr, arg->old_length, lo, hi))
+		return -EINVAL;
+	if (arg->new_length > (u64)heap->window << PAGE_SHIFT) {
+		pw_heap_refused(heap, arg->new_length >> PAGE_SHIFT);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 /**
@@ -781,30 +843,23 @@ static int remap_grow(struct pw_heap *heap, u32 flags, unsigned long *lo,
 int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
 {
 	unsigned long lo, hi, nr;
-	int err;
+	int err = check_remap(heap, arg, &lo, &hi);
 
-	if (arg->flags & ~PAGEWELL_REMAP_MAYMOVE)
-		return -EINVAL;
-	err = user_range(heap, arg->addr, arg->old_length, &lo, &hi);
-	if (err || !arg->new_length)
-		return -EINVAL;
-	if (arg->new_length > (u64)heap->window << PAGE_SHIFT) {
-		pw_heap_refused(heap, arg->new_length >> PAGE_SHIFT);
-		return -ENOMEM;
-	}
+	if (err)
+		return err;
 	nr = pages_up(arg->new_length);
 
+	/* Nobody unmaps while we hold this, so what is mapped stays so. */
 	mutex_lock(&heap->unmap_lock);
-	mutex_lock(&heap->lock);
-	if (heap->dead)
-		err = -ENXIO;
-	else if (!uniform_map(heap, lo, hi))
+	if (!wholly_mapped(heap, lo, hi)) {
 		err = -EFAULT;
-	else if (nr < hi - lo)
-		unmap_spans(heap, lo + nr, hi);
-	else if (nr > hi - lo)
+	} else if (nr > hi - lo) {
 		err = remap_grow(heap, arg->flags, &lo, hi, nr);
-	mutex_unlock(&heap->lock);
+	} else if (nr < hi - lo) {
+		mutex_lock(&heap->lock);
+		unmap_spans(heap, lo + nr, hi);
+		mutex_unlock(&heap->lock);
+	}
 	mutex_unlock(&heap->unmap_lock);
 	if (!err)
 		arg->addr = pw_heap_addr(heap, lo);
@@ -813,21 +868,33 @@ int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
 
 /* Advice */
 
-static void dont_need(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+/* Call @fn for each part of [lo, hi) that may be touched, until it fails. */
+static int for_each_mapped(struct pw_heap *heap, unsigned long lo,
+			   unsigned long hi,
+			   int (*fn)(struct pw_heap *heap, unsigned long lo,
+				     unsigned long hi, bool promised))
 {
 	struct pw_where where;
 	unsigned long end;
+	int err = 0;
 
-	mutex_lock(&heap->unmap_lock);
-	for (; lo < hi; lo = end) {
+	for (; lo < hi && !err; lo = end) {
 		if (pw_region_lookup(heap, lo, &where)) {
 			end = min(where.hi, hi);
-			pw_range_drop(heap, lo, end, where.promised);
+			err = fn(heap, lo, end, where.promised);
 		} else {
 			end = span_at(heap, lo, lo, hi).hi;
 		}
 	}
-	mutex_unlock(&heap->unmap_lock);
+	return err;
+}
+
+static int will_need(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		     bool promised)
+{
+	int err = pw_populate(heap, lo, hi);
+
+	return err == -EINTR ? err : 0;
 }
 
 /**
@@ -837,11 +904,12 @@ static void dont_need(struct pw_heap *heap, unsigned long lo, unsigned long hi)
  * @length: the same
  * @advice: the same
  *
- * Return: 0, -EINVAL or -ENOMEM.
+ * Return: 0, -EINVAL, -ENOMEM or -EINTR.
  */
 int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 {
 	unsigned long lo, hi;
+	int err;
 
 	if (advice < PAGEWELL_ADVISE_POPULATE ||
 	    advice > PAGEWELL_ADVISE_DONTNEED)
@@ -850,13 +918,16 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 		return 0;
 	if (user_range(heap, addr, length, &lo, &hi))
 		return -EINVAL;
-	if (advice == PAGEWELL_ADVISE_DONTNEED) {
-		dont_need(heap, lo, hi);
-		return 0;
+	switch (advice) {
+	case PAGEWELL_ADVISE_POPULATE:
+		return pw_populate(heap, lo, hi);
+	case PAGEWELL_ADVISE_WILLNEED:
+		return for_each_mapped(heap, lo, hi, will_need);
 	}
-	if (pw_populate(heap, lo, hi) && advice == PAGEWELL_ADVISE_POPULATE)
-		return -ENOMEM;
-	return 0;
+	mutex_lock(&heap->unmap_lock);
+	err = for_each_mapped(heap, lo, hi, pw_range_clear);
+	mutex_unlock(&heap->unmap_lock);
+	return err;
 }
 
 /* Fork */

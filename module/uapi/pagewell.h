@@ -101,7 +101,7 @@ struct pagewell_info {
  * @set: PAGEWELL_SET_ bits
  * @commit: PAGEWELL_COMMIT_ for breaks and maps made or grown from now on
  * @huge: PAGEWELL_HUGE_
- * @limit: bytes that may be committed (strict) or resident (lazy), ~0 for none
+ * @limit: bytes that may be mapped (strict) or resident (lazy), ~0 for none
  *
  * All fields are filled in on return. Lowering @limit is always allowed, below
  * use too: then nothing new is granted. Raising it needs CAP_SYS_RESOURCE
@@ -193,9 +193,11 @@ struct pagewell_brk_destroy {
  * @length: bytes, rounded up to a page; 0 is EINVAL
  * @align: a power of two; 0 means a page
  *
- * Without a fixed address the lowest gap that fits is taken. Errors: ENOMEM
- * (limit, RLIMIT_DATA, pool, addresses), EEXIST (FIXED_NOREPLACE on something;
- * FIXED on a break), EINVAL (alignment, overflow, outside the heap's window).
+ * Without a fixed address the lowest gap that fits is taken. With FIXED the new
+ * map is counted before what it replaces is given back. Errors: ENOMEM (limit,
+ * RLIMIT_DATA, pool, addresses, longer than the window), EEXIST
+ * (FIXED_NOREPLACE on something; FIXED on a break), EINVAL (alignment, a fixed
+ * range outside the window).
  * When populating finds no page, the region is taken back: ENOMEM.
  */
 struct pagewell_map {
@@ -260,8 +262,9 @@ struct pagewell_remap {
  * @length: bytes, rounded up to a page; 0 does nothing
  *
  * Works on breaks and maps alike and never changes what may be touched. Errors:
- * ENOMEM (populate: a page cannot be had, or part of the range is not mapped),
- * EINVAL.
+ * ENOMEM (populate: a page cannot be had, or part of the range is not mapped;
+ * dontneed in a strict region: a child keeps the page and no other can be
+ * promised for it, the rest of the range is then untouched), EINTR, EINVAL.
  */
 struct pagewell_advise {
 	__u32 size;
