@@ -29,6 +29,15 @@ static long rss_pages(struct pw *h)
 	return pw_smaps(h->base, h->len, "Rss") / 4;
 }
 
+/*
+ * The most that may be there after @touched pages were: guesses stay under an
+ * eighth of what is there, and a few.
+ */
+static long with_guesses(long touched)
+{
+	return (touched + 16) * 8 / 7 + 4;
+}
+
 static long minor_faults(void)
 {
 	struct rusage ru;
@@ -51,7 +60,7 @@ TEST_F(fault, rss_of_a_walk)
 		p[i * PAGE] = 1;
 	faults = minor_faults() - before;
 	EXPECT_GE(rss_pages(&self->h), pages);
-	EXPECT_LE(rss_pages(&self->h), pages + pages / 8 + 1);
+	EXPECT_LE(rss_pages(&self->h), with_guesses(pages));
 	EXPECT_EQ(rss_pages(&self->h) * (long)PAGE, pw_resident(self->h.fd));
 	EXPECT_EQ(rss_pages(&self->h), pw_smaps(self->h.base, self->h.len, "Pss") / 4);
 	/* Many pages a fault, and each fault counted. */
@@ -72,7 +81,7 @@ TEST_F(fault, rss_of_a_walk_down)
 	faults = minor_faults() - faults;
 	EXPECT_LE(faults, pages / 16);
 	EXPECT_GE(rss_pages(&self->h), pages);
-	EXPECT_LE(rss_pages(&self->h), pages + pages / 8 + 1);
+	EXPECT_LE(rss_pages(&self->h), with_guesses(pages));
 }
 
 TEST_F(fault, rss_of_sparse_touches)
@@ -92,7 +101,7 @@ TEST_F(fault, rss_of_sparse_touches)
 		seen[page] = true;
 	}
 	EXPECT_GE(rss_pages(&self->h), distinct);
-	EXPECT_LE(rss_pages(&self->h), distinct + distinct / 8 + 8);
+	EXPECT_LE(rss_pages(&self->h), with_guesses(distinct));
 }
 
 TEST_F(fault, rss_of_a_stride)
@@ -102,7 +111,7 @@ TEST_F(fault, rss_of_a_stride)
 	for (long i = 0; i < 15000; i += 30)
 		p[i * PAGE] = 1;
 	EXPECT_GE(rss_pages(&self->h), 500);
-	EXPECT_LE(rss_pages(&self->h), 570);
+	EXPECT_LE(rss_pages(&self->h), with_guesses(500));
 }
 
 TEST_F(fault, counters)
@@ -288,7 +297,8 @@ TEST_F(fault, futex)
 	}
 	EXPECT_EQ(0, pw_wait(pid));
 	EXPECT_EQ(0, *word);
-	EXPECT_EQ(0, syscall(SYS_futex, word, FUTEX_WAKE_OP, 1, 1, word, FUTEX_OP(FUTEX_OP_SET, 9, FUTEX_OP_CMP_EQ, 0)));
+	EXPECT_EQ(0, syscall(SYS_futex, word, FUTEX_WAKE_OP, 1, 1, word,
+			     FUTEX_OP(FUTEX_OP_SET, 9, FUTEX_OP_CMP_EQ, 0)));
 	EXPECT_EQ(9, *word);
 }
 
@@ -517,7 +527,7 @@ TEST_F(fault, mremap_elsewhere)
 TEST_F(fault, mlock)
 {
 	char *p = pw_map_pages(&self->h, 600);
-	long lost = pw_pool("lost_pages");
+	long lost = pw_pool("lost_pages"), locked = pw_key("/proc/meminfo", "Mlocked");
 
 	ASSERT_EQ(0, mlock(p, 600 * PAGE));
 	EXPECT_EQ(600, rss_pages(&self->h));
@@ -535,7 +545,8 @@ TEST_F(fault, mlock)
 	munlockall();
 	ASSERT_EQ(0, pw_unmap(self->h.fd, p, 600 * PAGE));
 	EXPECT_EQ(0, rss_pages(&self->h));
-	EXPECT_EQ(0, pw_key("/proc/meminfo", "Mlocked"));
+	/* The kernel counts them off in batches of 15 a CPU. */
+	EXPECT_LE(pw_key("/proc/meminfo", "Mlocked") - locked, 4 * 15 * sysconf(_SC_NPROCESSORS_ONLN));
 	/* Locking is no reason for pages to leave the pool. */
 	EXPECT_LE(pw_pool("lost_pages") - lost, 100);
 }
@@ -580,7 +591,7 @@ TEST_F(fault, proc_files_are_harmless)
 	fclose(maps);
 	EXPECT_TRUE(named);
 	EXPECT_GE(rss_pages(&self->h), 600);
-	EXPECT_LE(rss_pages(&self->h), 675);
+	EXPECT_LE(rss_pages(&self->h), with_guesses(600));
 }
 
 PW_TEST_POOL_WHOLE

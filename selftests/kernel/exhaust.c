@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * exhaust.c - the pool runs dry: who was promised pages has them
+ */
+#include "pw_test.h"
+
+#define TAKERS 4
+
+FIXTURE(exhaust) {
+	struct pw h;
+};
+
+FIXTURE_SETUP(exhaust)
+{
+	pw_heap(&self->h, 16 * MIB);
+}
+
+FIXTURE_TEARDOWN(exhaust)
+{
+	close(self->h.fd);
+}
+
+/* Maps pieces of changing size until not one page is left; touches nothing. */
+static uint64_t take_all(struct pw *h, uint64_t rnd)
+{
+	uint64_t taken = 0;
+	size_t most = 8192;
+
+	while (most) {
+		size_t pages = 1 + pw_random(&rnd) % most;
+		int err = pw_map(h->fd, 0, NULL, pages * PAGE, 0, NULL);
+
+		CHECK(err == 0 || err == -ENOMEM);
+		if (err)
+			most = pages > 1 ? pages / 2 : 0;
+		else
+			taken += pages;
+	}
+	return taken;
+}
+
+/* Maps of a fresh heap lie one behind the other: [base, base + pages). */
+static void touch_all(struct pw *h, uint64_t pages)
+{
+	pw_cover(h, h->base + pages * PAGE);
+	for (uint64_t i = 0; i < pages; i++)
+		CHECK(pw_try_write(h->base + i * PAGE, i) == 0);
+}
+
+TEST(processes_get_what_they_were_promised)
+{
+	int *ready = pw_shared(), *go = pw_shared();
+	uint64_t *taken = (void *)pw_shared(), sum = 0;
+	pid_t pid[TAKERS];
+
+	for (int i = 0; i < TAKERS; i++) {
+		pid[i] = pw_fork();
+		if (!pid[i]) {
+			struct pw h;
+
+			pw_heap(&h, 4 * MIB);
+			taken[i] = take_all(&h, i + 1);
+			__atomic_add_fetch(ready, 1, __ATOMIC_SEQ_CST);
+			pw_wait_for(go, 1);
+			pw_cover(&h, h.base + taken[i] * PAGE);
+			for (uint64_t j = 0; j < taken[i]; j++)
+				h.base[j * PAGE] = 1;
+			CHECK(pw_resident(h.fd) == taken[i] * PAGE);
+			__atomic_add_fetch(ready, 1, __ATOMIC_SEQ_CST);
+			pw_wait_for(go, 2);
+			_exit(0);
+		}
+	}
+	pw_wait_for(ready, TAKERS);
+	for (int i = 0; i < TAKERS; i++)
+		sum += taken[i];
+	/* Strict means exact: nothing is promised twice, and nothing kept back. */
+	EXPECT_EQ(sum, pw_pool("promised_pages"));
+	EXPECT_LE(sum, pw_pool("held_pages"));
+	EXPECT_LE(pw_pool("avail_pages"), TAKERS);
+	EXPECT_LE(pw_pool("held_pages"), pw_pool("max_pages"));
+	pw_set(go, 1);
+	pw_wait_for(ready, 2 * TAKERS);
+	EXPECT_EQ(sum, pw_pool("used_pages"));
+	EXPECT_EQ(0, pw_pool("promised_pages"));
+	pw_set(go, 2);
+	for (int i = 0; i < TAKERS; i++) {
+		EXPECT_EQ(0, pw_wait(pid[i]));
+	}
+}
+
+struct taker {
+	struct pw *h;
+	uint64_t rnd;
+	uint64_t taken;
+};
+
+static void *taker(void *arg)
+{
+	struct taker *t = arg;
+
+	t->taken = take_all(t->h, t->rnd);
+	return NULL;
+}
+
+TEST_F(exhaust, threads)
+{
+	struct taker takers[TAKERS];
+	pthread_t thread[TAKERS];
+	uint64_t sum = 0;
+
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, 60 * MIB));
+	for (int i = 0; i < TAKERS; i++) {
+		takers[i] = (struct taker){ &self->h, i + 1, 0 };
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, taker, &takers[i]));
+	}
+	for (int i = 0; i < TAKERS; i++) {
+		pthread_join(thread[i], NULL);
+		sum += takers[i].taken;
+	}
+	EXPECT_EQ(sum * PAGE, pw_committed(self->h.fd));
+	EXPECT_LE(sum * PAGE, 60 * MIB);
+	/* The last one to ask asked alone. */
+	EXPECT_EQ(sum * PAGE, 60 * MIB);
+	touch_all(&self->h, sum);
+}
+
+TEST_F(exhaust, lazy_is_sigbus)
+{
+	char *p, *q;
+	pid_t hog;
+	int fd = memfd_create("t", 0);
+	long sigbus;
+
+	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
+	p = pw_map_pages(&self->h, 1000);
+	pw_fill(p, 100, 1);
+	hog = pw_hog(&self->h);
+	sigbus = pw_stat("sigbus");
+	/* Addresses cost nothing, pages are not to be had. */
+	q = pw_map_pages(&self->h, 100000);
+	EXPECT_EQ(SIGBUS, pw_try_write(q + 5 * PAGE, 1));
+	EXPECT_EQ((void *)(q + 5 * PAGE), (void *)pw_fault_addr);
+	EXPECT_EQ(SIGBUS, pw_try_read(p + 900 * PAGE));
+	EXPECT_EQ(sigbus + 2, pw_stat("sigbus"));
+	EXPECT_EQ(-1, pw_wrong(p, 100, 1));
+	/* The kernel's own touches fail, they do not hang. */
+	EXPECT_EQ(-1, pwrite(fd, q, PAGE, 0));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(-ENOMEM, pw_advise(self->h.fd, PAGEWELL_ADVISE_POPULATE, q, 100 * PAGE));
+	EXPECT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_WILLNEED, q, 100 * PAGE));
+	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, PAGEWELL_MAP_POPULATE, NULL, 50 * PAGE, 0, NULL));
+	pw_hog_stop(hog);
+	EXPECT_TRUE(pw_try_write(q + 5 * PAGE, 1) == 0 || !usleep(500000));
+	EXPECT_EQ(0, pw_try_write(q + 5 * PAGE, 1));
+	EXPECT_EQ(-1, pw_nonzero(p + 900 * PAGE, 100));
+}
+
+TEST_F(exhaust, strict_is_not_disturbed)
+{
+	char *p = pw_map_pages(&self->h, 2000), *now;
+	uint64_t committed;
+	uint32_t id;
+	pid_t hog;
+
+	pw_fill(p, 500, 1);
+	ASSERT_EQ(0, pw_brk_create(self->h.fd, 2 * MIB, &id, &now));
+	ASSERT_EQ(0, pw_brk(self->h.fd, id, now + 10 * PAGE, NULL));
+	pw_cover(&self->h, now + 2 * MIB);
+	committed = pw_committed(self->h.fd);
+	hog = pw_hog(&self->h);
+	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, 64 * PAGE, 0, NULL));
+	EXPECT_EQ(-ENOMEM, pw_remap(self->h.fd, PAGEWELL_REMAP_MAYMOVE, p, 2000 * PAGE,
+				    2064 * PAGE, NULL));
+	EXPECT_EQ(-ENOMEM, pw_brk(self->h.fd, id, now + 74 * PAGE, &now));
+	EXPECT_EQ(-ENOMEM, pw_brk(self->h.fd, id, now + 74 * PAGE, NULL));
+	EXPECT_EQ(committed, pw_committed(self->h.fd));
+	/* What was committed is there, also after it was given back. */
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 2000; i++)
+			ASSERT_EQ(0, pw_try_write(p + i * PAGE, 1));
+		ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_DONTNEED, p, 2000 * PAGE));
+	}
+	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_POPULATE, p, 2000 * PAGE));
+	EXPECT_EQ(-1, pw_nonzero(p, 2000));
+	/* Shrinking and growing again is not promised to work, but leaves no harm. */
+	EXPECT_EQ(0, pw_unmap(self->h.fd, p, 1000 * PAGE));
+	pw_fill(p + 1000 * PAGE, 1000, 3);
+	EXPECT_EQ(-1, pw_wrong(p + 1000 * PAGE, 1000, 3));
+	pw_hog_stop(hog);
+}
+
+TEST_F(exhaust, lazy_limit)
+{
+	char *p;
+
+	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, 100 * PAGE));
+	p = pw_map_pages(&self->h, 4000);
+	for (int i = 0; i < 100; i++)
+		ASSERT_EQ(0, pw_try_write(p + i * PAGE, 1));
+	EXPECT_EQ(SIGBUS, pw_try_write(p + 3000 * PAGE, 1));
+	EXPECT_EQ(SIGBUS, pw_try_read(p + 100 * PAGE));
+	EXPECT_EQ(100 * PAGE, pw_resident(self->h.fd));
+	EXPECT_EQ(0, pw_try_write(p + 99 * PAGE, 2));
+	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_DONTNEED, p, 50 * PAGE));
+	EXPECT_EQ(0, pw_try_write(p + 3000 * PAGE, 1));
+	EXPECT_EQ(2, p[99 * PAGE]);
+}
+
+PW_TEST_POOL_WHOLE
+
+TEST_HARNESS_MAIN
