@@ -7,6 +7,7 @@
  * whole machine.
  */
 #include <linux/capability.h>
+#include <linux/mm.h>
 #include <linux/ratelimit.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
@@ -161,7 +162,7 @@ static int pool_set_doit(struct sk_buff *skb, struct genl_info *info)
 		return -EINVAL;
 	}
 	pages = nla_get_u64(attr) >> PAGE_SHIFT;
-	err = pw_pool_set_max(min_t(u64, pages, ULONG_MAX));
+	err = pages > totalram_pages() ? -EINVAL : pw_pool_set_max(pages);
 	if (err == -EINVAL)
 		NL_SET_ERR_MSG_ATTR(info->extack, attr,
 				    "max-size must lie between the pool's floor and the machine's memory");
@@ -297,8 +298,8 @@ static void send_event(struct sk_buff *msg, void *hdr)
 }
 
 /**
- * pw_netlink_heap_limit() - say that a heap's limit refused a request
- * @st: the heap
+ * pw_netlink_heap_limit() - say that a heap was refused memory
+ * @st: the heap; its pid, comm, id, limit and commitment are told
  * @asked: bytes that were asked for
  *
  * Sleeps. For processes with a heap only: while there is one, so is the family.

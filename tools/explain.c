@@ -80,10 +80,11 @@ static void touch(volatile char *block, size_t from, size_t size)
 /* Nothing but the calls that are explained, and no output. */
 static int child(size_t size, int fd)
 {
+	void *volatile first = malloc(1);
 	void *block;
 
-	/* What only the first call of its kind does should be over. */
-	free(malloc(1));
+	/* What only the first call of its kind does is over now. */
+	free(first);
 	report(fd, NULL);
 
 	block = malloc(size);
@@ -227,6 +228,10 @@ static void explain_free(const struct state *a, const struct state *b)
 
 static void explain_again(const struct state *a, const struct state *b, uint64_t first)
 {
+	if (!b->seen.block) {
+		printf("    refused\n");
+		return;
+	}
 	printf("    at 0x%" PRIx64 "%s\n", b->seen.block,
 	       b->seen.block == first ? ", the same block" : "");
 	if (b->heap.committed == a->heap.committed)

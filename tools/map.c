@@ -78,12 +78,11 @@ static void print_heap(const struct heap *h)
 	printf("process %" PRIu32 " (%s), heap %" PRIu64, h->pid, h->comm, h->id);
 	if (h->has_base)
 		printf(" at 0x%" PRIx64, h->base);
-	printf("\n%" PRIu64 " regions, %" PRIu64 " of them breaks; %s committed, %s resident"
-	       " (%s shared), limit %s\n", h->regions, h->breaks,
+	printf("\nregions %" PRIu64 " (breaks %" PRIu64 "), committed %s, resident %s (shared %s), limit %s\n", h->regions, h->breaks,
 	       size_text(h->committed, committed), size_text(h->resident, resident),
 	       size_text(h->shared, shared), size_text(h->limit, limit));
-	printf("%" PRIu64 " faults, %.2f pages each; %" PRIu64 " pages copied; %" PRIu64
-	       " requests refused; %s commit, huge pages: %s\n\n", h->faults,
+	printf("faults %" PRIu64 " (%.2f pages each), pages copied %" PRIu64 ", refused %" PRIu64
+	       ", commit %s, huge pages %s\n\n", h->faults,
 	       ratio(h->fault_pages, h->faults), h->cow_copies, h->refused,
 	       commit_name(h->commit), huge_name(h->huge));
 }

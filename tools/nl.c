@@ -286,7 +286,7 @@ static int on_error(struct sockaddr_nl *from, struct nlmsgerr *err, void *arg)
 	return NL_STOP;
 }
 
-/* The end of a dump, or the acknowledgement behind any other answer. */
+/* The end of a dump, or the confirmation behind any other answer. */
 static int on_end(struct nl_msg *msg, void *arg)
 {
 	struct mod *mod = arg;

@@ -119,7 +119,7 @@ int cmd_run(int argc, char **argv)
 		switch (c) {
 		case 'l':
 			if (!parse_size(optarg, &bytes) || !bytes) {
-				bad_usage("run", "--limit %s: not a size (a number above 0, then K, M, G, T or nothing)",
+				bad_usage("run", "--limit %s: not a size above 0: a number, then K, M, G, T or nothing",
 					  optarg);
 				return EXIT_CANNOT_RUN;
 			}
