@@ -79,7 +79,6 @@ static bool all_free(const struct pw_block *blk)
 
 static void idle_begin(struct pw_buddy *b, struct pw_block *blk)
 {
-	blk->idle_since = jiffies;
 	list_add_tail(&blk->idle, &b->idle);
 	b->nr_idle += blk->nr_owned;
 }
@@ -90,6 +89,7 @@ static void idle_end(struct pw_buddy *b, struct pw_block *blk)
 		return;
 	list_del_init(&blk->idle);
 	b->nr_idle -= blk->nr_owned;
+	b->low_idle = min(b->low_idle, b->nr_idle);
 }
 
 static bool is_partial(const struct pw_block *blk)
@@ -419,6 +419,20 @@ void pw_buddy_free(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
 	relist(b, blk, kind, old);
 	if (all_free(blk))
 		idle_begin(b, blk);
+}
+
+/**
+ * pw_buddy_low_idle() - how much lay idle all the time since the last call
+ * @b: all blocks
+ *
+ * Return: pages in idle blocks, the least there were at any moment.
+ */
+unsigned long pw_buddy_low_idle(struct pw_buddy *b)
+{
+	unsigned long low = b->low_idle;
+
+	b->low_idle = b->nr_idle;
+	return low;
 }
 
 /* What a walk over a block's tree counts. */

@@ -19,7 +19,6 @@
 #ifdef __KERNEL__
 #include <linux/bitmap.h>
 #include <linux/bitops.h>
-#include <linux/jiffies.h>
 #include <linux/list.h>
 #include <linux/types.h>
 #else
@@ -44,7 +43,6 @@ enum pw_kind {
  * @orders: for each kind, a bit for each order of which there is a free node
  * @nr_free: for each kind, free pages
  * @nr: for each kind and order, free nodes
- * @idle_since: jiffies when its last page in use was freed
  * @list: for each kind, on the list of its largest free order
  * @all: on the list of all blocks
  * @idle: on the list of blocks without a page in use, oldest first
@@ -58,7 +56,6 @@ struct pw_block {
 	u16 orders[PW_KINDS];
 	u16 nr_free[PW_KINDS];
 	u16 nr[PW_KINDS][PW_ORDERS];
-	unsigned long idle_since;
 	struct list_head list[PW_KINDS];
 	struct list_head all;
 	struct list_head idle;
@@ -76,6 +73,7 @@ struct pw_block {
  * @nr_partial: of these, blocks of which we own a part only
  * @nr_owned: pages owned
  * @nr_idle: of these, in idle blocks
+ * @low_idle: the least @nr_idle since pw_buddy_low_idle() was called
  * @nr_free: of these, free, by kind
  * @nr: free nodes, by kind and order
  */
@@ -88,6 +86,7 @@ struct pw_buddy {
 	unsigned long nr_partial;
 	unsigned long nr_owned;
 	unsigned long nr_idle;
+	unsigned long low_idle;
 	unsigned long nr_free[PW_KINDS];
 	unsigned long nr[PW_KINDS][PW_ORDERS];
 };
@@ -110,6 +109,7 @@ unsigned int pw_buddy_alloc_bulk(struct pw_buddy *b, u32 *pfns, unsigned int nr,
 void pw_buddy_free(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
 		   unsigned int order, enum pw_kind kind);
 
+unsigned long pw_buddy_low_idle(struct pw_buddy *b);
 const char *pw_buddy_check(const struct pw_buddy *b);
 
 #endif /* PAGEWELL_BUDDY_H */

@@ -8,6 +8,7 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/mount.h>
+#include <linux/pagemap.h>
 #include <linux/pseudo_fs.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -38,6 +39,11 @@ static struct file_system_type pw_fs_type = {
 	.kill_sb = kill_anon_super,
 };
 
+/* Its pages are never written back: dirty means nothing. */
+static const struct address_space_operations pw_aops = {
+	.dirty_folio = noop_dirty_folio,
+};
+
 static int pw_open(struct inode *inode, struct file *file)
 {
 	struct pw_family *family = kzalloc(sizeof(*family), GFP_KERNEL_ACCOUNT);
@@ -52,6 +58,7 @@ static int pw_open(struct inode *inode, struct file *file)
 		return err;
 	}
 	i_size_write(family->inode, MAX_LFS_FILESIZE);
+	family->inode->i_mapping->a_ops = &pw_aops;
 	mutex_init(&family->lock);
 	INIT_LIST_HEAD(&family->heaps);
 	file->f_mapping = family->inode->i_mapping;

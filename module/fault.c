@@ -27,9 +27,10 @@
 
 /*
  * Pages that are brought in on a guess, and not seen to be used since, are at
- * most this part of the heap's resident pages, and a few for a small heap.
+ * most this part of the heap's resident pages, which is an eighth of the others,
+ * and a few for a small heap.
  */
-#define GUESS_SHARE	8
+#define GUESS_SHARE	9
 #define GUESS_FREE	16
 
 /* A run starts with the rest of an aligned group of this many pages. */
@@ -105,13 +106,11 @@ static void charge_guess(struct pw_heap *heap, struct pw_stream *s, long guess)
 	WRITE_ONCE(heap->guessed, READ_ONCE(heap->guessed) + guess);
 }
 
-/* A run that goes on pays for itself, and for some of those that ended. */
 static void confirm_guess(struct pw_heap *heap, struct pw_stream *s)
 {
-	long guess = READ_ONCE(s->guess);
+	long left = READ_ONCE(heap->guessed) - (long)READ_ONCE(s->guess);
 
-	WRITE_ONCE(heap->guessed,
-		   max(READ_ONCE(heap->guessed) - guess - guess / 2, 0L));
+	WRITE_ONCE(heap->guessed, max(left, 0L));
 }
 
 static struct pw_stream *find_run(struct touch *t, bool *up)

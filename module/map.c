@@ -8,6 +8,7 @@
  * undoes just that.
  */
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/vmstat.h>
 
 #include "compat.h"
@@ -71,6 +72,17 @@ static pte_t make_pte(struct insert_ctx *ctx, unsigned long addr,
 	return pw_pte_mkwrite(pte_mkdirty(pte));
 }
 
+/*
+ * A futex between processes is known by file and offset, so its page has to
+ * tell. The pool takes that away again before anybody else sees the page.
+ */
+static void set_place(struct insert_ctx *ctx, unsigned long addr,
+		      struct page *page)
+{
+	page->mapping = ctx->vma->vm_file->f_mapping;
+	page->index = linear_page_index(ctx->vma, addr);
+}
+
 static int insert_one(pte_t *ptep, unsigned long addr, void *data)
 {
 	struct insert_ctx *ctx = data;
@@ -83,8 +95,10 @@ static int insert_one(pte_t *ptep, unsigned long addr, void *data)
 
 	page = pfn_to_page(pfn);
 	get_page(page);
-	if (atomic_inc_and_test(&page->_mapcount))
+	if (atomic_inc_and_test(&page->_mapcount)) {
 		count_first_mapping(ctx, page);
+		set_place(ctx, addr, page);
+	}
 	set_pte_at(ctx->vma->vm_mm, addr, ptep, make_pte(ctx, addr, i, page));
 	ctx->inserted++;
 	return 0;

@@ -218,6 +218,7 @@ static bool page_recycle(struct page *page)
 		return false;
 	}
 	page->flags &= ~PAGE_FLAGS_CHECK_AT_PREP;
+	page->mapping = NULL;
 	set_page_private(page, 0);
 	page_ref_unfreeze(page, 1);
 	return true;
@@ -234,6 +235,8 @@ static void page_lose(u32 pfn)
 	pw_buddy_disown(&pw_pool.buddy, blk, pfn % PW_BLOCK_PAGES);
 	pw_pool.lost++;
 	spin_unlock(&pw_pool.lock);
+	/* The kernel calls a page bad that is freed with a mapping. */
+	pfn_to_page(pfn)->mapping = NULL;
 	put_page(pfn_to_page(pfn));
 	pw_stat_inc(pages_lost);
 }
@@ -307,7 +310,7 @@ int pw_pool_set_max(unsigned long max)
 	held = READ_ONCE(pw_pool.buddy.nr_owned);
 	if (held > max) {
 		pw_pcp_drain_all();
-		pw_supply_give_back(held - max, 0);
+		pw_supply_give_back(held - max);
 	}
 	mutex_unlock(&pw_pool.size_lock);
 	return 0;

@@ -137,7 +137,7 @@ int pw_supply_init(void);
 void pw_supply_exit(void);
 unsigned long pw_supply_room(void);
 unsigned long pw_supply_grow(unsigned long nr, bool must);
-unsigned long pw_supply_give_back(unsigned long nr, unsigned long idle);
+unsigned long pw_supply_give_back(unsigned long nr);
 void pw_supply_tick(void);
 void pw_supply_free_block(struct pw_block *blk);
 

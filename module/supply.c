@@ -5,9 +5,9 @@
  * Memory comes in pieces of 2 MiB while the kernel has them, of less when it
  * has not, and always in pages with a reference count each (split_page()).
  * Above the floor the pool only takes what the machine can spare: no OOM
- * killer, hardly any reclaim, and a margin for everybody else. Blocks above the
- * floor without a page in use go back when they have been idle for a while,
- * and at once when the kernel is short.
+ * killer, hardly any reclaim, and a margin for everybody else. Above the floor,
+ * as much as lay idle all the time for a while goes back, and everything idle
+ * at once when the kernel is short.
  */
 #include <linux/gfp.h>
 #include <linux/log2.h>
@@ -20,12 +20,15 @@
 #include "compat.h"
 #include "pool_int.h"
 
-/* Blocks given back in one go under size_lock, by the decay. */
-#define DECAY_BATCH	16
+/* Pages given back in one go under size_lock, by the decay. */
+#define DECAY_BATCH	(16 * PW_BLOCK_PAGES)
+
+/* pool_idle_s is watched in so many steps. */
+#define DECAY_STEPS	4
 
 static unsigned int pool_idle_s = 30;
 module_param(pool_idle_s, uint, 0644);
-MODULE_PARM_DESC(pool_idle_s, "seconds after which idle memory above pool_mb goes back");
+MODULE_PARM_DESC(pool_idle_s, "seconds that memory above pool_mb must lie idle to go back");
 
 static struct shrinker *shrinker;
 
@@ -192,15 +195,14 @@ void pw_supply_free_block(struct pw_block *blk)
 }
 
 /* Take the block that is idle longest, when it may go. */
-static struct pw_block *pick_idle(unsigned long idle)
+static struct pw_block *pick_idle(void)
 {
 	struct pw_buddy *b = &pw_pool.buddy;
 	struct pw_block *blk;
 
 	spin_lock(&pw_pool.lock);
 	blk = list_first_entry_or_null(&b->idle, struct pw_block, idle);
-	if (blk && (time_before(jiffies, blk->idle_since + idle) ||
-		    b->nr_owned < pw_pool.floor + blk->nr_owned ||
+	if (blk && (b->nr_owned < pw_pool.floor + blk->nr_owned ||
 		    !pw_avail_take(blk->nr_owned)))
 		blk = NULL;
 	if (blk)
@@ -212,20 +214,19 @@ static struct pw_block *pick_idle(unsigned long idle)
 /**
  * pw_supply_give_back() - give idle blocks to the kernel
  * @nr: pages; rounded up to blocks
- * @idle: only blocks that have been idle for so many jiffies
  *
  * Never below the floor, and never what is promised. The caller holds
  * size_lock.
  *
  * Return: how many pages went.
  */
-unsigned long pw_supply_give_back(unsigned long nr, unsigned long idle)
+unsigned long pw_supply_give_back(unsigned long nr)
 {
 	unsigned long gone = 0;
 	struct pw_block *blk;
 
 	lockdep_assert_held(&pw_pool.size_lock);
-	while (gone < nr && (blk = pick_idle(idle))) {
+	while (gone < nr && (blk = pick_idle())) {
 		gone += blk->nr_owned;
 		pw_supply_free_block(blk);
 		cond_resched();
@@ -258,14 +259,9 @@ static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
 		return SHRINK_STOP;
 	if (spare() < sc->nr_to_scan)
 		pw_pcp_drain_all();
-	gone = pw_supply_give_back(sc->nr_to_scan, 0);
+	gone = pw_supply_give_back(sc->nr_to_scan);
 	mutex_unlock(&pw_pool.size_lock);
 	return gone ? gone : SHRINK_STOP;
-}
-
-static unsigned long decay_interval(void)
-{
-	return clamp(READ_ONCE(pool_idle_s) / 4, 1U, 60U) * HZ;
 }
 
 /**
@@ -274,27 +270,60 @@ static unsigned long decay_interval(void)
 void pw_supply_tick(void)
 {
 	if (!delayed_work_pending(&decay_work))
-		schedule_delayed_work(&decay_work, decay_interval());
+		schedule_delayed_work(&decay_work, max(READ_ONCE(pool_idle_s), 1U) *
+				      HZ / DECAY_STEPS);
+}
+
+/* The least that was idle in each of the last steps, the newest first. */
+static unsigned long low_idle[DECAY_STEPS];
+
+/* Return: what lay idle all the time in the last DECAY_STEPS steps. */
+static unsigned long decay_step(void)
+{
+	unsigned long least = ULONG_MAX;
+	unsigned int i;
+
+	memmove(low_idle + 1, low_idle, sizeof(low_idle) - sizeof(*low_idle));
+	spin_lock(&pw_pool.lock);
+	low_idle[0] = pw_buddy_low_idle(&pw_pool.buddy);
+	spin_unlock(&pw_pool.lock);
+	for (i = 0; i < DECAY_STEPS; i++)
+		least = min(least, low_idle[i]);
+	return least;
+}
+
+static void decay_give_back(unsigned long nr)
+{
+	unsigned long gone;
+	unsigned int i;
+
+	while (nr) {
+		mutex_lock(&pw_pool.size_lock);
+		gone = pw_supply_give_back(min(nr, (unsigned long)DECAY_BATCH));
+		mutex_unlock(&pw_pool.size_lock);
+		if (!gone)
+			break;
+		for (i = 0; i < DECAY_STEPS; i++)
+			low_idle[i] -= min(gone, low_idle[i]);
+		nr -= min(gone, nr);
+	}
 }
 
 static void decay(struct work_struct *work)
 {
-	unsigned long gone, held, clear;
+	unsigned long held, clear;
 
 	mutex_lock(&pw_pool.size_lock);
 	held = READ_ONCE(pw_pool.buddy.nr_owned);
 	if (held < pw_pool.floor)
 		pw_supply_grow(pw_pool.floor - held, false);
-	pw_pcp_drain_idle();
 	mutex_unlock(&pw_pool.size_lock);
-	do {
-		mutex_lock(&pw_pool.size_lock);
-		gone = pw_supply_give_back(DECAY_BATCH * PW_BLOCK_PAGES,
-					   READ_ONCE(pool_idle_s) * HZ);
-		mutex_unlock(&pw_pool.size_lock);
-	} while (gone);
+	pw_pcp_drain_idle();
+	decay_give_back(decay_step());
 	if (READ_ONCE(pw_pool.buddy.nr_owned) != pw_pool.floor || pw_pcp_count(&clear))
 		pw_supply_tick();
+	else
+		memset(low_idle, 0, sizeof(low_idle));
 }
 
 /**
