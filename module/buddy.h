@@ -20,6 +20,8 @@
 #include <linux/bitmap.h>
 #include <linux/bitops.h>
 #include <linux/list.h>
+#include <linux/minmax.h>
+#include <linux/string.h>
 #include <linux/types.h>
 #else
 #include "buddy_host.h"

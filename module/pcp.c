@@ -122,12 +122,14 @@ static void free_direct(const u32 *pfns, unsigned int nr, enum pw_kind kind)
  */
 void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 {
+	bool to_buddy = true;
 	struct pw_pcp *pcp;
 
 	if (!nr)
 		return;
 	if (nr >= PW_PCP_BATCH) {
 		free_direct(pfns, nr, kind);
+		pw_zero_kick();
 		return;
 	}
 	pcp = raw_cpu_ptr(pw_pool.pcp);
@@ -135,12 +137,15 @@ void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 	if (unlikely(atomic_read(&pw_pool.scarce))) {
 		free_direct(pfns, nr, kind);
 	} else {
-		if (pcp->nr[kind] + nr > pcp->high)
+		to_buddy = pcp->nr[kind] + nr > pcp->high;
+		if (to_buddy)
 			list_drain(pcp, min(pcp->nr[kind], pcp->high / 2), kind);
 		list_push(pcp, pfns, nr, kind);
 	}
 	pcp->used = true;
 	spin_unlock(&pcp->lock);
+	if (to_buddy)
+		pw_zero_kick();
 }
 
 static void drain(struct pw_pcp *pcp)

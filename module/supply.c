@@ -320,6 +320,7 @@ static void decay(struct work_struct *work)
 	mutex_unlock(&pw_pool.size_lock);
 	pw_pcp_drain_idle();
 	decay_give_back(decay_step());
+	pw_zero_kick();
 	if (READ_ONCE(pw_pool.buddy.nr_owned) != pw_pool.floor || pw_pcp_count(&clear))
 		pw_supply_tick();
 	else

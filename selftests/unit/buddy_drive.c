@@ -26,8 +26,6 @@ struct run {
 	const uint8_t *data, *end;
 };
 
-unsigned long jiffies;
-
 static unsigned int next_byte(struct run *r)
 {
 	return r->data < r->end ? *r->data++ : 0;
@@ -308,7 +306,6 @@ const char *buddy_drive(const uint8_t *data, size_t len)
 	for (i = 0; i < NR_BLOCKS; i++)
 		pw_block_init(&r.block[i], block_base(i));
 	while (!bad && r.data < r.end) {
-		jiffies++;
 		bad = do_op(&r);
 		if (!bad)
 			bad = pw_buddy_check(&r.buddy);

@@ -19,10 +19,8 @@ typedef uint32_t u32;
 #define BITS_PER_LONG		(CHAR_BIT * sizeof(long))
 #define DECLARE_BITMAP(name, bits) \
 	unsigned long name[((bits) + BITS_PER_LONG - 1) / BITS_PER_LONG]
+#define min(a, b)		((a) < (b) ? (a) : (b))
 #define min_t(type, a, b)	((type)(a) < (type)(b) ? (type)(a) : (type)(b))
-
-/* The test's own clock. */
-extern unsigned long jiffies;
 
 static inline bool test_bit(unsigned int nr, const unsigned long *map)
 {

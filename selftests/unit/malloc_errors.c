@@ -46,7 +46,7 @@ static void twice_sorted_back(void)
 	pw_malloc_trim(0);
 	expect("free(): double free of", p[0]);
 	/* The page went back with the key in it: the span's bits know. */
-	((uintptr_t *)p[0])[1] = pw_heap.base;
+	((uintptr_t *)p[0])[1] = pw_base;
 	pw_free(p[0]);
 }
 

@@ -96,7 +96,7 @@ static void larger_than_everything(void)
 	CHECK(!pw_malloc((size_t)1 << 46) && errno == ENOMEM);
 	CHECK(!pw_malloc((size_t)1 << 60) && errno == ENOMEM);
 	CHECK(!pw_calloc((size_t)1 << 40, (size_t)1 << 10) && errno == ENOMEM);
-	CHECK(!pw_memalign((size_t)1 << 45, 10) && errno == ENOMEM);
+	CHECK(!pw_memalign((size_t)1 << 47, 10) && errno == ENOMEM);
 	CHECK(!some_work());
 }
 
