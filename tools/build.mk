@@ -14,3 +14,7 @@ build/tools/%.o: tools/%.c tools/tool.h $(wildcard module/uapi/*.h) tools/build.
 
 build/pagewell: $(tool-objs)
 	$(CC) $(CFLAGS) -o $@ $(tool-objs) $(shell pkg-config --libs $(tool-pkgs)) $(LDFLAGS)
+
+# What the test of the netlink family is built with.
+kernel-netlink-cflags	= $(shell pkg-config --cflags libnl-genl-3.0)
+kernel-netlink-libs	= $(shell pkg-config --libs libnl-genl-3.0)

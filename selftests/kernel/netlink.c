@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * netlink.c - the generic netlink family: questions, changes, events, refusals
+ */
+#include <linux/capability.h>
+#include <linux/netlink.h>
+#include <netlink/genl/ctrl.h>
+#include <netlink/genl/genl.h>
+#include <netlink/netlink.h>
+#include <poll.h>
+
+#include "pagewell_netlink.h"
+#include "pw_test.h"
+
+#define MANY	150
+
+/* What an answer said; the pool's and the heaps' attributes have the same types. */
+struct answer {
+	int err;
+	char why[128];
+	bool done;
+	unsigned int nr;
+	uint8_t cmd;
+	uint64_t value[32];
+	char comm[32];
+	uint32_t pids[2 * MANY];
+	char counters[64][32];
+	uint64_t counter_values[64];
+	unsigned int nr_counters;
+};
+
+static void take_counter(struct nlattr *nest, struct answer *a)
+{
+	struct nlattr *tb[PAGEWELL_A_COUNTER_MAX + 1];
+
+	CHECK(!nla_parse_nested(tb, PAGEWELL_A_COUNTER_MAX, nest, NULL));
+	CHECK(tb[PAGEWELL_A_COUNTER_NAME] && tb[PAGEWELL_A_COUNTER_VALUE]);
+	CHECK(a->nr_counters < 64);
+	nla_strlcpy(a->counters[a->nr_counters], tb[PAGEWELL_A_COUNTER_NAME], 32);
+	a->counter_values[a->nr_counters++] = nla_get_u64(tb[PAGEWELL_A_COUNTER_VALUE]);
+}
+
+static int on_message(struct nl_msg *msg, void *arg)
+{
+	struct nlmsghdr *nlh = nlmsg_hdr(msg);
+	struct answer *a = arg;
+	struct nlattr *attr;
+	int rest;
+
+	a->cmd = genlmsg_hdr(nlh)->cmd;
+	memset(a->value, 0, sizeof(a->value));
+	nlmsg_for_each_attr(attr, nlh, GENL_HDRLEN, rest) {
+		bool heap = a->cmd == PAGEWELL_CMD_HEAP_GET || a->cmd == PAGEWELL_CMD_HEAP_LIMIT;
+		int type = nla_type(attr);
+
+		if (heap && type == PAGEWELL_A_HEAP_COMM)
+			nla_strlcpy(a->comm, attr, sizeof(a->comm));
+		else if (!heap && type == PAGEWELL_A_POOL_COUNTER)
+			take_counter(attr, a);
+		else if (nla_len(attr) == 8)
+			a->value[type] = nla_get_u64(attr);
+		else if (nla_len(attr) == 4)
+			a->value[type] = nla_get_u32(attr);
+	}
+	if (a->nr < 2 * MANY)
+		a->pids[a->nr] = a->value[PAGEWELL_A_HEAP_PID];
+	a->nr++;
+	return NL_OK;
+}
+
+static int on_error(struct sockaddr_nl *from, struct nlmsgerr *err, void *arg)
+{
+	struct nlmsghdr *nlh = (struct nlmsghdr *)((char *)err - NLMSG_HDRLEN);
+	size_t skip = sizeof(*err);
+	struct answer *a = arg;
+	struct nlattr *attr = NULL;
+
+	if (!(nlh->nlmsg_flags & NLM_F_CAPPED))
+		skip += NLMSG_ALIGN(err->msg.nlmsg_len) - NLMSG_HDRLEN;
+	if (nlh->nlmsg_flags & NLM_F_ACK_TLVS)
+		attr = nlmsg_find_attr(nlh, skip, NLMSGERR_ATTR_MSG);
+	if (attr)
+		nla_strlcpy(a->why, attr, sizeof(a->why));
+	a->err = err->error;
+	a->done = true;
+	return NL_STOP;
+}
+
+static int on_end(struct nl_msg *msg, void *arg)
+{
+	((struct answer *)arg)->done = true;
+	return NL_STOP;
+}
+
+static void hear(struct nl_sock *sock, struct answer *a)
+{
+	nl_socket_modify_cb(sock, NL_CB_VALID, NL_CB_CUSTOM, on_message, a);
+	nl_socket_modify_cb(sock, NL_CB_FINISH, NL_CB_CUSTOM, on_end, a);
+	nl_socket_modify_cb(sock, NL_CB_ACK, NL_CB_CUSTOM, on_end, a);
+	nl_socket_modify_err_cb(sock, NL_CB_CUSTOM, on_error, a);
+}
+
+static struct nl_sock *connected(int *family)
+{
+	struct nl_sock *sock = nl_socket_alloc();
+	int on = 1;
+
+	CHECK(sock && !genl_connect(sock));
+	*family = genl_ctrl_resolve(sock, PAGEWELL_FAMILY_NAME);
+	CHECK(*family > 0);
+	CHECK(!setsockopt(nl_socket_get_fd(sock), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on)));
+	return sock;
+}
+
+FIXTURE(nl) {
+	struct nl_sock *sock;
+	int family;
+	struct answer a;
+};
+
+FIXTURE_SETUP(nl)
+{
+	self->sock = connected(&self->family);
+}
+
+FIXTURE_TEARDOWN(nl)
+{
+	nl_socket_free(self->sock);
+}
+
+static struct nl_msg *request(int family, int flags, int cmd)
+{
+	struct nl_msg *msg = nlmsg_alloc();
+
+	CHECK(msg && genlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, flags, cmd,
+				 PAGEWELL_FAMILY_VERSION));
+	return msg;
+}
+
+static int ask(struct nl_sock *sock, struct nl_msg *msg, struct answer *a)
+{
+	memset(a, 0, sizeof(*a));
+	hear(sock, a);
+	CHECK(nl_send_auto(sock, msg) >= 0);
+	nlmsg_free(msg);
+	while (!a->done)
+		if (nl_recvmsgs_default(sock) < 0)
+			break;
+	CHECK(a->done);
+	return a->err;
+}
+
+static int pool_get(struct nl_sock *sock, int family, struct answer *a)
+{
+	return ask(sock, request(family, 0, PAGEWELL_CMD_POOL_GET), a);
+}
+
+static int pool_set(struct nl_sock *sock, int family, uint64_t max, struct answer *a)
+{
+	struct nl_msg *msg = request(family, 0, PAGEWELL_CMD_POOL_SET);
+
+	nla_put_u64(msg, PAGEWELL_A_POOL_MAX_SIZE, max);
+	return ask(sock, msg, a);
+}
+
+static int heap_get(struct nl_sock *sock, int family, uint32_t pid, struct answer *a)
+{
+	struct nl_msg *msg = request(family, 0, PAGEWELL_CMD_HEAP_GET);
+
+	nla_put_u32(msg, PAGEWELL_A_HEAP_PID, pid);
+	return ask(sock, msg, a);
+}
+
+static int heap_dump(struct nl_sock *sock, int family, struct answer *a)
+{
+	return ask(sock, request(family, NLM_F_DUMP, PAGEWELL_CMD_HEAP_GET), a);
+}
+
+/* Everything but this one: CAP_NET_ADMIN is not what it takes. */
+static void drop_sys_admin(void)
+{
+	struct __user_cap_header_struct hdr = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	CHECK(!syscall(SYS_capget, &hdr, data));
+	data[CAP_SYS_ADMIN >> 5].effective &= ~(1U << (CAP_SYS_ADMIN & 31));
+	CHECK(!syscall(SYS_capset, &hdr, data));
+}
+
+/* Questions */
+
+TEST_F(nl, pool_as_in_debugfs)
+{
+	ASSERT_EQ(0, pool_get(self->sock, self->family, &self->a));
+	ASSERT_EQ(1, self->a.nr);
+	EXPECT_EQ(pw_pool("floor_pages") * PAGE, self->a.value[PAGEWELL_A_POOL_FLOOR]);
+	EXPECT_EQ(pw_pool("max_pages") * PAGE, self->a.value[PAGEWELL_A_POOL_MAX_SIZE]);
+	EXPECT_EQ(pw_pool("held_pages") * PAGE, self->a.value[PAGEWELL_A_POOL_HELD]);
+	EXPECT_EQ(pw_pool("free_pages") * PAGE, self->a.value[PAGEWELL_A_POOL_FREE]);
+	EXPECT_EQ(pw_pool("avail_pages") * PAGE, self->a.value[PAGEWELL_A_POOL_AVAIL]);
+	EXPECT_EQ(pw_pool("lost_pages") * PAGE, self->a.value[PAGEWELL_A_POOL_LOST]);
+}
+
+TEST_F(nl, counters_as_in_debugfs)
+{
+	unsigned int i, lines = 0;
+	char line[128];
+	FILE *f;
+
+	ASSERT_EQ(0, pool_get(self->sock, self->family, &self->a));
+	for (i = 0; i < self->a.nr_counters; i++)
+		EXPECT_EQ(pw_stat(self->a.counters[i]), self->a.counter_values[i]) {
+			TH_LOG("%s", self->a.counters[i]);
+		}
+	f = fopen(PW_DEBUGFS "faults", "re");
+	ASSERT_NE(NULL, f);
+	while (fgets(line, sizeof(line), f))
+		lines++;
+	fclose(f);
+	/* One line, pages_per_fault, is made of two others. */
+	EXPECT_EQ(lines - 1, self->a.nr_counters);
+}
+
+TEST_F(nl, own_heap)
+{
+	struct pagewell_info info;
+	struct pw h;
+	char *p;
+
+	pw_heap(&h, HUGE);
+	ASSERT_EQ(0, pw_set_limit(h.fd, 64 * MIB));
+	p = pw_map_pages(&h, 100);
+	pw_fill(p, 50, 1);
+	ASSERT_EQ(0, pw_info(h.fd, &info));
+	ASSERT_EQ(0, heap_get(self->sock, self->family, getpid(), &self->a));
+	EXPECT_EQ(1, self->a.nr);
+	EXPECT_EQ(getpid(), self->a.value[PAGEWELL_A_HEAP_PID]);
+	EXPECT_EQ(info.heap_id, self->a.value[PAGEWELL_A_HEAP_ID]);
+	EXPECT_EQ((uintptr_t)h.base, self->a.value[PAGEWELL_A_HEAP_BASE]);
+	EXPECT_EQ(64 * MIB, self->a.value[PAGEWELL_A_HEAP_LIMIT]);
+	EXPECT_EQ(100 * PAGE, self->a.value[PAGEWELL_A_HEAP_COMMITTED]);
+	EXPECT_EQ(info.resident, self->a.value[PAGEWELL_A_HEAP_RESIDENT]);
+	EXPECT_LE(50 * PAGE, self->a.value[PAGEWELL_A_HEAP_RESIDENT]);
+	EXPECT_EQ(1, self->a.value[PAGEWELL_A_HEAP_REGIONS]);
+	EXPECT_EQ(0, self->a.value[PAGEWELL_A_HEAP_BREAKS]);
+	EXPECT_EQ(info.resident / PAGE, self->a.value[PAGEWELL_A_HEAP_FAULT_PAGES]);
+	EXPECT_STREQ("netlink", self->a.comm);
+}
+
+TEST_F(nl, no_limit_is_all_ones)
+{
+	struct pw h;
+
+	pw_heap(&h, HUGE);
+	ASSERT_EQ(0, heap_get(self->sock, self->family, getpid(), &self->a));
+	EXPECT_EQ(NO_LIMIT, self->a.value[PAGEWELL_A_HEAP_LIMIT]);
+}
+
+TEST_F(nl, address_only_for_admins)
+{
+	struct pw h;
+
+	pw_heap(&h, HUGE);
+	drop_sys_admin();
+	ASSERT_EQ(0, heap_get(self->sock, self->family, getpid(), &self->a));
+	EXPECT_EQ(0, self->a.value[PAGEWELL_A_HEAP_BASE]);
+	ASSERT_EQ(0, heap_dump(self->sock, self->family, &self->a));
+	EXPECT_EQ(0, self->a.value[PAGEWELL_A_HEAP_BASE]);
+}
+
+/* More heaps than fit into one message. */
+TEST_F(nl, dump_has_every_heap_once)
+{
+	pid_t child[MANY];
+	int *ready = pw_shared();
+	unsigned int i, j, found;
+	struct pw h;
+
+	for (i = 0; i < MANY; i++) {
+		child[i] = pw_fork();
+		if (!child[i]) {
+			pw_heap(&h, HUGE);
+			pw_inc(ready);
+			for (;;)
+				pause();
+		}
+	}
+	pw_wait_for(ready, MANY);
+	ASSERT_EQ(0, heap_dump(self->sock, self->family, &self->a));
+	EXPECT_EQ(MANY, self->a.nr);
+	for (i = 0; i < MANY; i++) {
+		for (found = j = 0; j < self->a.nr && j < 2 * MANY; j++)
+			found += self->a.pids[j] == child[i];
+		EXPECT_EQ(1, found);
+	}
+	for (i = 0; i < MANY; i++) {
+		kill(child[i], SIGKILL);
+		pw_wait(child[i]);
+	}
+}
+
+/* Refusals: each says why */
+
+TEST_F(nl, heap_get_refuses)
+{
+	struct nl_msg *msg;
+
+	EXPECT_EQ(-ESRCH, heap_get(self->sock, self->family, getpid(), &self->a));
+	EXPECT_STRNE("", self->a.why);
+	EXPECT_EQ(-ERANGE, heap_get(self->sock, self->family, 0, &self->a));
+	EXPECT_STRNE("", self->a.why);
+
+	EXPECT_EQ(-EINVAL, ask(self->sock, request(self->family, 0, PAGEWELL_CMD_HEAP_GET),
+			       &self->a));
+	EXPECT_STRNE("", self->a.why);
+
+	msg = request(self->family, NLM_F_DUMP, PAGEWELL_CMD_HEAP_GET);
+	nla_put_u32(msg, PAGEWELL_A_HEAP_PID, 1);
+	EXPECT_EQ(-EINVAL, ask(self->sock, msg, &self->a));
+	EXPECT_STRNE("", self->a.why);
+}
+
+TEST_F(nl, attributes_are_checked)
+{
+	static const int cmds[] = { PAGEWELL_CMD_POOL_GET, PAGEWELL_CMD_POOL_SET,
+				    PAGEWELL_CMD_HEAP_GET };
+	struct nl_msg *msg;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cmds); i++) {
+		/* one there is not */
+		msg = request(self->family, 0, cmds[i]);
+		if (cmds[i] == PAGEWELL_CMD_HEAP_GET)
+			nla_put_u32(msg, PAGEWELL_A_HEAP_PID, 1);
+		if (cmds[i] == PAGEWELL_CMD_POOL_SET)
+			nla_put_u64(msg, PAGEWELL_A_POOL_MAX_SIZE, 64 * MIB);
+		nla_put_u64(msg, 99, 1);
+		EXPECT_EQ(-EINVAL, ask(self->sock, msg, &self->a));
+		EXPECT_STRNE("", self->a.why);
+	}
+	/* one that only answers have */
+	msg = request(self->family, 0, PAGEWELL_CMD_POOL_SET);
+	nla_put_u64(msg, PAGEWELL_A_POOL_FLOOR, 0);
+	EXPECT_EQ(-EINVAL, ask(self->sock, msg, &self->a));
+	/* the wrong size */
+	msg = request(self->family, 0, PAGEWELL_CMD_POOL_SET);
+	nla_put_u32(msg, PAGEWELL_A_POOL_MAX_SIZE, 1 << 30);
+	EXPECT_EQ(-EINVAL, ask(self->sock, msg, &self->a));
+	EXPECT_STRNE("", self->a.why);
+	/* a command there is not */
+	EXPECT_EQ(-EOPNOTSUPP, ask(self->sock, request(self->family, 0, 77), &self->a));
+	/* events are not asked for */
+	EXPECT_EQ(-EOPNOTSUPP, ask(self->sock, request(self->family, 0, PAGEWELL_CMD_POOL_LOW),
+				   &self->a));
+}
+
+/* The ceiling */
+
+FIXTURE(ceiling) {
+	struct nl_sock *sock;
+	int family;
+	struct answer a;
+	uint64_t floor, max;
+};
+
+FIXTURE_SETUP(ceiling)
+{
+	self->sock = connected(&self->family);
+	self->floor = pw_pool("floor_pages") * PAGE;
+	self->max = pw_pool("max_pages") * PAGE;
+}
+
+FIXTURE_TEARDOWN(ceiling)
+{
+	EXPECT_EQ(0, pool_set(self->sock, self->family, self->max, &self->a));
+	EXPECT_EQ(self->max, pw_pool("max_pages") * PAGE);
+	nl_socket_free(self->sock);
+}
+
+TEST_F(ceiling, is_set)
+{
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor + 10 * MIB, &self->a));
+	EXPECT_EQ(self->floor + 10 * MIB, pw_pool("max_pages") * PAGE);
+	ASSERT_EQ(0, pool_get(self->sock, self->family, &self->a));
+	EXPECT_EQ(self->floor + 10 * MIB, self->a.value[PAGEWELL_A_POOL_MAX_SIZE]);
+}
+
+TEST_F(ceiling, holds)
+{
+	struct pw h;
+	char *at;
+
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
+	pw_heap(&h, HUGE);
+	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, self->floor + PAGE, 0, &at));
+	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, self->floor / 2, 0, &at));
+}
+
+TEST_F(ceiling, is_refused)
+{
+	EXPECT_EQ(-EINVAL, pool_set(self->sock, self->family, self->floor - PAGE, &self->a));
+	EXPECT_STRNE("", self->a.why);
+	EXPECT_EQ(-EINVAL, pool_set(self->sock, self->family, 1ULL << 50, &self->a));
+	EXPECT_STRNE("", self->a.why);
+	EXPECT_EQ(-EINVAL, pool_set(self->sock, self->family, ~0ULL, &self->a));
+	EXPECT_EQ(-EINVAL, ask(self->sock, request(self->family, 0, PAGEWELL_CMD_POOL_SET),
+			       &self->a));
+	EXPECT_STRNE("", self->a.why);
+	EXPECT_EQ(self->max, pw_pool("max_pages") * PAGE);
+}
+
+TEST_F(ceiling, needs_cap_sys_admin)
+{
+	pid_t pid = pw_fork();
+
+	if (!pid) {
+		drop_sys_admin();
+		CHECK(pool_set(self->sock, self->family, self->floor, &self->a) == -EPERM);
+		CHECK(self->a.why[0]);
+		CHECK(pool_get(self->sock, self->family, &self->a) == 0);
+		_exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(self->max, pw_pool("max_pages") * PAGE);
+}
+
+/* Events */
+
+FIXTURE(events) {
+	struct nl_sock *sock;
+	int family;
+	struct answer a;
+	struct pw h;
+};
+
+FIXTURE_SETUP(events)
+{
+	int group;
+
+	self->sock = connected(&self->family);
+	group = genl_ctrl_resolve_grp(self->sock, PAGEWELL_FAMILY_NAME, PAGEWELL_MCGRP_EVENTS);
+	ASSERT_LE(0, group);
+	ASSERT_EQ(0, nl_socket_add_membership(self->sock, group));
+	nl_socket_disable_seq_check(self->sock);
+	nl_socket_set_nonblocking(self->sock);
+	pw_heap(&self->h, HUGE);
+	/* The events of the test before do not count against these. */
+	sleep(1);
+}
+
+FIXTURE_TEARDOWN(events)
+{
+	nl_socket_free(self->sock);
+}
+
+/* Return: events of one kind that came within a time; the last is in @a. */
+static unsigned int wait_events(struct nl_sock *sock, struct answer *a, uint8_t cmd,
+				double seconds, unsigned int enough)
+{
+	struct pollfd fd = { .fd = nl_socket_get_fd(sock), .events = POLLIN };
+	double end = pw_now() + seconds;
+	unsigned int found = 0;
+
+	while (found < enough && pw_now() < end) {
+		memset(a, 0, sizeof(*a));
+		hear(sock, a);
+		if (poll(&fd, 1, 100) == 1 && !nl_recvmsgs_default(sock))
+			found += a->nr && a->cmd == cmd;
+	}
+	return found;
+}
+
+TEST_F(events, heap_limit)
+{
+	char *at;
+
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, MIB));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, 10 * PAGE, 0, &at));
+	ASSERT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, 2 * MIB, 0, &at));
+	ASSERT_EQ(1, wait_events(self->sock, &self->a, PAGEWELL_CMD_HEAP_LIMIT, 5, 1));
+	EXPECT_EQ(getpid(), self->a.value[PAGEWELL_A_HEAP_PID]);
+	EXPECT_STREQ("netlink", self->a.comm);
+	EXPECT_EQ(MIB, self->a.value[PAGEWELL_A_HEAP_LIMIT]);
+	EXPECT_EQ(10 * PAGE, self->a.value[PAGEWELL_A_HEAP_COMMITTED]);
+	EXPECT_EQ(2 * MIB, self->a.value[PAGEWELL_A_HEAP_ASKED]);
+	EXPECT_EQ(0, self->a.value[PAGEWELL_A_HEAP_BASE]);
+}
+
+TEST_F(events, are_few)
+{
+	unsigned int i, found;
+	char *at;
+
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, MIB));
+	for (i = 0; i < 200; i++)
+		ASSERT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, 2 * MIB, 0, &at));
+	found = wait_events(self->sock, &self->a, PAGEWELL_CMD_HEAP_LIMIT, 1, 200);
+	EXPECT_LE(5, found);
+	/* 200 refusals may take more than a second on a slow machine. */
+	EXPECT_GT(100, found);
+}
+
+TEST_F(events, pool_low)
+{
+	uint64_t floor = pw_pool("floor_pages") * PAGE, max = pw_pool("max_pages") * PAGE;
+	struct nl_sock *sock;
+	unsigned int found;
+	struct answer a;
+	int family;
+	char *at;
+
+	sock = connected(&family);
+	ASSERT_EQ(0, pool_set(sock, family, floor, &a));
+	while (!pw_map(self->h.fd, 0, NULL, MIB, 0, &at))
+		;
+	found = wait_events(self->sock, &self->a, PAGEWELL_CMD_POOL_LOW, 5, 1);
+	EXPECT_EQ(0, pool_set(sock, family, max, &a));
+	ASSERT_EQ(1, found);
+	EXPECT_EQ(floor, self->a.value[PAGEWELL_A_POOL_MAX_SIZE]);
+	EXPECT_GT(floor / 8, self->a.value[PAGEWELL_A_POOL_AVAIL]);
+	EXPECT_LT(0, self->a.value[PAGEWELL_A_POOL_HELD]);
+	nl_socket_free(sock);
+}
+
+PW_TEST_POOL_WHOLE
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,173 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The pagewell command with the module: what it sets, shows and refuses.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. selftests/tap.sh
+
+pw=build/pagewell
+py=/usr/bin/python3
+tmp=$(mktemp -d)
+chmod 755 "$tmp"
+trap 'rm -rf "$tmp"; kill $(jobs -p) 2>/dev/null; chmod 666 /dev/pagewell' EXIT
+
+as_nobody() {
+	setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+}
+
+# A process with a heap, to be looked at: 40 MiB touched of 64 at most.
+$pw run --limit 64M -- $py -c 'import time; a = b"x" * (40 << 20); time.sleep(1000)' &
+pid=$!
+for _ in $(seq 100); do
+	[ "$($pw stat --json | $py -c '
+import json, sys
+print(sum(h["resident"] for h in json.load(sys.stdin)["heaps"]) >> 20)')" -lt 40 ] || break
+	sleep 0.1
+done
+
+# run
+has "run puts the heap on the device" '/dev/pagewell' "$($pw run -- cat /proc/self/maps)"
+same "run hands the environment over" "67108864 never lazy device" "$($pw run --limit 64M \
+	--huge never --lazy -- env 2>/dev/null | sed -n 's/^PAGEWELL_//p' | sort >"$tmp/env"
+	for k in LIMIT HUGE COMMIT BACKEND; do sed -n "s/^$k=//p" "$tmp/env"; done | xargs)"
+has "run keeps what was preloaded" "libpagewell.so:/lib/x86_64-linux-gnu/libm.so.6" \
+	"$(LD_PRELOAD=/lib/x86_64-linux-gnu/libm.so.6 $pw run -- sh -c 'echo $LD_PRELOAD')"
+$pw run -- sh -c 'exit 42'
+same "run passes the exit status" 42 $?
+$pw run -- sh -c 'kill -9 $$'
+same "run passes the signal" 137 $?
+$pw run --limit 16M -- $py -c 'bytearray(64 << 20)' 2>"$tmp/err"
+has "beyond the limit malloc fails" '^MemoryError' "$(cat "$tmp/err")"
+chmod 600 /dev/pagewell
+as_nobody $pw run -- true 2>"$tmp/err"
+same "run without permission: 125" 125 $?
+has "and says so" '^pagewell: no permission to open /dev/pagewell' "$(cat "$tmp/err")"
+chmod 666 /dev/pagewell
+same "anyone may run with permission" "" "$(as_nobody $pw run -- true 2>&1)"
+cat >"$tmp/static.c" <<'END'
+int main(void) { return 0; }
+END
+if gcc -static -o "$tmp/static" "$tmp/static.c" 2>/dev/null; then
+	has "run warns about a static program" 'is statically linked' \
+		"$($pw run -- "$tmp/static" 2>&1)"
+else
+	skip "run warns about a static program" "no static libc"
+fi
+
+# stat
+has "stat shows the process" "^ *$pid python3 +64\.0M" "$($pw stat)"
+has "stat PID shows it" "^ *$pid python3" "$($pw stat $pid)"
+$pw stat $$ 2>"$tmp/err"
+same "stat of a process without a heap fails" 1 $?
+same "in one line" "pagewell: process $$ has no heap on our pages" "$(cat "$tmp/err")"
+$pw stat --json $pid >"$tmp/json"
+check "stat --json is right" $py - "$tmp/json" "$pid" <<'END'
+import json, re, sys
+d = json.load(open(sys.argv[1]))
+h, = d["heaps"]
+assert h["pid"] == int(sys.argv[2]) and h["comm"] == "python3", h
+assert h["limit"] == 64 << 20 and h["resident"] >= 40 << 20 <= h["committed"], h
+assert re.fullmatch("0x[0-9a-f]+", h["base"]) and h["commit"] == "strict", h
+p = d["pool"]
+assert p["held"] == p["used"] + p["free"] and p["used"] >= h["resident"], p
+assert p["free"] == p["avail"] + p["promised"], p
+assert d["counters"]["fault_pages"] >= h["fault_pages"] >= 10240, d
+END
+has "without a limit it is null" '"limit":	null' "$($pw run -- $pw stat --json)"
+$pw stat --openmetrics >"$tmp/om"
+check "stat --openmetrics is OpenMetrics" $py - "$tmp/om" "$pid" <<'END'
+import sys
+sys.path.insert(0, "/usr/lib/python3/dist-packages")
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+text = open(sys.argv[1]).read()
+families = {f.name: f for f in parse(text)}
+limit, = families["pagewell_heap_limit_bytes"].samples
+assert limit.value == 64 << 20 and limit.labels["pid"] == sys.argv[2], limit
+assert families["pagewell_faults"].type == "counter"
+assert families["pagewell_pool_held_bytes"].samples[0].value > 0
+assert families["pagewell_zero_ahead_seconds"].type == "counter"
+assert families["pagewell_heap_resident_bytes"].samples[0].value >= 40 << 20
+END
+has "ordinary users may look" "^ *$pid python3" "$(as_nobody $pw stat)"
+has "but not at addresses" '^0$' "$(as_nobody $pw stat --json | grep -c '"base"')"
+
+# top
+$pw top -b -n 2 -d 0.1 >"$tmp/top"
+same "top -b looks twice" 2 "$(grep -c '^pool ' "$tmp/top")"
+has "top shows the process" "^ *$pid .* python3\$" "$(cat "$tmp/top")"
+has "top draws on a small terminal, and q quits" "$pid" "$(
+	(sleep 1; echo -n q) | TERM=xterm timeout 20 script -qec \
+		"stty rows 4 cols 20; $pw top" /dev/null; [ $? = 0 ] || echo failed)"
+same "top needs a terminal" "pagewell: top draws on a terminal; -b prints instead" \
+	"$($pw top 2>&1 >/dev/null)"
+
+# map
+map=$($pw map $pid)
+has "map shows the heap" "^process $pid \(python3\), heap [0-9]+ at 0x" "$map"
+has "map shows where it lies" '^[0-9a-f]{16}-[0-9a-f]{16} rw-s +[0-9.]+M +4[0-9.]+M' "$map"
+$pw map $$ 2>/dev/null
+same "map of a process without a heap fails" 1 $?
+
+# explain
+has "a small block comes from memory that is there" 'no system call for memory' \
+	"$($pw explain 100)"
+text=$($pw explain 8M)
+has "a large one is mapped" 'above the mmap threshold' "$text"
+has "all of it is put in place" 'resident [0-9.]+[KM] -> 8\.0M' "$text"
+has "and goes back" 'its pages went back to the pool' "$text"
+has "what cannot be had is refused" 'refused, errno ENOMEM' "$($pw explain 900T)"
+
+# set
+max=$(sed -n 's/^max_pages: //p' /sys/kernel/debug/pagewell/pool)
+check "set pool-max" $pw set pool-max 200M
+same "takes effect" 51200 "$(sed -n 's/^max_pages: //p' /sys/kernel/debug/pagewell/pool)"
+$pw set pool-max 1M 2>"$tmp/err"
+same "below the floor is refused" 1 $?
+has "with a reason" "cannot set pool-max: .*floor" "$(cat "$tmp/err")"
+as_nobody $pw set pool-max 300M 2>"$tmp/err"
+same "ordinary users may not set" 1 $?
+same "and are told why" "pagewell: cannot set pool-max: you need CAP_SYS_ADMIN (be root)" \
+	"$(cat "$tmp/err")"
+check "set back" $pw set pool-max $((max * 4))K
+
+# events
+$pw events >"$tmp/events" &
+events=$!
+for _ in $(seq 50); do
+	$pw run --limit 16M -- $py -c 'bytearray(64 << 20)' 2>/dev/null
+	[ ! -s "$tmp/events" ] || break
+	sleep 0.1
+done
+has "events tells of a limit, at once" \
+	"^[0-9T:+-]+ heap-limit pid=[0-9]+ comm=python3 heap=[0-9]+ limit=16777216 committed=[0-9]+ asked=[0-9]+\$" \
+	"$(cat "$tmp/events")"
+kill $events
+wait $events 2>/dev/null
+
+# Without the module: one line, exit 1 (run: 125)
+kill $pid
+wait $pid 2>/dev/null
+$pw events >/dev/null 2>"$tmp/err" &
+events=$!
+sleep 1
+for _ in $(seq 50); do
+	rmmod pagewell 2>/dev/null && break
+	sleep 0.1
+done
+wait $events
+same "events ends when the module goes" "pagewell: the module was unloaded" "$(cat "$tmp/err")"
+for c in stat "stat $pid" "top -b -n 1" events "set pool-max 1G" "explain 100" "map 1"; do
+	$pw $c >"$tmp/out" 2>"$tmp/err"
+	same "$c without the module: 1" 1 $?
+	has "in one line that says how to load it" 'the module is not loaded' "$(cat "$tmp/err")"
+	same "and no other" "1 0" "$(wc -l <"$tmp/err") $(wc -l <"$tmp/out")"
+done
+$pw run -- true 2>"$tmp/err"
+same "run without the module: 125" 125 $?
+has "and says how to load it" 'the module is not loaded' "$(cat "$tmp/err")"
+same "run --fallback runs" hi "$($pw run --fallback -- echo hi 2>&1)"
+insmod "${PAGEWELL_KO:-build/$(uname -r)/pagewell.ko}"
+check "and with the module again" $pw run -- true
+
+finish
