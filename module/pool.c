@@ -179,8 +179,30 @@ unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags)
 	return got;
 }
 
+/* How many of the page numbers follow one another inside a block? */
+static unsigned int run_length(const u32 *pfns, unsigned int nr)
+{
+	unsigned int len = 1;
+
+	while (len < nr && pfns[len] == pfns[0] + len && pfns[len] % PW_BLOCK_PAGES)
+		len++;
+	return len;
+}
+
+static void put_run(struct pw_block *blk, unsigned int index, unsigned int len,
+		    enum pw_kind kind)
+{
+	while (len) {
+		unsigned int order = min(__ffs(index | PW_BLOCK_PAGES), __fls(len));
+
+		pw_buddy_free(&pw_pool.buddy, blk, index, order, kind);
+		index += 1U << order;
+		len -= 1U << order;
+	}
+}
+
 /**
- * pw_buddy_put() - put single pages into the buddy
+ * pw_buddy_put() - put pages into the buddy
  * @pfns: their page frame numbers
  * @nr: how many
  * @kind: what they contain
@@ -190,16 +212,17 @@ unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags)
 void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 {
 	struct pw_block *blk = NULL;
-	unsigned int i;
+	unsigned int len;
 
 	lockdep_assert_held(&pw_pool.lock);
-	for (i = 0; i < nr; i++) {
-		u32 index = pfns[i] % PW_BLOCK_PAGES;
+	for (; nr; pfns += len, nr -= len) {
+		u32 index = pfns[0] % PW_BLOCK_PAGES;
 
-		if (!blk || blk->base != pfns[i] - index)
-			blk = pw_pool_block(pfns[i]);
+		if (!blk || blk->base != pfns[0] - index)
+			blk = pw_pool_block(pfns[0]);
+		len = run_length(pfns, nr);
 		if (!WARN_ON_ONCE(!blk))
-			pw_buddy_free(&pw_pool.buddy, blk, index, 0, kind);
+			put_run(blk, index, len, kind);
 	}
 }
 

@@ -299,7 +299,7 @@ static void decay_give_back(unsigned long nr)
 
 	while (nr) {
 		mutex_lock(&pw_pool.size_lock);
-		gone = pw_supply_give_back(min(nr, (unsigned long)DECAY_BATCH));
+		gone = pw_supply_give_back(min_t(unsigned long, nr, DECAY_BATCH));
 		mutex_unlock(&pw_pool.size_lock);
 		if (!gone)
 			break;
