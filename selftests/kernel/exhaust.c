@@ -60,13 +60,13 @@ TEST(processes_get_what_they_were_promised)
 
 			pw_heap(&h, 4 * MIB);
 			taken[i] = take_all(&h, i + 1);
-			__atomic_add_fetch(ready, 1, __ATOMIC_SEQ_CST);
+			pw_inc(ready);
 			pw_wait_for(go, 1);
 			pw_cover(&h, h.base + taken[i] * PAGE);
 			for (uint64_t j = 0; j < taken[i]; j++)
 				h.base[j * PAGE] = 1;
 			CHECK(pw_resident(h.fd) == taken[i] * PAGE);
-			__atomic_add_fetch(ready, 1, __ATOMIC_SEQ_CST);
+			pw_inc(ready);
 			pw_wait_for(go, 2);
 			_exit(0);
 		}

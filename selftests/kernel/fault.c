@@ -5,7 +5,6 @@
  */
 #include "pw_test.h"
 
-#include <linux/futex.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>

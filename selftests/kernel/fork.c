@@ -142,7 +142,7 @@ TEST_F(fork, the_middle_one_exits)
 			pw_fill(self->p, PAGES, 6);
 			if (pw_wrong(self->p, PAGES, 6) != -1)
 				pw_set(self->step, 100);
-			__atomic_add_fetch(self->step, 1, __ATOMIC_SEQ_CST);
+			pw_inc(self->step);
 			_exit(0);
 		}
 		_exit(0);

@@ -240,10 +240,10 @@ static void op_remap(void)
 		return;
 	}
 	memcpy(saved, &model[lo], old * sizeof(*saved));
-	/* What is added is like what was there: lazy if inherited. */
+	/* What is added is new: strict, whatever was inherited. */
 	set_range(lo, lo + old, (struct page){ NONE, false, 0 });
 	memcpy(&model[to], saved, old * sizeof(*saved));
-	set_range(to + old, to + nr, (struct page){ MAP, saved[0].strict, 0 });
+	set_range(to + old, to + nr, (struct page){ MAP, true, 0 });
 }
 
 static void op_dontneed(void)

@@ -12,11 +12,10 @@
 #ifndef PW_TEST_H
 #define PW_TEST_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -394,9 +393,21 @@ static inline int *pw_shared(void)
 	return p;
 }
 
+static inline void pw_wake(int *p)
+{
+	syscall(SYS_futex, p, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
 static inline void pw_set(int *p, int value)
 {
 	__atomic_store_n(p, value, __ATOMIC_SEQ_CST);
+	pw_wake(p);
+}
+
+static inline void pw_inc(int *p)
+{
+	__atomic_add_fetch(p, 1, __ATOMIC_SEQ_CST);
+	pw_wake(p);
 }
 
 static inline int pw_get(int *p)
@@ -406,11 +417,13 @@ static inline int pw_get(int *p)
 
 static inline void pw_wait_for(int *p, int value)
 {
+	struct timespec second = { 1, 0 };
 	double end = pw_now() + 25;
+	int now;
 
-	while (pw_get(p) < value) {
+	while ((now = pw_get(p)) < value) {
 		CHECK(pw_now() < end);
-		usleep(500);
+		syscall(SYS_futex, p, FUTEX_WAIT, now, &second, NULL, 0);
 	}
 }
 

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * race.c - regions change while others touch them
+ *
+ * What a touch may meet is SIGSEGV or the right contents. A mapping that
+ * outlives its region, or a page that is in two places, is found by what is
+ * written through it.
+ */
+#include "pw_test.h"
+
+#define SECONDS 1.2
+
+struct race {
+	struct pw h;
+	char *at;
+	long pages;
+	int stop;
+	int bad;
+	int generation;		/* odd while the memory is there */
+	long touched;
+};
+
+FIXTURE(race) {
+	struct race r;
+};
+
+FIXTURE_SETUP(race)
+{
+	pw_heap(&self->r.h, 64 * MIB);
+}
+
+FIXTURE_TEARDOWN(race)
+{
+	close(self->r.h.fd);
+}
+
+static double duration(void)
+{
+	return SECONDS * pw_scaled(100) / 100;
+}
+
+static void start(pthread_t *thread, int nr, void *(*fn)(void *), struct race *r)
+{
+	for (int i = 0; i < nr; i++)
+		CHECK(pthread_create(&thread[i], NULL, fn, r) == 0);
+}
+
+static void finish(pthread_t *thread, int nr, struct race *r)
+{
+	pw_set(&r->stop, 1);
+	for (int i = 0; i < nr; i++)
+		pthread_join(thread[i], NULL);
+}
+
+static uint64_t seed_of_thread(void)
+{
+	static int next;
+
+	return 77777 * (1 + __atomic_fetch_add(&next, 1, __ATOMIC_SEQ_CST));
+}
+
+/*
+ * Writes wherever it can. A write that succeeds although the memory was gone
+ * before it began and still gone when it ended went through a stale mapping.
+ */
+static void *toucher(void *arg)
+{
+	struct race *r = arg;
+	uint64_t rnd = seed_of_thread();
+	long touched = 0;
+
+	while (!pw_get(&r->stop)) {
+		char *p = r->at + pw_random(&rnd) % r->pages * PAGE + 8;
+		int before = pw_get(&r->generation), sig;
+
+		sig = rnd % 3 ? pw_try_write(p, 1) : pw_try_read(p);
+		if (sig && sig != SIGSEGV)
+			pw_set(&r->bad, 1);
+		if (!sig)
+			touched++;
+		if (!sig && !(before & 1) && before == pw_get(&r->generation))
+			pw_set(&r->bad, 2);
+	}
+	__atomic_add_fetch(&r->touched, touched, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void flip(struct race *r)
+{
+	__atomic_add_fetch(&r->generation, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Pages that just came out of a region are somebody else's at once. */
+static void reuse(struct race *r, int round)
+{
+	char *p = pw_map_pages(&r->h, 64);
+
+	CHECK(pw_nonzero(p, 64) == -1);
+	pw_fill(p, 64, round);
+	CHECK(pw_wrong(p, 64, round) == -1);
+	CHECK(pw_unmap(r->h.fd, p, 64 * PAGE) == 0);
+}
+
+TEST_F(race, shrink_and_grow)
+{
+	struct race *r = &self->r;
+	pthread_t thread[2];
+	double end = pw_now() + duration();
+	uint32_t id;
+	int rounds = 0;
+
+	r->pages = 700;
+	ASSERT_EQ(0, pw_brk_create(r->h.fd, 4 * MIB, &id, &r->at));
+	pw_cover(&r->h, r->at + 4 * MIB);
+	start(thread, 2, toucher, r);
+	for (; pw_now() < end && !r->bad; rounds++) {
+		flip(r);
+		ASSERT_EQ(0, pw_brk(r->h.fd, id, r->at + r->pages * PAGE, NULL));
+		usleep(rounds % 4 * 500);
+		ASSERT_EQ(0, pw_brk(r->h.fd, id, r->at, NULL));
+		flip(r);
+		reuse(r, rounds);
+		ASSERT_EQ(0, pw_resident(r->h.fd));
+	}
+	finish(thread, 2, r);
+	EXPECT_EQ(0, r->bad);
+	EXPECT_GE(rounds, 10);
+	EXPECT_GE(r->touched, 10);
+}
+
+TEST_F(race, map_and_unmap)
+{
+	struct race *r = &self->r;
+	pthread_t thread[2];
+	double end = pw_now() + duration();
+	int rounds = 0;
+
+	r->pages = 700;
+	r->at = r->h.base + 32 * MIB + 5 * PAGE;
+	start(thread, 2, toucher, r);
+	for (; pw_now() < end && !r->bad; rounds++) {
+		flip(r);
+		ASSERT_EQ(0, pw_map(r->h.fd, PAGEWELL_MAP_FIXED_NOREPLACE, r->at,
+				    r->pages * PAGE, 0, NULL));
+		usleep(rounds % 4 * 500);
+		if (rounds % 3 == 0) {
+			ASSERT_EQ(0, pw_map(r->h.fd, PAGEWELL_MAP_FIXED,
+					    r->at + 300 * PAGE, 300 * PAGE, 0, NULL));
+		} else if (rounds % 3 == 1) {
+			ASSERT_EQ(0, pw_advise(r->h.fd, PAGEWELL_ADVISE_DONTNEED, r->at,
+					       r->pages * PAGE));
+		}
+		ASSERT_EQ(0, pw_unmap(r->h.fd, r->at, r->pages * PAGE));
+		flip(r);
+		reuse(r, rounds);
+		ASSERT_EQ(0, pw_resident(r->h.fd));
+		ASSERT_EQ(0, pw_committed(r->h.fd));
+	}
+	finish(thread, 2, r);
+	EXPECT_EQ(0, r->bad);
+	EXPECT_GE(rounds, 10);
+	EXPECT_GE(r->touched, 10);
+}
+
+/* Each keeps to what it mapped; addresses and pages change hands all the time. */
+static void *mapper(void *arg)
+{
+	struct race *r = arg;
+	uint64_t seed = seed_of_thread(), rnd = seed;
+
+	for (int i = 0; !pw_get(&r->stop); i++) {
+		size_t pages = 1 + pw_random(&rnd) % 60, more = pages + pw_random(&rnd) % 30;
+		char *p;
+
+		CHECK(pw_map(r->h.fd, 0, NULL, pages * PAGE, 0, &p) == 0);
+		CHECK(pw_nonzero(p, pages) == -1);
+		pw_fill(p, pages, seed + i);
+		CHECK(pw_remap(r->h.fd, PAGEWELL_REMAP_MAYMOVE, p, pages * PAGE,
+			       more * PAGE, &p) == 0);
+		CHECK(pw_wrong(p, pages, seed + i) == -1);
+		CHECK(pw_nonzero(p + pages * PAGE, more - pages) == -1);
+		CHECK(pw_advise(r->h.fd, PAGEWELL_ADVISE_DONTNEED, p + pages / 2 * PAGE,
+				PAGE) == 0);
+		CHECK(pw_nonzero(p + pages / 2 * PAGE, 1) == -1);
+		CHECK(pw_wrong(p, pages / 2, seed + i) == -1);
+		CHECK(pw_unmap(r->h.fd, p, more * PAGE) == 0);
+		__atomic_add_fetch(&r->touched, 1, __ATOMIC_SEQ_CST);
+	}
+	return NULL;
+}
+
+TEST_F(race, many_mappers)
+{
+	struct race *r = &self->r;
+	pthread_t thread[4];
+
+	start(thread, 4, mapper, r);
+	usleep(duration() * 1e6);
+	finish(thread, 4, r);
+	EXPECT_GE(r->touched, 50);
+	EXPECT_EQ(0, pw_committed(r->h.fd));
+	EXPECT_EQ(0, pw_resident(r->h.fd));
+	EXPECT_EQ(r->h.base, pw_map_pages(&r->h, 1));
+}
+
+/* Regions come and go in the parent while children are made. */
+TEST_F(race, mappers_and_forks)
+{
+	struct race *r = &self->r;
+	double end = pw_now() + duration();
+	pthread_t thread[2];
+	char *fixed = pw_map_pages(&r->h, 600);
+
+	pw_fill(fixed, 600, 5);
+	start(thread, 2, mapper, r);
+	for (int i = 0; pw_now() < end; i++) {
+		pid_t pid = pw_fork();
+
+		if (!pid) {
+			char *p;
+
+			CHECK(pw_wrong(fixed, 600, 5) == -1);
+			CHECK(pw_map(r->h.fd, 0, NULL, 300 * PAGE, 0, &p) == 0);
+			CHECK(pw_nonzero(p, 300) == -1);
+			pw_fill(fixed, 600, 6);
+			CHECK(pw_wrong(fixed, 600, 6) == -1);
+			_exit(0);
+		}
+		ASSERT_EQ(0, pw_wait(pid));
+		ASSERT_EQ(-1, pw_wrong(fixed, 600, 5));
+	}
+	finish(thread, 2, r);
+	EXPECT_GE(r->touched, 5);
+}
+
+/* While pages move, a reader sees them at one place or the other, or nowhere. */
+static void *reader(void *arg)
+{
+	struct race *r = arg;
+	uint64_t rnd = seed_of_thread();
+	long touched = 0;
+
+	while (!pw_get(&r->stop)) {
+		long page = pw_random(&rnd) % (r->pages - 1);
+		volatile uint64_t *w = (void *)(r->at + page * PAGE);
+		uint64_t seen = 0;
+		int sig;
+
+		pw_catch();
+		sig = sigsetjmp(pw_env, 1);
+		if (!sig) {
+			pw_armed = 1;
+			seen = w[rnd % 512];
+		}
+		pw_armed = 0;
+		if (sig == SIGBUS)
+			pw_set(&r->bad, 1);
+		else if (!sig && seen != 0x5a5a5a5a5a5a5a5aULL)
+			pw_set(&r->bad, 2);
+		touched += !sig;
+	}
+	__atomic_add_fetch(&r->touched, touched, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+TEST_F(race, moves)
+{
+	struct race *r = &self->r;
+	double end = pw_now() + duration();
+	pthread_t thread[2];
+	char *p, *wall, *block;
+	int rounds = 0;
+
+	/*
+	 * The readers look at the lowest place, which the pages leave and come
+	 * back to; not at the last page of it, which is new each time.
+	 */
+	r->pages = 600;
+	p = r->at = pw_map_pages(&r->h, r->pages);
+	memset(p, 0x5a, r->pages * PAGE);
+	ASSERT_EQ(0, pw_map(r->h.fd, PAGEWELL_MAP_GUARD, p + r->pages * PAGE, PAGE, 0, &wall));
+	pw_cover(&r->h, r->h.base + 128 * MIB);
+	start(thread, 2, reader, r);
+	for (; pw_now() < end && !r->bad; rounds++) {
+		/* The wall behind it makes growing a move: up, and cut to size; */
+		ASSERT_EQ(0, pw_remap(r->h.fd, PAGEWELL_REMAP_MAYMOVE, p, r->pages * PAGE,
+				      (r->pages + 1) * PAGE, &p));
+		ASSERT_EQ(wall + PAGE, p);
+		ASSERT_EQ(0, pw_remap(r->h.fd, 0, p, (r->pages + 1) * PAGE,
+				      (r->pages - 1) * PAGE, &p));
+		/* and down again, with a new page at the end. */
+		ASSERT_EQ(0, pw_map(r->h.fd, PAGEWELL_MAP_GUARD | PAGEWELL_MAP_FIXED_NOREPLACE,
+				    p + (r->pages - 1) * PAGE, PAGE, 0, &block));
+		ASSERT_EQ(0, pw_remap(r->h.fd, PAGEWELL_REMAP_MAYMOVE, p,
+				      (r->pages - 1) * PAGE, r->pages * PAGE, &p));
+		ASSERT_EQ(r->at, p);
+		memset(p + (r->pages - 1) * PAGE, 0x5a, PAGE);
+		ASSERT_EQ(0, pw_unmap(r->h.fd, block, PAGE));
+	}
+	finish(thread, 2, r);
+	EXPECT_EQ(0, r->bad);
+	EXPECT_GE(rounds, 10);
+	EXPECT_GE(r->touched, 10);
+}
+
+/* The mapping itself goes while ioctls and touches are on the way. */
+static void *ioctler(void *arg)
+{
+	struct race *r = arg;
+	char *p;
+
+	while (!pw_get(&r->stop)) {
+		int err = pw_map(r->h.fd, PAGEWELL_MAP_POPULATE, NULL, 40 * PAGE, 0, &p);
+
+		if (!err) {
+			pw_try_write(p, 1);
+			err = pw_unmap(r->h.fd, p, 40 * PAGE);
+		}
+		if (err && err != -ENXIO && err != -ENOMEM)
+			pw_set(&r->bad, 1);
+	}
+	return NULL;
+}
+
+static void unmap_under_fire(struct race *r, uint64_t rnd)
+{
+	pthread_t thread[2];
+	size_t cut = pw_random(&rnd) % 4096 * PAGE;
+
+	r->at = pw_map_pages(&r->h, 3000);
+	r->pages = 3000;
+	start(&thread[0], 1, ioctler, r);
+	start(&thread[1], 1, toucher, r);
+	usleep(pw_random(&rnd) % 3000);
+	/* In two pieces, or one; sometimes the process just ends. */
+	if (rnd & 1)
+		CHECK(munmap(r->h.base + cut, r->h.len - cut) == 0);
+	usleep(pw_random(&rnd) % 500);
+	if (rnd & 2)
+		CHECK(munmap(r->h.base, r->h.len) == 0);
+	if (rnd & 4)
+		_exit(0);
+	finish(thread, 2, r);
+	CHECK(r->bad != 1);
+	_exit(0);
+}
+
+TEST_F(race, mapping_goes)
+{
+	const long rounds = pw_scaled(60);
+
+	ASSERT_EQ(0, munmap(self->r.h.base, self->r.h.len));
+	for (long i = 0; i < rounds; i++) {
+		pid_t pid = pw_fork();
+
+		if (!pid) {
+			/* The generation is odd: touches are never stale. */
+			self->r.generation = 1;
+			pw_heap(&self->r.h, 32 * MIB);
+			unmap_under_fire(&self->r, 1000 + i * 7919);
+		}
+		ASSERT_EQ(0, pw_wait(pid));
+	}
+	EXPECT_TRUE(pw_pool_whole());
+}
+
+static void *protector(void *arg)
+{
+	struct race *r = arg;
+	uint64_t rnd = seed_of_thread();
+
+	while (!pw_get(&r->stop)) {
+		static const int prot[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
+		long page = pw_random(&rnd) % r->pages, nr = 1 + pw_random(&rnd) % 100;
+
+		if (page + nr > r->pages)
+			nr = r->pages - page;
+		CHECK(mprotect(r->at + page * PAGE, nr * PAGE, prot[rnd % 3]) == 0);
+	}
+	return NULL;
+}
+
+/* Protection changes, forks, and writes whose success is remembered. */
+TEST_F(race, mprotect_and_forks)
+{
+	struct race *r = &self->r;
+	static uint8_t last[1200];
+	double end = pw_now() + duration();
+	uint64_t rnd = 4242;
+	pthread_t thread;
+
+	r->pages = 1200;
+	r->at = pw_map_pages(&r->h, r->pages);
+	start(&thread, 1, protector, r);
+	for (int i = 0; pw_now() < end; i++) {
+		pid_t pid = pw_fork();
+
+		if (!pid) {
+			for (long p = 0; p < r->pages; p++) {
+				pw_try_write(r->at + p * PAGE + 100, 0xee);
+				if (!pw_try_read(r->at + p * PAGE))
+					CHECK((uint8_t)r->at[p * PAGE] == last[p]);
+			}
+			_exit(0);
+		}
+		for (int n = 0; n < 2000; n++) {
+			long p = pw_random(&rnd) % r->pages;
+
+			if (!pw_try_write(r->at + p * PAGE, n + i))
+				last[p] = n + i;
+		}
+		ASSERT_EQ(0, pw_wait(pid));
+	}
+	finish(&thread, 1, r);
+	ASSERT_EQ(0, mprotect(r->at, r->pages * PAGE, PROT_READ | PROT_WRITE));
+	for (long p = 0; p < r->pages; p++) {
+		ASSERT_EQ(last[p], (uint8_t)r->at[p * PAGE]);
+		ASSERT_EQ(0, r->at[p * PAGE + 100])
+			TH_LOG("a child's write is in page %ld", p);
+	}
+}
+
+/* The kernel reads and writes what is being taken away. */
+TEST_F(race, kernel_copies)
+{
+	struct race *r = &self->r;
+	double end = pw_now() + duration();
+	pthread_t thread[2];
+	static char buf[400 * PAGE];
+	int fd = memfd_create("t", 0);
+
+	r->pages = 400;
+	r->at = r->h.base + 16 * MIB;
+	ASSERT_EQ(sizeof(buf), pwrite(fd, buf, sizeof(buf), 0));
+	start(thread, 2, mapper, r);
+	for (int i = 0; pw_now() < end; i++) {
+		ssize_t n;
+
+		ASSERT_EQ(0, pw_map(r->h.fd, PAGEWELL_MAP_FIXED, r->at, r->pages * PAGE, 0, NULL));
+		n = pwrite(fd, r->at, sizeof(buf), 0);
+		ASSERT_EQ(sizeof(buf), n);
+		ASSERT_EQ(sizeof(buf), pread(fd, r->at, sizeof(buf), 0));
+		ASSERT_EQ(-1, pw_nonzero(r->at, r->pages));
+		ASSERT_EQ(0, pw_unmap(r->h.fd, r->at + i % 2 * 100 * PAGE, 200 * PAGE));
+		n = pread(fd, r->at, sizeof(buf), 0);
+		ASSERT_LT(n, (ssize_t)sizeof(buf));
+		ASSERT_EQ(0, pw_unmap(r->h.fd, r->at, r->pages * PAGE));
+	}
+	finish(thread, 2, r);
+}
+
+PW_TEST_POOL_WHOLE
+
+TEST_HARNESS_MAIN
