@@ -243,7 +243,7 @@ struct segment *arena_grow(struct arena *a, size_t granules)
 
 /* ---- giving memory back ---- */
 
-static uint64_t now_ms(void)
+uint64_t arena_now(void)
 {
 	struct timespec ts;
 
@@ -335,7 +335,7 @@ void arena_freed(struct arena *a)
 	if (idle < MAX(IDLE_MIN, a->blocks_out >> IDLE_SHIFT) ||
 	    READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
 		return;
-	now = now_ms();
+	now = arena_now();
 	if (swings(a) && now - a->purged_at < CALM_MS)
 		return;
 	a->purged_at = now;

@@ -211,6 +211,9 @@ struct arena *arena_enter(struct arena **mine);
 /* Has a top with @granules free, unless memory or limits do not allow it. */
 struct segment *arena_grow(struct arena *a, size_t granules);
 
+/* Milliseconds of a clock that is cheap to read. */
+uint64_t arena_now(void);
+
 /* A run became free in @a, locked: returns pages where there is reason to. */
 void arena_freed(struct arena *a);
 
@@ -327,6 +330,12 @@ static inline struct block *list_first(uintptr_t word)
 static inline unsigned int list_blocks(uintptr_t word)
 {
 	return (unsigned int)(word >> 48);
+}
+
+/* Where the first block of a list leads to the next list. */
+static inline struct block **list_link(struct block *first, bool smallest)
+{
+	return (struct block **)first + (smallest ? 1 : 2);
 }
 
 /* Blocks of 16 bytes have no room for it beside the key, and go without one. */

@@ -448,7 +448,7 @@ static void batch_add(struct batch *b, struct block *block)
 		return;
 	}
 	block->next = b->rest;
-	block->key = pw_heap.base;
+	block->key = pw_base;
 	b->rest = block;
 	b->nr_rest++;
 }

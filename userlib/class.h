@@ -32,12 +32,11 @@ static inline size_t small_off(size_t size)
 static inline size_t big_off(size_t size)
 {
 	size_t last = size - 1;
-	unsigned int log = 63 - __builtin_clzl(last);
+	unsigned int log = 63 ^ (unsigned int)__builtin_clzl(last);
+	/* From 2^STEP_SHIFT to twice that, less one: it has the leading bit too. */
 	size_t steps = last >> (log - STEP_SHIFT);
 
-	/* steps still holds its leading one: 2^STEP_SHIFT too many. */
-	steps += (size_t)log << STEP_SHIFT;
-	return (steps << OFF_SHIFT) +
+	return ((steps + ((size_t)log << STEP_SHIFT)) << OFF_SHIFT) +
 	       ((NR_SMALL + 1 - ((SMALL_SHIFT + 1) << STEP_SHIFT)) << OFF_SHIFT);
 }
 

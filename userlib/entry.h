@@ -69,7 +69,7 @@ static inline __attribute__((always_inline)) void *fast_malloc(size_t size)
  */
 static inline uintptr_t distance(const void *p)
 {
-	uintptr_t d = (uintptr_t)p - pw_heap.base;
+	uintptr_t d = (uintptr_t)p - pw_base;
 
 	return d >> UNIT_SHIFT | d << (64 - UNIT_SHIFT);
 }
@@ -79,22 +79,22 @@ static inline size_t fast_off(const void *p)
 {
 	uintptr_t d = distance(p);
 
-	return likely(d < READ_ONCE(pw_heap.fast_limit)) ? READ_ONCE(*map_entry(d >> GRANULE_UNIT_SHIFT)) : 0;
+	return likely(d < HOT_READ(pw_fast_limit)) ? HOT_READ(*map_entry(d >> GRANULE_UNIT_SHIFT)) : 0;
 }
 
 static inline __attribute__((always_inline)) void fast_free(void *p)
 {
-	uintptr_t d = distance(p), base = pw_heap.base;
+	uintptr_t d = distance(p), base = pw_base;
 	struct block *b = p;
-	struct bin *bin;
+	bin_t *bin;
 	size_t off;
 
-	if (unlikely(d >= READ_ONCE(pw_heap.fast_limit))) {
+	if (unlikely(d >= HOT_READ(pw_fast_limit))) {
 		pw_free_slow(p);
 		return;
 	}
 	/* No class is 0, and bin 0 never has room. */
-	off = READ_ONCE(*map_entry(d >> GRANULE_UNIT_SHIFT));
+	off = HOT_READ(*map_entry(d >> GRANULE_UNIT_SHIFT));
 	bin = bin_at(off);
 	if (unlikely(--bin->room < 0)) {
 		pw_free_full(p, off);

@@ -9,13 +9,15 @@
 #include "os.h"
 
 struct heap pw_heap;
+uintptr_t pw_base;
+uintptr_t pw_fast_limit;
 
 static struct lock start_lock;
 
 void pw_heap_slow_mode(void)
 {
 	pw_heap.slow = true;
-	WRITE_ONCE(pw_heap.fast_limit, 0);
+	WRITE_ONCE(pw_fast_limit, 0);
 }
 
 bool pw_heap_start(void)

@@ -27,48 +27,54 @@ struct span;
 
 /**
  * struct heap - the one heap of the process
- * @base: a granule before the window: granule 0 is no memory, and @base is no
- *	  block's address; doubles as the key of free blocks
- * @fast_limit: distance from @base, in units of 16 bytes, up to which the map
- *	  may be read; 0 sends every free() the slow way (hardened, perturbed)
  * @granules: up to where both tables are mapped
  * @slow: nothing may be served from the tcache
  * @ready: the OS backend is chosen and the window is there
  */
 struct heap {
-	uintptr_t base;
-	uintptr_t fast_limit;
 	size_t granules;
 	bool slow;
 	bool ready;
 };
 
-extern struct heap pw_heap;
+extern HIDDEN struct heap pw_heap;
+
+/*
+ * A granule before the window: granule 0 is no memory, and this is no block's
+ * address, so it doubles as the key of free blocks.
+ */
+extern HIDDEN uintptr_t pw_base;
+
+/*
+ * Distance from the base, in units of 16 bytes, up to which free() may read
+ * the map; 0 sends it the slow way always (hardened, perturbed).
+ */
+extern HIDDEN uintptr_t pw_fast_limit;
 
 static inline size_t granule_of(uintptr_t addr)
 {
-	return (addr - pw_heap.base) >> GRANULE_SHIFT;
+	return (addr - pw_base) >> GRANULE_SHIFT;
 }
 
 static inline uintptr_t granule_addr(size_t granule)
 {
-	return pw_heap.base + (granule << GRANULE_SHIFT);
+	return pw_base + (granule << GRANULE_SHIFT);
 }
 
 static inline uint16_t *map_entry(size_t granule)
 {
-	return (uint16_t *)(pw_heap.base - MAP_DISTANCE) + granule;
+	return (uint16_t *)(pw_base - MAP_DISTANCE) + granule;
 }
 
 static inline struct span *span_entry(size_t granule)
 {
-	return (struct span *)(pw_heap.base - SPAN_DISTANCE + granule * SPAN_BYTES);
+	return (struct span *)(pw_base - SPAN_DISTANCE + granule * SPAN_BYTES);
 }
 
 /* Is @addr inside the part of the window that the tables describe? */
 static inline bool in_window(uintptr_t addr)
 {
-	return ((addr - pw_heap.base) >> GRANULE_SHIFT) < READ_ONCE(pw_heap.granules);
+	return ((addr - pw_base) >> GRANULE_SHIFT) < READ_ONCE(pw_heap.granules);
 }
 
 /* Chooses the backend and lays out the window; false without memory for it. */

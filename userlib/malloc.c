@@ -57,11 +57,18 @@ static void *alloc_slow(size_t size, size_t off, bool *zeroed)
 	return likely(p) ? p : no_memory();
 }
 
-noinline void *pw_malloc_slow(size_t size, size_t off)
+static noinline void *malloc_slower(size_t size, size_t off)
 {
 	bool zeroed;
 
 	return alloc_slow(size, off, &zeroed);
+}
+
+noinline void *pw_malloc_slow(size_t size, size_t off)
+{
+	void *p = tcache_pop_list(off);
+
+	return likely(p) ? p : malloc_slower(size, off);
 }
 
 /* Is a block with the key of a free one really free? */
@@ -79,9 +86,9 @@ static bool is_free(struct block *b)
 	return found;
 }
 
-static void check_not_free(struct block *b, const char *call)
+static noinline void check_not_free(struct block *b, const char *call)
 {
-	if (unlikely(b->key == pw_heap.base) && is_free(b))
+	if (is_free(b))
 		pw_heap_error(call, "double free of", b);
 }
 
@@ -130,10 +137,9 @@ noinline void pw_free_slow(void *p)
 	free_any(p, "free()");
 }
 
-/* The bin has no room, or is bin 0: not a block of a class. */
-noinline void pw_free_full(void *p, size_t off)
+static noinline void free_unusual(void *p, size_t off)
 {
-	if (unlikely(!off)) {
+	if (!off) {
 		bin_at(0)->room = 0;
 		free_any(p, "free()");
 		return;
@@ -142,10 +148,21 @@ noinline void pw_free_full(void *p, size_t off)
 	tcache_spill(p, off);
 }
 
+/* The bin has no room, or is bin 0: not a block of a class. */
+noinline void pw_free_full(void *p, size_t off)
+{
+	if (unlikely(!off || ((struct block *)p)->key == pw_base)) {
+		free_unusual(p, off);
+		return;
+	}
+	if (unlikely(!tcache_push_list(p, off)))
+		tcache_spill(p, off);
+}
+
 /* The key of a free block; the bin's room has been counted down for it. */
 noinline void pw_free_twice(void *p, size_t off)
 {
-	struct bin *bin = bin_at(off);
+	bin_t *bin = bin_at(off);
 	struct block *b = p;
 
 	check_not_free(b, "free()");
@@ -195,16 +212,25 @@ static inline void zero_block(void *p, size_t size)
 {
 	typedef long pair __attribute__((vector_size(16), may_alias));
 	const pair zero = { 0 };
-	char *end = (char *)p + size;
+	pair *first = p, *end = (pair *)((char *)p + size);
 
-	if (unlikely(size > 256)) {
+	if (unlikely(size > 128)) {
 		memset(p, 0, size);
 		return;
 	}
-	do {
-		end -= 16;
-		*(pair *)end = zero;
-	} while (end != (char *)p);
+	/* From both ends, so that the stores of any size meet. */
+	first[0] = zero;
+	end[-1] = zero;
+	if (size <= 32)
+		return;
+	first[1] = zero;
+	end[-2] = zero;
+	if (size <= 64)
+		return;
+	first[2] = zero;
+	end[-3] = zero;
+	first[3] = zero;
+	end[-4] = zero;
 }
 
 static noinline void *calloc_slow(size_t size, size_t off)
@@ -241,11 +267,38 @@ PUBLIC void *NAME(calloc)(size_t n, size_t each)
 
 /*
  * A block that grows a little is likely to grow again: an eighth more, which
- * is the next class, halves the moves.
+ * is the next class. One that did it before is made twice as large, so that
+ * growing by small steps copies each byte about once.
  */
-static size_t with_slack(size_t old, size_t size)
+static size_t with_slack(void *p, size_t old, size_t size)
 {
-	return size > old && size - old <= old / 4 && size < CLASS_MAX ? size + size / 8 : size;
+	if (size <= old || size - old > old / 4 || size > CLASS_MAX / 2)
+		return size;
+	return tcache_grows(p) ? 2 * old : size + size / 8;
+}
+
+#define OWN_COPY_MAX	(64 * KIB)
+
+/* Whole blocks that lie in the caches: for these a call costs more. */
+static void copy_block(void *to, const void *from, size_t size)
+{
+	typedef long pair __attribute__((vector_size(16), may_alias));
+	const pair *f = from;
+	pair *t = to;
+	size_t i;
+
+	if (size > OWN_COPY_MAX) {
+		memcpy(to, from, size);
+		return;
+	}
+	for (i = 0; i < size / sizeof(pair); i += 4) {
+		pair a = f[i], b = f[i + 1], c = f[i + 2], d = f[i + 3];
+
+		t[i] = a;
+		t[i + 1] = b;
+		t[i + 2] = c;
+		t[i + 3] = d;
+	}
 }
 
 static void *move_block(void *p, size_t old, size_t size, size_t ask)
@@ -256,7 +309,13 @@ static void *move_block(void *p, size_t old, size_t size, size_t ask)
 		q = fast_malloc(size);
 	if (unlikely(!q))
 		return NULL;
-	memcpy(q, p, MIN(old, size));
+	/* Both are whole multiples of 64 bytes from there on. */
+	if (MIN(old, size) >= 256 && old < size && !(old % 64))
+		copy_block(q, p, old);
+	else
+		memcpy(q, p, MIN(old, size));
+	if (ask > size)
+		tcache_grown(q);
 	fast_free(p);
 	return q;
 }
@@ -294,12 +353,12 @@ static noinline void *realloc_any(void *p, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	return move_block(p, old, size, with_slack(old, size));
+	return move_block(p, old, size, with_slack(p, old, size));
 }
 
 static noinline void *realloc_move(void *p, size_t old, size_t size)
 {
-	void *q = move_block(p, old, size, with_slack(old, size));
+	void *q = move_block(p, old, size, with_slack(p, old, size));
 
 	/* Shrinking needs no memory. */
 	return q || size > old ? q : p;
@@ -320,7 +379,8 @@ PUBLIC void *NAME(realloc)(void *p, size_t size)
 	off = fast_off(p);
 	if (unlikely(!off))
 		return realloc_any(p, size);
-	check_not_free(p, "realloc()");
+	if (unlikely(((struct block *)p)->key == pw_base))
+		check_not_free(p, "realloc()");
 	old = class_size((unsigned int)(off >> OFF_SHIFT));
 	if (size <= old && size > old / 2)
 		return p;
@@ -371,18 +431,36 @@ static noinline void *aligned_slow(size_t align, size_t size, size_t off)
 }
 
 /* @align is a power of two. */
-static inline void *aligned(size_t align, size_t size)
+static noinline void *aligned_miss(size_t align, size_t size)
 {
 	struct block *b;
 	size_t off;
 
-	if (unlikely(align <= MIN_ALIGN))
+	if (align <= MIN_ALIGN)
 		return fast_malloc(size);
-	if (unlikely(size > PTRDIFF_MAX || align > PTRDIFF_MAX - size))
+	if (size > PTRDIFF_MAX || align > PTRDIFF_MAX - size)
 		return no_memory();
 	off = aligned_off(align, size);
 	b = off ? tcache_pop(off) : NULL;
-	return likely(b) ? b : aligned_slow(align, size, off);
+	return b ? b : aligned_slow(align, size, off);
+}
+
+/* A small block from the tcache, or NULL. */
+static inline void *aligned_hit(size_t align, size_t size)
+{
+	size_t off = ALIGN_UP(size, align);
+
+	/* Nothing that wrapped around, is large, or is of no bytes. */
+	if (unlikely(off - 1 >= SMALL_MAX || align < MIN_ALIGN))
+		return NULL;
+	return tcache_pop(off);
+}
+
+static inline void *aligned(size_t align, size_t size)
+{
+	void *p = aligned_hit(align, size);
+
+	return likely(p) ? p : aligned_miss(align, size);
 }
 
 static inline bool power_of_two(size_t n)
@@ -390,19 +468,29 @@ static inline bool power_of_two(size_t n)
 	return n && !(n & (n - 1));
 }
 
+/* Its result is its only word on errors. */
+static noinline int posix_memalign_miss(void **out, size_t align, size_t size)
+{
+	int saved_errno = errno;
+	void *p = aligned_miss(align, size);
+
+	if (!p) {
+		errno = saved_errno;
+		return ENOMEM;
+	}
+	*out = p;
+	return 0;
+}
+
 PUBLIC int NAME(posix_memalign)(void **out, size_t align, size_t size)
 {
-	int saved_errno;
 	void *p;
 
 	if (unlikely(!power_of_two(align) || align % sizeof(void *)))
 		return EINVAL;
-	saved_errno = errno;
-	p = aligned(align, size);
-	if (unlikely(!p)) {
-		errno = saved_errno;
-		return ENOMEM;
-	}
+	p = aligned_hit(align, size);
+	if (unlikely(!p))
+		return posix_memalign_miss(out, align, size);
 	*out = p;
 	return 0;
 }

@@ -61,7 +61,7 @@ static void publish(size_t granules)
 {
 	WRITE_ONCE(pw_heap.granules, granules);
 	if (!pw_heap.slow)
-		WRITE_ONCE(pw_heap.fast_limit, granules << GRANULE_UNIT_SHIFT);
+		WRITE_ONCE(pw_fast_limit, granules << GRANULE_UNIT_SHIFT);
 }
 
 int pw_meta_place(uintptr_t start, size_t size)
@@ -69,7 +69,7 @@ int pw_meta_place(uintptr_t start, size_t size)
 	size_t granules = ALIGN_UP((size >> GRANULE_SHIFT) + 1, COVER_STEP);
 	int ret;
 
-	pw_heap.base = start - GRANULE;
+	pw_base = start - GRANULE;
 	/* Page-aligned tables want the window to begin on a whole step. */
 	ret = map_tables(0, granules);
 	if (!ret)

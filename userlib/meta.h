@@ -11,7 +11,7 @@ extern struct lock pw_meta_lock;
 
 /**
  * pw_meta_place() - is there room for the tables of a window at @start?
- * @start: first address of the window; pw_heap.base is set by success
+ * @start: first address of the window; pw_base is set by success
  * @size: bytes of the window that the first part of the tables must cover
  *
  * Return: 0, or a negative error number.

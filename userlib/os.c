@@ -97,7 +97,7 @@ bool os_start(void)
 	stats.backend = ret ? "anonymous" : "device";
 	if (ret)
 		ret = os_anon_start(0);
-	stats.window = pw_heap.base + GRANULE;
+	stats.window = pw_base + GRANULE;
 	stats.heap_id = os_device_heap_id();
 	return !ret;
 }

@@ -9,11 +9,14 @@
 #include "sys.h"
 #include "tcache.h"
 
-/* Full lists a class may have at first, and what it may grow to, in bytes. */
+/* Full lists a class may have at first, and what all may grow by, in bytes. */
 #define FIRST_BUDGET	2
 #define FIRST_BYTES	(16 * KIB)
-#define CLASS_BYTES	(4 * MIB)
 #define THREAD_BYTES	(32 * MIB)
+
+/* Lists that were not needed for so long are given back, if frees go on. */
+#define SWEEP_TICKS	256
+#define SWEEP_MS	500
 
 /* Cached lists are worth sorting back when they hold this part of an arena. */
 #define WORTH_SHIFT	4
@@ -77,6 +80,7 @@ static noinline struct thread *thread_attach(void)
 	if (!t)
 		return NULL;
 	t->arena = pw_arenas[0];
+	t->tick = SWEEP_TICKS;
 	t->tcache = &pw_tcache;
 	t->prev = NULL;
 	lock(&pw_threads_lock);
@@ -122,92 +126,127 @@ struct arena **tcache_arena(void)
 
 /* ---- lists in and out ---- */
 
-static uintptr_t stack_pop(struct thread *t, struct stack *st, unsigned int c)
+static struct block *stack_pop(struct stack *st, unsigned int c)
 {
-	uintptr_t word = st->lists;
+	struct block *first = st->lists;
 
-	if (!word)
-		return 0;
-	st->lists = *list_next(list_first(word), c);
+	if (!first)
+		return NULL;
+	st->lists = *list_link(first, c == 1);
 	st->nr--;
-	t->bytes -= list_blocks(word) * class_size(c);
-	return word;
+	st->low = MIN(st->low, st->nr);
+	return first;
 }
 
-static bool stack_push(struct thread *t, struct stack *st, unsigned int c,
-		       struct block *first, unsigned int blocks)
+/* The stack of a class, which from now on the thread uses. */
+static struct stack *stack_of(struct thread *t, unsigned int c)
 {
-	size_t size = class_size(c), bytes = blocks * size;
+	struct stack *st = &t->full[c];
 
-	if (!st->budget)
-		st->budget = bytes <= FIRST_BYTES ? FIRST_BUDGET : 1;
-	if (st->nr >= st->budget || t->bytes + bytes > THREAD_BYTES)
-		return false;
-	*list_next(first, c) = st->lists;
-	st->lists = list_word(first, blocks);
-	st->nr++;
-	t->bytes += bytes;
-	return true;
+	if (unlikely(!st->room)) {
+		st->room = (uint16_t)class_room(class_size(c));
+		st->size = (uint32_t)(st->room * class_size(c));
+		st->budget = st->size <= FIRST_BYTES ? FIRST_BUDGET : 1;
+		t->used[c / 64] |= 1UL << (c % 64);
+	}
+	return st;
 }
 
 /*
  * The budget follows what was missed: lists that had to go and were needed
  * again. Growing it where they go would make threads that only free hoard.
  */
-static void grow_budget(struct stack *st, unsigned int c)
+static void grow_budget(struct thread *t, struct stack *st)
 {
-	size_t size = class_size(c);
-	size_t max = MAX(CLASS_BYTES / (size * class_room(size)), (size_t)1);
+	size_t left = t->bytes < THREAD_BYTES ? (THREAD_BYTES - t->bytes) / st->size : 0;
+	size_t more = MIN((size_t)st->flushed, MIN(left, (size_t)(UINT16_MAX - st->budget)));
 
-	st->budget = (uint16_t)MIN(MIN(st->budget + st->flushed, max), (size_t)UINT16_MAX);
+	st->budget = (uint16_t)(st->budget + more);
+	t->bytes += more * st->size;
 	st->flushed = 0;
 }
 
-/* Makes a list the bin's own, but for its first block. */
-static struct block *bin_load(struct bin *bin, unsigned int c, uintptr_t word)
+/* Half of the lists that were never needed of late go to the fast bins. */
+static void sweep_class(struct thread *t, unsigned int c)
 {
-	struct block *b = list_first(word);
+	struct stack *st = &t->full[c];
+	unsigned int unused = (st->low + 1U) / 2;
+	unsigned int less = MIN(unused, st->budget - 1U);
 
-	bin->head = b->next;
-	bin->room = (int32_t)class_room(class_size(c)) - (int32_t)list_blocks(word) + 1;
-	b->key = 0;
-	return b;
+	st->budget = (uint16_t)(st->budget - less);
+	t->bytes -= MIN(t->bytes, (size_t)less * st->size);
+	while (unused--)
+		fastbin_push(c, stack_pop(st, c), st->room);
+	st->low = st->nr;
+}
+
+static void sweep(struct thread *t)
+{
+	uint64_t now = arena_now();
+	unsigned int c;
+
+	t->tick = SWEEP_TICKS;
+	if (now - t->swept < SWEEP_MS)
+		return;
+	t->swept = now;
+	for (c = 1; c < NR_CLASSES; c++)
+		if (t->full[c].low)
+			sweep_class(t, c);
 }
 
 struct block *tcache_refill(size_t off)
 {
 	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
 	struct thread *t = this_thread();
+	struct block *b;
 	struct stack *st;
 	uintptr_t word;
+	bin_t *bin;
 
 	if (unlikely(!t))
 		return NULL;
-	t->used[c / 64] |= 1UL << (c % 64);
-	st = &t->full[c];
-	word = stack_pop(t, st, c);
-	if (!word) {
-		if (unlikely(st->flushed))
-			grow_budget(st, c);
-		word = fastbin_pop(c);
-	}
-	return word ? bin_load(bin_at(off), c, word) : NULL;
+	st = stack_of(t, c);
+	b = tcache_pop_list(off);
+	if (b)
+		return b;
+	if (unlikely(st->flushed))
+		grow_budget(t, st);
+	word = fastbin_pop(c);
+	if (!word)
+		return NULL;
+	b = list_first(word);
+	bin = bin_at(off);
+	bin->head = b->next;
+	bin->room = (int32_t)(st->room - list_blocks(word) + 1);
+	b->key = 0;
+	return b;
 }
 
 static void drain_stacks(struct thread *t)
 {
+	struct block *first;
 	unsigned int c;
-	uintptr_t word;
 
-	for (c = 1; t->bytes && c < NR_CLASSES; c++)
-		while ((word = stack_pop(t, &t->full[c], c)))
-			list_sort_back(list_first(word));
+	for (c = 1; c < NR_CLASSES; c++)
+		while ((first = stack_pop(&t->full[c], c)))
+			list_sort_back(first);
+}
+
+__attribute__((no_sanitize("thread")))
+static size_t stacks_bytes(const struct thread *t)
+{
+	size_t sum = 0;
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++)
+		sum += (size_t)READ_ONCE(t->full[c].nr) * t->full[c].size;
+	return sum;
 }
 
 /* Are there enough cached blocks that sorting them back may save a growth? */
 static bool worth_sorting(struct thread *t, struct arena *a)
 {
-	return t->bytes + READ_ONCE(pw_fastbin_bytes) > READ_ONCE(a->size) >> WORTH_SHIFT;
+	return stacks_bytes(t) + READ_ONCE(pw_fastbin_bytes) > READ_ONCE(a->size) >> WORTH_SHIFT;
 }
 
 static bool take(struct thread *t, unsigned int c, unsigned int want, struct batch *batch)
@@ -250,19 +289,19 @@ static struct block *take_one(unsigned int c, bool *fresh)
 struct block *tcache_refill_arena(size_t off, bool *fresh)
 {
 	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
-	unsigned int room = class_room(class_size(c));
 	struct thread *t = this_thread();
 	struct batch batch;
-	struct bin *bin;
+	struct stack *st;
+	bin_t *bin;
 
 	if (unlikely(!t))
 		return take_one(c, fresh);
-	t->used[c / 64] |= 1UL << (c % 64);
-	if (!take(t, c, room, &batch))
+	st = stack_of(t, c);
+	if (!take(t, c, st->room, &batch))
 		return NULL;
 	bin = bin_at(off);
 	bin->head = batch.rest;
-	bin->room = (int32_t)room - (int32_t)batch.nr_rest;
+	bin->room = (int32_t)(st->room - batch.nr_rest);
 	*fresh = batch.fresh;
 	batch.first->key = 0;
 	return batch.first;
@@ -271,51 +310,71 @@ struct block *tcache_refill_arena(size_t off, bool *fresh)
 void tcache_spill(struct block *b, size_t off)
 {
 	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
-	struct bin *bin = bin_at(off);
 	struct thread *t = this_thread();
-	unsigned int room;
+	bin_t *bin = bin_at(off);
+	struct block *first = bin->head;
+	struct stack *st;
 
 	b->next = NULL;
-	b->key = pw_heap.base;
+	b->key = pw_base;
 	if (unlikely(!t)) {
 		bin->room = 0;
 		list_sort_back(b);
 		return;
 	}
-	t->used[c / 64] |= 1UL << (c % 64);
-	room = class_room(class_size(c));
-	if (bin->head) {
-		struct stack *st = &t->full[c];
-
-		if (!stack_push(t, st, c, bin->head, room)) {
-			st->flushed++;
-			fastbin_push(c, bin->head, room);
-		}
-	}
+	st = stack_of(t, c);
 	bin->head = b;
-	bin->room = (int32_t)room - 1;
+	bin->room = st->room - 1;
+	if (first) {
+		st->flushed++;
+		fastbin_push(c, first, st->room);
+	}
+	if (!t->tick)
+		sweep(t);
 }
 
 bool tcache_has(struct block *b, size_t off)
 {
 	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
-	uintptr_t word = pw_tcache.thread ? pw_tcache.thread->full[c].lists : 0;
+	struct block *first = pw_tcache.thread ? pw_tcache.thread->full[c].lists : NULL;
 	struct block *p;
 
 	for (p = bin_at(off)->head; p; p = p->next)
 		if (p == b)
 			return true;
-	for (; word; word = *list_next(list_first(word), c))
-		for (p = list_first(word); p; p = p->next)
+	for (; first; first = *list_link(first, c == 1))
+		for (p = first; p; p = p->next)
 			if (p == b)
 				return true;
 	return false;
 }
 
+/* ---- blocks that grow ---- */
+
+static void **grown_slot(struct thread *t, void *p)
+{
+	return &t->grown[((uintptr_t)p >> 4 ^ (uintptr_t)p >> 10) % NR_GROWN];
+}
+
+bool tcache_grows(void *p)
+{
+	struct thread *t = pw_tcache.thread;
+
+	return t && *grown_slot(t, p) == p;
+}
+
+void tcache_grown(void *q)
+{
+	struct thread *t = pw_tcache.thread;
+
+	if (t)
+		*grown_slot(t, q) = q;
+}
+
 /* ---- the end of a thread ---- */
 
 /* Empties a bin; its list is shorter than a full one. */
-static struct block *bin_unload(struct bin *bin, unsigned int c, unsigned int *blocks)
+static struct block *bin_unload(bin_t *bin, unsigned int c, unsigned int *blocks)
 {
 	struct block *first = bin->head;
 
@@ -328,15 +387,14 @@ static struct block *bin_unload(struct bin *bin, unsigned int c, unsigned int *b
 static void give_class_back(struct thread *t, unsigned int c)
 {
 	unsigned int blocks;
-	struct block *first = bin_unload(&t->tcache->bins[c], c, &blocks);
+	struct block *first = bin_unload(bin_at((size_t)c << OFF_SHIFT), c, &blocks);
 	struct stack *st = &t->full[c];
-	uintptr_t word;
 
 	if (first)
 		fastbin_push(c, first, blocks);
-	while ((word = stack_pop(t, st, c)))
-		fastbin_push(c, list_first(word), list_blocks(word));
-	*st = (struct stack){ .lists = 0 };
+	while ((first = stack_pop(st, c)))
+		fastbin_push(c, first, st->room);
+	*st = (struct stack){ .lists = NULL };
 }
 
 static void thread_exit(void *arg)
@@ -353,6 +411,7 @@ static void thread_exit(void *arg)
 		}
 	}
 	/* What libc still frees for this thread goes straight to its span. */
+	t->bytes = 0;
 	pw_tcache.gone = true;
 	pw_tcache.thread = NULL;
 	thread_unlist(t);
@@ -391,7 +450,7 @@ size_t tcaches_bytes(void)
 
 	lock(&pw_threads_lock);
 	for (t = pw_threads; t; t = t->next) {
-		sum += READ_ONCE(t->bytes);
+		sum += stacks_bytes(t);
 		for (c = 1; c < NR_CLASSES; c++)
 			sum += bin_bytes(&t->tcache->bins[c], c);
 	}

@@ -32,7 +32,8 @@ void pw_tune_freed(size_t size)
 	if (!READ_ONCE(pw_tune.dynamic) || size <= READ_ONCE(pw_tune.mmap_threshold) ||
 	    size > MMAP_THRESHOLD_MAX)
 		return;
-	WRITE_ONCE(pw_tune.mmap_threshold, size);
+	/* The next one of this size is not mapped. */
+	WRITE_ONCE(pw_tune.mmap_threshold, size + 1);
 	WRITE_ONCE(pw_tune.trim_threshold, 2 * size);
 }
 

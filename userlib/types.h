@@ -31,6 +31,8 @@
 
 #define likely(x)	__builtin_expect(!!(x), 1)
 #define unlikely(x)	__builtin_expect(!!(x), 0)
+/* Not through the GOT: declarations do not inherit -fvisibility=hidden. */
+#define HIDDEN		__attribute__((__visibility__("hidden")))
 #define noinline	__attribute__((__noinline__))
 #define cold_path	__attribute__((__cold__, __noinline__))
 
@@ -56,6 +58,16 @@
 /* Relaxed accesses: statistics and hints that others may be changing. */
 #define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define WRITE_ONCE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
+
+/*
+ * The same on the hit paths, where it would cost an instruction: compilers do
+ * not fold such a load into the operation that uses it.
+ */
+#ifdef __SANITIZE_THREAD__
+#define HOT_READ(x)		READ_ONCE(x)
+#else
+#define HOT_READ(x)		(x)
+#endif
 
 /**
  * struct block - a free block
