@@ -8,6 +8,7 @@
 #include "arena.h"
 #include "env.h"
 #include "meta.h"
+#include "tcache.h"
 #include "tune.h"
 
 /* Addresses kept free behind a new break; growth past them is likely to work. */
@@ -25,7 +26,7 @@
 #define CONTENTION	4
 
 /* Free memory below this, or this fraction of what is in use, stays. */
-#define IDLE_MIN	(2 * MIB)
+#define IDLE_MIN	MIB
 #define IDLE_SHIFT	2
 
 /* A heap that shrinks and grows again within this time keeps its pages. */
@@ -327,12 +328,17 @@ static bool swings(const struct arena *a)
 	return a->peak_out - a->purged_out > a->purged / 2;
 }
 
+/* Bytes of pages that were used and may be free now. */
+static size_t idle_bytes(const struct arena *a)
+{
+	return (a->dirty << GRANULE_SHIFT) + a->given;
+}
+
 void arena_freed(struct arena *a)
 {
-	size_t idle = (a->dirty << GRANULE_SHIFT) + a->given;
 	uint64_t now;
 
-	if (idle < MAX(IDLE_MIN, a->blocks_out >> IDLE_SHIFT) ||
+	if (idle_bytes(a) < MAX(IDLE_MIN, a->blocks_out >> IDLE_SHIFT) ||
 	    READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
 		return;
 	now = arena_now();
@@ -345,9 +351,15 @@ void arena_freed(struct arena *a)
 void arenas_collect(void)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
+	bool emptying = false;
 	size_t out = 0;
 
 	fastbins_sort_back();
+	/* Blocks that a thread keeps for itself keep whole pages. */
+	for (i = 0; i < nr; i++)
+		emptying |= READ_ONCE(pw_arenas[i]->given) > READ_ONCE(pw_arenas[i]->blocks_out);
+	if (emptying)
+		tcache_drain();
 	for (i = 0; i < nr; i++) {
 		struct arena *a = pw_arenas[i];
 

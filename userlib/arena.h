@@ -309,7 +309,7 @@ extern struct fastbin pw_fastbins[NR_CLASSES];
 extern size_t pw_fastbin_bytes;
 extern size_t pw_fastbin_limit;
 
-#define FASTBIN_LIMIT	MIB
+#define FASTBIN_LIMIT	(512 * KIB)
 
 extern struct lock pw_bits_lock;
 

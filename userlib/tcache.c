@@ -9,9 +9,7 @@
 #include "sys.h"
 #include "tcache.h"
 
-/* Full lists a class may have at first, and what all may grow by, in bytes. */
-#define FIRST_BUDGET	2
-#define FIRST_BYTES	(16 * KIB)
+/* What all full lists of a thread may hold. */
 #define THREAD_BYTES	(32 * MIB)
 
 /* Lists that were not needed for so long are given back, if frees go on. */
@@ -146,7 +144,6 @@ static struct stack *stack_of(struct thread *t, unsigned int c)
 	if (unlikely(!st->room)) {
 		st->room = (uint16_t)class_room(class_size(c));
 		st->size = (uint32_t)(st->room * class_size(c));
-		st->budget = st->size <= FIRST_BYTES ? FIRST_BUDGET : 1;
 		t->used[c / 64] |= 1UL << (c % 64);
 	}
 	return st;
@@ -171,12 +168,14 @@ static void sweep_class(struct thread *t, unsigned int c)
 {
 	struct stack *st = &t->full[c];
 	unsigned int unused = (st->low + 1U) / 2;
-	unsigned int less = MIN(unused, st->budget - 1U);
+	unsigned int less = MIN(unused, (unsigned int)st->budget);
+	struct block *first;
 
 	st->budget = (uint16_t)(st->budget - less);
 	t->bytes -= MIN(t->bytes, (size_t)less * st->size);
-	while (unused--)
-		fastbin_push(c, stack_pop(st, c), st->room);
+	/* What is pushed may have everything of this thread's sorted back. */
+	while (unused-- && (first = stack_pop(st, c)))
+		fastbin_push(c, first, st->room);
 	st->low = st->nr;
 }
 

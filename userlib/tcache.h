@@ -54,7 +54,7 @@ struct tcache;
  * struct thread - what a thread needs on the slow paths
  * @full: full lists
  * @used: classes that ever had a list here
- * @bytes: of lists that the budgets in @full allow beyond the first ones
+ * @bytes: of the lists that the budgets in @full allow
  * @tick: counts down to the next look at the clock
  * @swept: when unused lists were last given back, milliseconds
  * @grown: blocks that realloc() made larger
