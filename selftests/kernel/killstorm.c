@@ -38,7 +38,7 @@ static void churn(struct pw *h, uint64_t rnd)
 
 		done(pw_brk(h->fd, id, start + pw_random(&rnd) % 900 * PAGE, NULL));
 		pw_try_write(start + rnd % 900 * PAGE, 1);
-		if (rnd % 32 == 0)
+		if (rnd % 6 == 0)
 			fork_some(&forks, &rnd);
 		if (!done(pw_map(h->fd, rnd % 5 ? 0 : PAGEWELL_MAP_POPULATE, NULL,
 				 pages * PAGE, 0, &p)))
@@ -78,22 +78,18 @@ static pid_t victim(uint64_t rnd)
 	_exit(0);
 }
 
-/* Return: whether it ended as it should: by our signal. */
-static bool reap(pid_t pid)
+/*
+ * Whoever is dead: victims, and their children, which come to us. Return:
+ * whether all of them died as they should, of SIGKILL.
+ */
+static bool reap(int flags)
 {
+	bool ok = true;
 	int status;
 
-	kill(pid, SIGKILL);
-	if (waitpid(pid, &status, 0) != pid)
-		return false;
-	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-}
-
-/* Grandchildren come to us when their parents are gone. */
-static void reap_orphans(void)
-{
-	while (waitpid(-1, NULL, 0) > 0)
-		;
+	while (waitpid(-1, &status, flags) > 0)
+		ok &= WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	return ok;
 }
 
 int main(int argc, char **argv)
@@ -112,11 +108,12 @@ int main(int argc, char **argv)
 		pid_t *slot = &alive[i % ALIVE];
 
 		if (*slot)
-			ok &= reap(*slot);
+			kill(*slot, SIGKILL);
 		*slot = i < count ? victim(pw_random(&rnd)) : 0;
 		usleep(pw_random(&rnd) % 4000);
+		ok &= reap(WNOHANG);
 	}
-	reap_orphans();
+	ok &= reap(0);
 	ksft_test_result(ok, "%ld processes killed, seed %#lx\n", count, (unsigned long)seed);
 	ksft_test_result(pw_pool_whole(), "pool is whole\n");
 	ksft_finished();

@@ -362,15 +362,19 @@ static inline int pw_try_write(volatile void *p, char c)
 
 /* Processes */
 
+/* The child dies with its parent, also if that is dead by now. */
 static inline pid_t pw_fork(void)
 {
-	pid_t pid;
+	pid_t pid, parent = getpid();
 
 	fflush(NULL);
 	pid = fork();
 	CHECK(pid >= 0);
-	if (!pid)
+	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			kill(getpid(), SIGKILL);
+	}
 	return pid;
 }
 
