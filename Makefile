@@ -29,8 +29,8 @@ endif
 endif
 endif
 
-include userlib/build.mk tools/build.mk selftests/build.mk
--include bench/build.mk
+include userlib/build.mk tools/build.mk selftests/build.mk \
+	bench/build.mk
 
 .PHONY: all lib tools modules tests run check check-debug bench bench-user \
 	bench-kernel install uninstall clean help FORCE
@@ -79,5 +79,5 @@ clean:				## remove build/; kernels stay in their cache
 	rm -rf build
 
 help:				## this list
-	@sed -nE 's/^([a-z-]+):[^#]*##[[:space:]]*(.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
-		awk -F'|' '{ printf "make %-14s%s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z-]+):[^#]*##[[:space:]]*(.*)/\1|\2/p' Makefile bench/build.mk | \
+		awk -F'|' '!seen[$$1]++ { printf "make %-14s%s\n", $$1, $$2 }'

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# bench-user counts instructions of the library, beside other allocators that
+# are installed. bench-kernel measures the module in a VM that counts
+# instructions too, so the figures do not depend on what else the host does.
+
+bench-progs	:= $(patsubst bench/%.c,build/bench/%,$(wildcard bench/kernel/*.c bench/user/*.c))
+
+build/bench/%: bench/%.c module/uapi/pagewell.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -std=gnu11 -pthread -fno-builtin -Imodule/uapi \
+		-Wall -Werror -o $@ $<
+
+bench-user: lib $(bench-progs)	## measure the library
+	bench/user/count
+
+# Sleeps first, and before each row: the boot settles, pages are zeroed ahead.
+bench-kernel: modules $(bench-progs)	## measure the module
+	@set -e; for k in $(KERNELS); do \
+		echo "---- kernel $$k, in instructions"; \
+		scripts/vm -k $$k --icount --mem 4096 --pool 1024 --timeout 3000 -- \
+			build/bench/kernel/ops 60 5; \
+	done
