@@ -335,8 +335,6 @@ static bool explain(uint64_t size)
 	struct mod *mod;
 	bool ok;
 
-	if (!device_usable())
-		return false;
 	mod = mod_open();
 	if (!mod)
 		return false;

@@ -20,7 +20,7 @@ static const struct command {
 	  "[--limit SIZE] [--huge auto|always|never] [--lazy] [--fallback] [--] COMMAND [ARG...]",
 	  "run a program with its heap on our pages",
 	  "  --limit SIZE   what its heap may commit; beyond that malloc() returns NULL\n"
-	  "  --huge WHEN    2 MiB pages: auto (default), always, never\n"
+	  "  --huge WHEN    2 MiB pages, where the module has them: auto, always, never\n"
 	  "  --lazy         find memory when it is touched, not when it is asked for\n"
 	  "  --fallback     without the module, run on anonymous memory\n"
 	  "SIZE is in bytes, or has K, M, G or T behind it.\n"

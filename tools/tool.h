@@ -159,8 +159,8 @@ struct launch {
 };
 
 /* Is the device there, and ours? Else says why not. */
-bool device_usable(void);
-/* Sets up the environment for exec; says why when it cannot. */
+bool device_usable(const struct launch *launch);
+/* The same, and sets up the environment for exec; says why when it cannot. */
 bool launch_prepare(const struct launch *launch);
 
 /* report formats of stat, on stdout */
