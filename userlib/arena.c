@@ -29,13 +29,17 @@
 #define IDLE_MIN	MIB
 #define IDLE_SHIFT	2
 
-/* A heap that shrinks and grows again within this time keeps its pages. */
+/*
+ * A heap keeps its free pages for this time, unless it fell to 5/8 of what was
+ * in use: pages that are used again at once cost more than they save.
+ */
 #define CALM_MS		1000
 
 static struct arena main_arena = { .limit = SIZE_MAX };
+static struct arena big_arena = { .limit = SIZE_MAX, .id = BIG_ARENA, .big = true };
 
-struct arena *pw_arenas[MAX_ARENAS] = { &main_arena };
-uint32_t pw_nr_arenas = 1;
+struct arena *pw_arenas[MAX_ARENAS] = { &main_arena, &big_arena };
+uint32_t pw_nr_arenas = 2;
 struct lock pw_arenas_lock;
 
 static struct arena *free_arenas;
@@ -129,7 +133,7 @@ static struct arena *find_calm(struct arena *mine)
 	for (i = 0; i < nr; i++) {
 		struct arena *a = pw_arenas[(mine->id + 1 + i) % nr];
 
-		if (READ_ONCE(a->private))
+		if (READ_ONCE(a->private) || a->big)
 			continue;
 		usable++;
 		if (a != mine && try_lock(&a->lock))
@@ -207,7 +211,7 @@ static int move_break(struct arena *a, struct segment *seg, size_t bytes)
 		return ret;
 	seg->end = (uint32_t)granule_of(seg->brk.brk);
 	a->size += bytes;
-	if (a->size >= HUGE_FROM || pw_env.huge == HUGE_ALWAYS)
+	if ((a->size >= HUGE_FROM && !a->big) || pw_env.huge == HUGE_ALWAYS)
 		os_brk_grew_large(&seg->brk, ALIGN_DOWN(old, HUGE_SIZE));
 	return 0;
 }
@@ -220,9 +224,10 @@ static int grow_segment(struct arena *a, struct segment *seg, size_t granules)
 	size_t step = MIN(MAX(a->size / 8, GROW_MIN), GROW_MAX);
 	int ret;
 
-	if (a->size >= HUGE_FROM)
-		step = ALIGN_UP(step, HUGE_SIZE);
 	step = ALIGN_UP(MAX(step, least + MIN(READ_ONCE(pw_tune.top_pad), GIB)), GRANULE);
+	/* A huge page that the break cuts in two is small pages until it moves on. */
+	if (a->size >= HUGE_FROM)
+		step = ALIGN_UP(seg->brk.brk + step, HUGE_SIZE) - seg->brk.brk;
 	ret = move_break(a, seg, step);
 	return ret && step > least ? move_break(a, seg, least) : ret;
 }
@@ -266,6 +271,7 @@ static size_t lower_break(struct arena *a, struct segment *seg, size_t pad)
 		return 0;
 	seg->end = (uint32_t)end;
 	a->size -= bytes;
+	a->sorted_size = MIN(a->sorted_size, a->size);
 	if (seg->clean > end) {
 		a->dirty -= seg->clean - end;
 		seg->clean = (uint32_t)end;
@@ -322,10 +328,15 @@ static size_t purge(struct arena *a, size_t threshold, size_t pad)
 	return bytes;
 }
 
+static bool fell(const struct arena *a)
+{
+	return a->blocks_out <= a->peak_out / 8 * 5;
+}
+
 /* Did the heap grow again by a good part of what was returned last? */
 static bool swings(const struct arena *a)
 {
-	return a->peak_out - a->purged_out > a->purged / 2;
+	return a->purged && a->peak_out - a->purged_out > a->purged / 2;
 }
 
 /* Bytes of pages that were used and may be free now. */
@@ -342,22 +353,61 @@ void arena_freed(struct arena *a)
 	    READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
 		return;
 	now = arena_now();
-	if (swings(a) && now - a->purged_at < CALM_MS)
+	if (now - a->purged_at < CALM_MS && (swings(a) || !fell(a)))
 		return;
 	a->purged_at = now;
 	purge(a, READ_ONCE(pw_tune.trim_threshold), READ_ONCE(pw_tune.top_pad));
 }
 
+static size_t all_out(uint32_t nr)
+{
+	size_t out = 0;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		out += READ_ONCE(pw_arenas[i]->blocks_out);
+	return out;
+}
+
+/*
+ * How much the fast bins may hold until the next time. If half of what was
+ * sorted back has left again since, sorting was in vain: twice as much.
+ */
+static void adapt_limit(size_t before, size_t after)
+{
+	static size_t last_after, last_sorted;
+	size_t limit = READ_ONCE(pw_fastbin_limit);
+
+	if (before > READ_ONCE(last_after) + READ_ONCE(last_sorted) / 2)
+		limit = MIN(2 * limit, FASTBIN_LIMIT_MAX);
+	else
+		limit = FASTBIN_LIMIT;
+	WRITE_ONCE(last_after, after);
+	WRITE_ONCE(last_sorted, before > after ? before - after : 0);
+	WRITE_ONCE(pw_fastbin_limit, MAX(limit, after / 8));
+}
+
+static bool is_emptying(struct arena *a)
+{
+	bool emptying;
+
+	lock(&a->lock);
+	emptying = a->given > a->blocks_out && !swings(a);
+	unlock(&a->lock);
+	return emptying;
+}
+
 void arenas_collect(void)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
+	size_t before = all_out(nr);
 	bool emptying = false;
-	size_t out = 0;
 
 	fastbins_sort_back();
+	adapt_limit(before, all_out(nr));
 	/* Blocks that a thread keeps for itself keep whole pages. */
 	for (i = 0; i < nr; i++)
-		emptying |= READ_ONCE(pw_arenas[i]->given) > READ_ONCE(pw_arenas[i]->blocks_out);
+		emptying |= is_emptying(pw_arenas[i]);
 	if (emptying)
 		tcache_drain();
 	for (i = 0; i < nr; i++) {
@@ -365,10 +415,8 @@ void arenas_collect(void)
 
 		lock(&a->lock);
 		arena_freed(a);
-		out += a->blocks_out;
 		unlock(&a->lock);
 	}
-	WRITE_ONCE(pw_fastbin_limit, MAX(FASTBIN_LIMIT, out / 8));
 }
 
 bool arenas_trim(size_t pad)

@@ -104,6 +104,7 @@ struct segment {
  * @lock: protects all of it
  * @id: its number
  * @private: belongs to a heap of the program's; its blocks never enter a tcache
+ * @big: for large blocks, which may be touched here and there only: no huge pages
  * @contended: threads that found it locked since one last moved off
  * @small: spans with free blocks, by class
  * @unsorted: spans that fell empty
@@ -114,6 +115,7 @@ struct segment {
  * @limit: what @size may grow to
  * @free: granules in the large bins
  * @dirty: granules of those, and of the top, that were used
+ * @sorted_size: what @size was when cached blocks were last sorted back for more
  * @blocks_out: bytes of blocks and runs that left the bins
  * @peak_out: the most there were since pages were last returned
  * @purged_out: how many there were then
@@ -125,6 +127,7 @@ struct arena {
 	struct lock lock;
 	uint32_t id;
 	bool private;
+	bool big;
 	uint32_t contended;
 	struct spans small[NR_CLASSES];
 	struct spans unsorted;
@@ -135,6 +138,7 @@ struct arena {
 	size_t limit;
 	size_t free;
 	size_t dirty;
+	size_t sorted_size;
 	size_t blocks_out;
 	size_t peak_out;
 	size_t purged_out;
@@ -144,6 +148,10 @@ struct arena {
 };
 
 #define MAX_ARENAS	1024
+
+/* The arena that blocks from this size on come from. */
+#define BIG_ARENA	1
+#define BIG_SIZE	(512 * KIB)
 
 extern struct arena *pw_arenas[MAX_ARENAS];
 extern uint32_t pw_nr_arenas;
@@ -309,7 +317,8 @@ extern struct fastbin pw_fastbins[NR_CLASSES];
 extern size_t pw_fastbin_bytes;
 extern size_t pw_fastbin_limit;
 
-#define FASTBIN_LIMIT	(512 * KIB)
+#define FASTBIN_LIMIT		(512 * KIB)
+#define FASTBIN_LIMIT_MAX	(32 * MIB)
 
 extern struct lock pw_bits_lock;
 

@@ -210,7 +210,7 @@ static size_t trim_to_alignment(struct arena *a, size_t granule, size_t had,
 
 static void count_out(struct arena *a, size_t bytes)
 {
-	a->blocks_out += bytes;
+	WRITE_ONCE(a->blocks_out, a->blocks_out + bytes);
 	a->peak_out = MAX(a->peak_out, a->blocks_out);
 }
 
@@ -339,7 +339,7 @@ static struct span *span_create(struct arena *a, unsigned int c, bool grow)
 	granule = run_alloc(a, granules, 1, grow, &dirty);
 	if (!granule)
 		return NULL;
-	a->blocks_out -= granules << GRANULE_SHIFT;
+	WRITE_ONCE(a->blocks_out, a->blocks_out - (granules << GRANULE_SHIFT));
 	if ((granules << GRANULE_SHIFT) / size > 64) {
 		bits = bits_alloc();
 		if (!bits) {
@@ -553,7 +553,7 @@ enum give bin_give(struct arena *a, struct span *s, uintptr_t addr)
 	*word |= 1UL << (index % 64);
 	s->nr_free++;
 	s->flags |= SPAN_RETURN;
-	a->blocks_out -= class_size(s->class);
+	WRITE_ONCE(a->blocks_out, a->blocks_out - class_size(s->class));
 	a->given += class_size(s->class);
 	if (s->nr_free == s->carved) {
 		if (s->flags & SPAN_BINNED)

@@ -98,7 +98,7 @@ void *big_alloc(size_t size, size_t align, bool *zeroed)
 	if (mapped)
 		p = large_alloc(size, align);
 	if (!p)
-		p = run_block_alloc(*tcache_arena(), size, align, zeroed);
+		p = run_block_alloc(pw_arenas[BIG_ARENA], size, align, zeroed);
 	if (!p && !mapped)
 		p = large_alloc(size, align);
 	return p;
@@ -136,7 +136,7 @@ static void run_block_free(struct span *s)
 	granule = s->head;
 	granules = s->granules;
 	*s = (struct span){ .state = SPAN_NONE };
-	a->blocks_out -= granules << GRANULE_SHIFT;
+	WRITE_ONCE(a->blocks_out, a->blocks_out - (granules << GRANULE_SHIFT));
 	run_free(a, granule, granules, true);
 	arena_freed(a);
 	unlock(&a->lock);
@@ -192,7 +192,7 @@ static void *run_resize(struct span *s, size_t size)
 		s->size = granules << GRANULE_SHIFT;
 	}
 	if (granules < old) {
-		a->blocks_out -= (old - granules) << GRANULE_SHIFT;
+		WRITE_ONCE(a->blocks_out, a->blocks_out - ((old - granules) << GRANULE_SHIFT));
 		run_free(a, s->head + granules, old - granules, true);
 	}
 	unlock(&a->lock);

@@ -265,6 +265,8 @@ PUBLIC void *NAME(calloc)(size_t n, size_t each)
 
 /* ---- realloc ---- */
 
+#define DOUBLE_MAX	(64 * KIB)
+
 /*
  * A block that grows a little is likely to grow again: an eighth more, which
  * is the next class. One that did it before is made twice as large, so that
@@ -274,7 +276,9 @@ static size_t with_slack(void *p, size_t old, size_t size)
 {
 	if (size <= old || size - old > old / 4 || size > CLASS_MAX / 2)
 		return size;
-	return tcache_grows(p) ? 2 * old : size + size / 8;
+	if (!tcache_grows(p))
+		return size + size / 8;
+	return old <= DOUBLE_MAX ? 2 * old : size + size / 4;
 }
 
 #define OWN_COPY_MAX	(64 * KIB)

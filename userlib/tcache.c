@@ -242,22 +242,36 @@ static size_t stacks_bytes(const struct thread *t)
 	return sum;
 }
 
-/* Are there enough cached blocks that sorting them back may save a growth? */
+/*
+ * Are there enough cached blocks that sorting them back may save a growth? It
+ * is tried once for each eighth that the arena grows by: what is sorted back is
+ * missed in the caches.
+ */
 static bool worth_sorting(struct thread *t, struct arena *a)
 {
+	if (a->size < a->sorted_size + a->sorted_size / 8)
+		return false;
+	a->sorted_size = a->size;
 	return stacks_bytes(t) + READ_ONCE(pw_fastbin_bytes) > READ_ONCE(a->size) >> WORTH_SHIFT;
+}
+
+static struct arena *enter(struct thread *t, unsigned int c)
+{
+	struct arena *big = pw_arenas[BIG_ARENA];
+
+	return arena_enter(class_size(c) >= BIG_SIZE ? &big : &t->arena);
 }
 
 static bool take(struct thread *t, unsigned int c, unsigned int want, struct batch *batch)
 {
-	struct arena *a = arena_enter(&t->arena);
+	struct arena *a = enter(t, c);
 	bool done = bin_take(a, c, want, false, batch);
 
 	if (!done && worth_sorting(t, a)) {
 		unlock(&a->lock);
 		drain_stacks(t);
 		fastbins_sort_back();
-		a = arena_enter(&t->arena);
+		a = enter(t, c);
 	}
 	if (!done)
 		done = bin_take(a, c, want, true, batch);
