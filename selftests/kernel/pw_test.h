@@ -425,7 +425,7 @@ static inline int pw_get(int *p)
 static inline void pw_wait_for(int *p, int value)
 {
 	struct timespec second = { 1, 0 };
-	double end = pw_now() + PW_PATIENCE;
+	double end = pw_now() + 150;
 	int now;
 
 	while ((now = pw_get(p)) < value) {
