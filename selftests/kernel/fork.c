@@ -595,7 +595,7 @@ TEST_F(fork, exhausted_after_move)
 	}
 	pw_wait_for(moved, 1);
 	hog = pw_hog(&self->h);
-	alarm(10);
+	alarm(100);
 	pw_fill(self->p, PAGES, 2);
 	alarm(0);
 	EXPECT_EQ(-1, pw_wrong(self->p, PAGES, 2));
