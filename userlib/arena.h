@@ -320,6 +320,9 @@ extern size_t pw_fastbin_limit;
 #define FASTBIN_LIMIT		(512 * KIB)
 #define FASTBIN_LIMIT_MAX	(32 * MIB)
 
+/* Blocks of this size and more never enter a fast bin. */
+#define FASTBIN_BLOCK_MAX	(32 * KIB)
+
 extern struct lock pw_bits_lock;
 
 /*

@@ -611,10 +611,25 @@ static void count_bytes(size_t bytes)
 		__atomic_fetch_add(&pw_fastbin_bytes, bytes, __ATOMIC_RELAXED);
 }
 
+/* Large blocks are few, and keep many pages: sorted back at once. */
+static void sort_back_now(struct block *first)
+{
+	struct arena *a = span_arena(span_of((uintptr_t)first));
+
+	list_sort_back(first);
+	lock(&a->lock);
+	arena_freed(a);
+	unlock(&a->lock);
+}
+
 void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
 {
 	struct fastbin *f = &pw_fastbins[c];
 
+	if (class_size(c) >= FASTBIN_BLOCK_MAX) {
+		sort_back_now(first);
+		return;
+	}
 	lock(&f->lock);
 	*list_next(first, c) = f->lists;
 	WRITE_ONCE(f->lists, list_word(first, blocks));
