@@ -232,6 +232,43 @@ TEST_F(race, mappers_and_forks)
 	EXPECT_GE(r->touched, 1);
 }
 
+/*
+ * Nearly always in the middle of an unmap: a child that forks off there must
+ * not find the pages that were about to go where it maps next.
+ */
+static void *unmapper(void *arg)
+{
+	struct race *r = arg;
+	char *p;
+
+	while (!pw_get(&r->stop)) {
+		CHECK(pw_map(r->h.fd, PAGEWELL_MAP_POPULATE, NULL, 40 * PAGE, 0, &p) == 0);
+		for (int i = 0; i < 40; i++)
+			p[i * PAGE] = 1;
+		CHECK(pw_unmap(r->h.fd, p, 40 * PAGE) == 0);
+	}
+	return NULL;
+}
+
+TEST_F(race, unmap_and_fork)
+{
+	struct race *r = &self->r;
+	double end = pw_now() + duration();
+	pthread_t thread[3];
+
+	start(thread, 3, unmapper, r);
+	for (int i = 0; i < ENOUGH || pw_now() < end; i++) {
+		pid_t pid = pw_fork();
+
+		if (!pid) {
+			CHECK(pw_nonzero(pw_map_pages(&r->h, 400), 400) == -1);
+			_exit(0);
+		}
+		ASSERT_EQ(0, pw_wait(pid));
+	}
+	finish(thread, 3, r);
+}
+
 /* While pages move, a reader sees them at one place or the other, or nowhere. */
 static void *reader(void *arg)
 {
