@@ -134,6 +134,7 @@ union ioc_arg {
 	struct pagewell_unmap unmap;
 	struct pagewell_remap remap;
 	struct pagewell_advise advise;
+	struct pagewell_mailbox mailbox;
 };
 
 static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
@@ -149,7 +150,8 @@ static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
 		.abi = PAGEWELL_ABI_VERSION,
 		.page_shift = PAGE_SHIFT,
 		.features = PAGEWELL_FEATURE_BRK | PAGEWELL_FEATURE_MAP |
-			    PAGEWELL_FEATURE_REMAP | PAGEWELL_FEATURE_ADVISE,
+			    PAGEWELL_FEATURE_REMAP | PAGEWELL_FEATURE_ADVISE |
+			    PAGEWELL_FEATURE_MAILBOX,
 		.window = (u64)PW_WINDOW_PAGES << PAGE_SHIFT,
 		.limit = ~0ULL,
 		.pool_size = (u64)pool.held << PAGE_SHIFT,
@@ -210,6 +212,17 @@ static int ioc_advise(struct pw_heap *heap, union ioc_arg *arg)
 			 arg->advise.advice);
 }
 
+static int ioc_mailbox(struct pw_heap *heap, union ioc_arg *arg)
+{
+	void __user *box = u64_to_user_ptr(arg->mailbox.addr);
+
+	if (arg->mailbox.flags || arg->mailbox.addr % sizeof(u64) ||
+	    !access_ok(box, sizeof(struct pagewell_request)))
+		return -EINVAL;
+	WRITE_ONCE(heap->mailbox, box);
+	return 0;
+}
+
 /*
  * @min is the size of the struct as first published, @size as it is now, @out
  * says that the struct goes back to the program.
@@ -241,6 +254,8 @@ static const struct ioc_op ioc_ops[] = {
 	IOC_OP(PAGEWELL_IOC_UNMAP, ioc_unmap, pagewell_unmap, length, false),
 	IOC_OP(PAGEWELL_IOC_REMAP, ioc_remap, pagewell_remap, new_length, true),
 	IOC_OP(PAGEWELL_IOC_ADVISE, ioc_advise, pagewell_advise, length, false),
+	IOC_OP(PAGEWELL_IOC_MAILBOX, ioc_mailbox, pagewell_mailbox, addr,
+	       false),
 };
 
 /*
@@ -317,6 +332,35 @@ static long pw_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
 			 (void __user *)uarg);
 }
 
+/*
+ * msync() comes here through the mapping, without a descriptor and without
+ * locks. Over one certain range it stands for an ioctl, see PAGEWELL_IOC_MAILBOX;
+ * anywhere else there is nothing to write back.
+ */
+static int pw_fsync(struct file *file, loff_t start, loff_t end, int datasync)
+{
+	struct pagewell_request __user *box = NULL;
+	struct pagewell_request req;
+	struct pw_heap *heap;
+
+	if (start || end != PAGEWELL_CALL_LENGTH - 1)
+		return 0;
+	heap = pw_heap_get_by_mm(current->mm);
+	if (heap) {
+		box = READ_ONCE(heap->mailbox);
+		pw_heap_put(heap);
+	}
+	if (!box)
+		return 0;
+	if (copy_from_user(&req, box, sizeof(req)))
+		return -EFAULT;
+	if (!req.cmd)
+		return 0;
+	if (put_user(0, &box->cmd))
+		return -EFAULT;
+	return req.pad ? -EINVAL : pw_ioctl(file, req.cmd, req.arg);
+}
+
 static const struct file_operations pw_fops = {
 	.owner = THIS_MODULE,
 	.open = pw_open,
@@ -325,6 +369,7 @@ static const struct file_operations pw_fops = {
 	.get_unmapped_area = pw_get_unmapped_area,
 	.unlocked_ioctl = pw_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
+	.fsync = pw_fsync,
 	.llseek = noop_llseek,
 };
 

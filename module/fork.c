@@ -62,6 +62,7 @@ static struct pw_heap *make_child(struct pw_heap *parent, struct mm_struct *mm)
 	child->limit = READ_ONCE(parent->limit);
 	child->commit = parent->commit;
 	child->huge = parent->huge;
+	child->mailbox = READ_ONCE(parent->mailbox);
 	child->cow = true;
 	memcpy(child->streams, parent->streams, sizeof(child->streams));
 	child->poisoned = parent->poisoned || pw_region_fork(child, parent);

@@ -164,6 +164,7 @@ struct pw_stream {
  * @nr_breaks: entries of @breaks
  * @dying: drops under way; a fork meanwhile copies page by page
  * @chunks: slots to chunks; read under RCU
+ * @mailbox: user address of a struct pagewell_request, NULL: none
  * @limit: pages that may be mapped or, lazy, resident; ULONG_MAX: none
  * @commit: PAGEWELL_COMMIT_
  * @huge: PAGEWELL_HUGE_
@@ -200,6 +201,8 @@ struct pw_heap {
 	unsigned int nr_breaks;
 	unsigned int dying;
 	struct xarray chunks;
+
+	struct pagewell_request __user *mailbox;
 
 	unsigned long limit;
 	u32 commit;

@@ -168,9 +168,9 @@ static void explain_malloc(const struct state *a, const struct state *b)
 	}
 	print_place(b);
 	if (b->seen.mi.hblks > a->seen.mi.hblks)
-		printf("    above the mmap threshold: a region of its own, mapped by an ioctl\n");
+		printf("    above the mmap threshold: a region of its own, mapped by a call of the module\n");
 	else if (b->seen.mi.arena > a->seen.mi.arena)
-		printf("    from the arena's top, after its break moved up by %zu KiB, an ioctl\n",
+		printf("    from the arena's top, after its break moved up by %zu KiB, one call of the module\n",
 		       (b->seen.mi.arena - a->seen.mi.arena) >> 10);
 	else
 		printf("    from memory that the arena had: no system call for memory\n");

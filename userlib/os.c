@@ -139,14 +139,25 @@ static int account(int ret, size_t more)
 	return ret;
 }
 
+static int brk_create(size_t reserve, struct os_brk *b)
+{
+	int ret = -ENODEV;
+
+	/* Only the first request tells that the device cannot be reached any more. */
+	if (use_device())
+		ret = os_device_brk_create(reserve, b);
+	if (ret == -ENODEV && !use_device())
+		ret = os_anon_brk_create(reserve, b);
+	return ret;
+}
+
 int os_brk_create(size_t reserve, struct os_brk *b)
 {
 	int ret = -ENOMEM;
 
 	lock(&pw_os_lock);
 	if (!injected_failure())
-		ret = use_device() ? os_device_brk_create(reserve, b) :
-				     os_anon_brk_create(reserve, b);
+		ret = brk_create(reserve, b);
 	account(ret, 0);
 	unlock(&pw_os_lock);
 	return ret;
@@ -207,11 +218,15 @@ static size_t guarded(size_t length, unsigned int flags)
 
 static int map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
 {
+	int ret = -ENODEV;
+
 	if (over_limit(length) || injected_failure())
 		return -ENOMEM;
 	if (use_device())
-		return os_device_map(length, align, flags, addr);
-	return os_anon_map(length, align, flags, addr);
+		ret = os_device_map(length, align, flags, addr);
+	if (ret == -ENODEV && !use_device())
+		ret = os_anon_map(length, align, flags, addr);
+	return ret;
 }
 
 int os_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
@@ -306,5 +321,6 @@ void os_get_stats(struct os_stats *out)
 
 void os_fork_child(void)
 {
+	os_device_fork_child();
 	stats.heap_id = os_device_heap_id();
 }

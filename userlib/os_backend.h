@@ -31,6 +31,7 @@ int os_device_unmap(uintptr_t addr, size_t length);
 int os_device_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move);
 int os_device_advise(uintptr_t addr, size_t length, enum os_advice advice);
 uint64_t os_device_heap_id(void);
+void os_device_fork_child(void);
 
 /* Anonymous memory. */
 int os_anon_start(uintptr_t from);

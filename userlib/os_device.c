@@ -4,10 +4,11 @@
  *
  * The heap is one shared mapping of the device that starts at the window and
  * grows in place; what may be touched in it is agreed with the module by
- * ioctl. Programs close descriptors they do not know and open others in their
- * place, so before every ioctl the descriptor is looked at, and reopened if it
- * is not the device any more. Any descriptor of the device will do: the module
- * finds the heap by the process.
+ * ioctl. Programs close descriptors they do not know, count those that they
+ * have and hand them on, so none is kept: requests go through a mailbox that
+ * the module reads when the mapping is synced. Where that does not get through,
+ * because the program has split the mapping, the device is opened for a moment;
+ * any descriptor of it will do, the module finds the heap by the process.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -23,76 +24,96 @@
 #include "report.h"
 #include "sys.h"
 
-/* Out of the way of shells, and of loops that close "all" descriptors. */
-#define HIGH_FD		1000
-
 #define FIRST_LENGTH	(8 * MIB)
 #define PLACE_TRIES	16
 
-static int fd = -1;
 static dev_t device;		/* its number, as st_rdev */
 static uint64_t features;
 static uintptr_t base;		/* of the mapping; 0: no device heap */
 static size_t length;		/* of the mapping */
 static size_t window;
 static uintptr_t high;		/* nothing was ever given out behind it */
+static bool lost;		/* requests do not get through */
+static struct pagewell_request mailbox;
 
-static bool fd_is_device(void)
+static bool is_device(int fd)
 {
 	struct stat st;
 
-	return fd >= 0 && !sys(SYS_fstat, fd, &st) && S_ISCHR(st.st_mode) &&
-	       st.st_rdev == device;
+	if (sys(SYS_fstat, fd, &st) || !S_ISCHR(st.st_mode) ||
+	    (device && st.st_rdev != device))
+		return false;
+	device = st.st_rdev;
+	return true;
 }
 
-static long call(unsigned long cmd, void *arg)
+static int open_device(void)
+{
+	int fd = (int)sys(SYS_openat, AT_FDCWD, PAGEWELL_DEVICE, O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0 && !is_device(fd)) {
+		sys(SYS_close, fd);
+		return -ENODEV;
+	}
+	return fd;
+}
+
+/* Another thread of the program may have closed it, and opened something else. */
+static void close_device(int fd)
+{
+	if (is_device(fd))
+		sys(SYS_close, fd);
+}
+
+static int call_fd(int fd, unsigned int cmd, void *arg)
 {
 	long ret;
 
 	do
 		ret = sys(SYS_ioctl, fd, cmd, arg);
 	while (ret == -EINTR);
-	return ret;
+	return (int)ret;
 }
 
-static int get_info(struct pagewell_info *info)
+/* Returns false when the request did not arrive. */
+static bool call_mailbox(unsigned int cmd, void *arg, int *ret)
+{
+	mailbox.arg = (uintptr_t)arg;
+	do {
+		WRITE_ONCE(mailbox.cmd, cmd);
+		*ret = (int)sys(SYS_msync, base, PAGEWELL_CALL_LENGTH, MS_SYNC);
+	} while (*ret == -EINTR);
+	if (!READ_ONCE(mailbox.cmd))
+		return true;
+	WRITE_ONCE(mailbox.cmd, 0);
+	return false;
+}
+
+static int call(unsigned int cmd, void *arg)
+{
+	int ret, fd;
+
+	if (call_mailbox(cmd, arg, &ret))
+		return ret;
+	fd = open_device();
+	ret = fd < 0 ? fd : call_fd(fd, cmd, arg);
+	if (fd >= 0)
+		close_device(fd);
+	else
+		os_set_why("the mapping is split and %s cannot be opened: %s",
+			   PAGEWELL_DEVICE, strerrordesc_np(-fd));
+	lost = fd < 0 || ret == -ENXIO;
+	return lost ? -ENODEV : ret;
+}
+
+static int get_info(int fd, struct pagewell_info *info)
 {
 	memset(info, 0, sizeof(*info));
 	info->size = sizeof(*info);
-	return (int)call(PAGEWELL_IOC_INFO, info);
+	return call_fd(fd, PAGEWELL_IOC_INFO, info);
 }
 
-/* Opens the device on a high descriptor. */
-static int open_device(void)
-{
-	long low = sys(SYS_openat, AT_FDCWD, PAGEWELL_DEVICE, O_RDWR | O_CLOEXEC);
-	struct stat st;
-	long moved;
-
-	if (low < 0)
-		return (int)low;
-	if (sys(SYS_fstat, low, &st) || !S_ISCHR(st.st_mode) ||
-	    (device && st.st_rdev != device)) {
-		sys(SYS_close, low);
-		return -ENODEV;
-	}
-	device = st.st_rdev;
-	moved = sys(SYS_fcntl, low, F_DUPFD_CLOEXEC, HIGH_FD);
-	if (moved >= 0)
-		sys(SYS_close, low);
-	fd = (int)(moved >= 0 ? moved : low);
-	return 0;
-}
-
-/* Closes our descriptor, unless it is somebody else's by now. */
-static void close_device(void)
-{
-	if (fd_is_device())
-		sys(SYS_close, fd);
-	fd = -1;
-}
-
-static int apply_environment(void)
+static int apply_environment(int fd)
 {
 	struct pagewell_heap heap = { .size = sizeof(heap) };
 
@@ -109,11 +130,21 @@ static int apply_environment(void)
 		heap.set |= PAGEWELL_SET_LIMIT;
 		heap.limit = pw_env.limit;
 	}
-	return heap.set ? (int)call(PAGEWELL_IOC_HEAP, &heap) : 0;
+	return heap.set ? call_fd(fd, PAGEWELL_IOC_HEAP, &heap) : 0;
+}
+
+static int put_up_mailbox(int fd)
+{
+	struct pagewell_mailbox box = {
+		.size = sizeof(box),
+		.addr = (uintptr_t)&mailbox,
+	};
+
+	return call_fd(fd, PAGEWELL_IOC_MAILBOX, &box);
 }
 
 /* Maps the device somewhere with room for the tables below. */
-static int map_device(void)
+static int map_device(int fd)
 {
 	long ret = -ENOMEM;
 	int i;
@@ -144,65 +175,66 @@ static void unmap_device(void)
 	base = 0;
 }
 
-int os_device_start(void)
+#define FEATURES	(PAGEWELL_FEATURE_BRK | PAGEWELL_FEATURE_MAP | PAGEWELL_FEATURE_MAILBOX)
+
+static int check_version(int fd)
 {
 	struct pagewell_info info;
-	int ret;
+	int ret = get_info(fd, &info);
 
-	ret = open_device();
-	if (ret) {
-		os_set_why("%s cannot be opened: %s", PAGEWELL_DEVICE, strerrordesc_np(-ret));
-		return ret;
-	}
-	ret = get_info(&info);
 	if (!ret && (info.abi != PAGEWELL_ABI_VERSION || info.page_shift != PAGE_SHIFT ||
-		     !(info.features & PAGEWELL_FEATURE_BRK) ||
-		     !(info.features & PAGEWELL_FEATURE_MAP)))
+		     (info.features & FEATURES) != FEATURES))
 		ret = -EPROTO;
 	if (ret) {
 		os_set_why("the module behind %s is of another version", PAGEWELL_DEVICE);
-		goto close;
+		return ret;
 	}
 	features = info.features;
 	window = MIN(info.window, MAX_WINDOW - GRANULE);
-	ret = map_device();
+	return 0;
+}
+
+static int make_heap(int fd)
+{
+	struct pagewell_info info;
+	int ret = map_device(fd);
+
 	if (ret) {
 		os_set_why("%s cannot be mapped: %s", PAGEWELL_DEVICE, strerrordesc_np(-ret));
-		goto close;
+		return ret;
 	}
-	ret = apply_environment();
-	if (!ret)
-		ret = get_info(&info);
+	ret = apply_environment(fd) ?: put_up_mailbox(fd) ?: get_info(fd, &info);
 	if (!ret && info.heap_base != base)
 		ret = -EPROTO;
-	if (!ret)
-		return 0;
-	os_set_why("the module refuses the heap: %s", strerrordesc_np(-ret));
-	unmap_device();
-close:
-	close_device();
+	if (ret) {
+		os_set_why("the module refuses the heap: %s", strerrordesc_np(-ret));
+		unmap_device();
+	}
+	return ret;
+}
+
+int os_device_start(void)
+{
+	int fd = open_device();
+	int ret;
+
+	if (fd < 0) {
+		os_set_why("%s cannot be opened: %s", PAGEWELL_DEVICE, strerrordesc_np(-fd));
+		return fd;
+	}
+	ret = check_version(fd) ?: make_heap(fd);
+	close_device(fd);
 	return ret;
 }
 
 bool os_device_usable(void)
 {
-	struct pagewell_info info;
-	int ret;
+	return base && !lost;
+}
 
-	if (!base)
-		return false;
-	if (fd_is_device())
-		return true;
-	fd = -1;
-	ret = open_device();
-	if (!ret && (get_info(&info) || info.heap_base != base)) {
-		close_device();
-		ret = -ENODEV;
-	}
-	if (ret)
-		os_set_why("the descriptor was closed and %s cannot be opened again: %s",
-			   PAGEWELL_DEVICE, strerrordesc_np(-ret));
-	return !ret;
+void os_device_fork_child(void)
+{
+	lost = false;
 }
 
 bool os_device_owns(uintptr_t addr)
@@ -251,7 +283,7 @@ static void note_end(uintptr_t end)
 int os_device_brk_create(size_t reserve, struct os_brk *b)
 {
 	struct pagewell_brk_create create = { .size = sizeof(create), .reserve = reserve };
-	int ret = (int)call(PAGEWELL_IOC_BRK_CREATE, &create);
+	int ret = call(PAGEWELL_IOC_BRK_CREATE, &create);
 
 	if (ret)
 		return ret;
@@ -280,13 +312,15 @@ int os_device_brk_move(struct os_brk *b, uintptr_t brk)
 	struct pagewell_brk move = { .size = sizeof(move), .id = b->id, .brk = brk };
 	int ret;
 
-	if (!os_device_usable() || (os_anon_started() && brk > base + length))
+	if (os_anon_started() && brk > base + length)
 		return -EAGAIN;
 	if (reach(brk))
 		return -ENOMEM;
-	ret = (int)call(PAGEWELL_IOC_BRK, &move);
+	ret = call(PAGEWELL_IOC_BRK, &move);
+	if (ret == -ENODEV || (ret == -ENOMEM && brk > b->reserved))
+		return -EAGAIN;
 	if (ret)
-		return ret == -ENOMEM && brk > b->reserved ? -EAGAIN : ret;
+		return ret;
 	note_end(brk);
 	b->brk = brk;
 	return 0;
@@ -295,11 +329,8 @@ int os_device_brk_move(struct os_brk *b, uintptr_t brk)
 int os_device_brk_destroy(struct os_brk *b)
 {
 	struct pagewell_brk_destroy destroy = { .size = sizeof(destroy), .id = b->id };
-	int ret;
+	int ret = call(PAGEWELL_IOC_BRK_DESTROY, &destroy);
 
-	if (!os_device_usable())
-		return -ENODEV;
-	ret = (int)call(PAGEWELL_IOC_BRK_DESTROY, &destroy);
 	if (!ret)
 		b->brk = b->start;
 	return ret;
@@ -309,7 +340,7 @@ static int unmap(uintptr_t addr, size_t len)
 {
 	struct pagewell_unmap un = { .size = sizeof(un), .addr = addr, .length = len };
 
-	return (int)call(PAGEWELL_IOC_UNMAP, &un);
+	return call(PAGEWELL_IOC_UNMAP, &un);
 }
 
 /* Addresses behind @addr that stay empty. */
@@ -322,7 +353,7 @@ static int map_guard(uintptr_t addr)
 		.length = GRANULE,
 	};
 
-	return (int)call(PAGEWELL_IOC_MAP, &map);
+	return call(PAGEWELL_IOC_MAP, &map);
 }
 
 int os_device_map(size_t len, size_t align, unsigned int flags, uintptr_t *addr)
@@ -334,7 +365,7 @@ int os_device_map(size_t len, size_t align, unsigned int flags, uintptr_t *addr)
 	/* Look for a place with room for the guard, then let go of that part. */
 	if (guard)
 		map.length += GRANULE;
-	ret = (int)call(PAGEWELL_IOC_MAP, &map);
+	ret = call(PAGEWELL_IOC_MAP, &map);
 	if (ret)
 		return ret;
 	if (guard)
@@ -352,7 +383,7 @@ int os_device_map(size_t len, size_t align, unsigned int flags, uintptr_t *addr)
 
 int os_device_unmap(uintptr_t addr, size_t len)
 {
-	return os_device_usable() ? unmap(addr, len) : -ENODEV;
+	return unmap(addr, len);
 }
 
 static int remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned int flags)
@@ -364,7 +395,7 @@ static int remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned
 		.old_length = old_length,
 		.new_length = new_length,
 	};
-	int ret = (int)call(PAGEWELL_IOC_REMAP, &re);
+	int ret = call(PAGEWELL_IOC_REMAP, &re);
 
 	if (!ret) {
 		*addr = re.addr;
@@ -382,7 +413,7 @@ int os_device_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool 
 {
 	int ret;
 
-	if (!(features & PAGEWELL_FEATURE_REMAP) || !os_device_usable() || os_anon_started())
+	if (!(features & PAGEWELL_FEATURE_REMAP) || os_anon_started())
 		return -EOPNOTSUPP;
 	ret = reach(*addr + new_length);
 	if (!ret)
@@ -409,12 +440,12 @@ int os_device_advise(uintptr_t addr, size_t len, enum os_advice advice)
 
 	if (!(features & PAGEWELL_FEATURE_ADVISE))
 		return -EOPNOTSUPP;
-	return os_device_usable() ? (int)call(PAGEWELL_IOC_ADVISE, &arg) : -ENODEV;
+	return call(PAGEWELL_IOC_ADVISE, &arg);
 }
 
 uint64_t os_device_heap_id(void)
 {
-	struct pagewell_info info;
+	struct pagewell_info info = { .size = sizeof(info) };
 
-	return base && fd_is_device() && !get_info(&info) ? info.heap_id : 0;
+	return base && !call(PAGEWELL_IOC_INFO, &info) ? info.heap_id : 0;
 }

@@ -43,6 +43,7 @@
 #define PAGEWELL_FEATURE_REMAP		(1ULL << 2)
 #define PAGEWELL_FEATURE_ADVISE		(1ULL << 3)
 #define PAGEWELL_FEATURE_HUGE		(1ULL << 4)
+#define PAGEWELL_FEATURE_MAILBOX	(1ULL << 5)
 
 /**
  * struct pagewell_info - PAGEWELL_IOC_INFO: what is here, and which heap is mine
@@ -273,6 +274,45 @@ struct pagewell_advise {
 	__u64 length;
 };
 
+/**
+ * struct pagewell_mailbox - PAGEWELL_IOC_MAILBOX: calls without a descriptor
+ * @size: sizeof(struct pagewell_mailbox)
+ * @flags: must be zero
+ * @addr: of a struct pagewell_request that this process keeps, 0 for none
+ *
+ * A library in a program that does not know of it should keep no descriptor
+ * open. From here on
+ *
+ *	msync(base, PAGEWELL_CALL_LENGTH, MS_SYNC)
+ *
+ * where base is the start of the heap's mapping does what
+ * ioctl(fd, request.cmd, request.arg) does, and fails as that does. A child
+ * inherits the mailbox with the memory that it lies in. Errors: EINVAL.
+ */
+struct pagewell_mailbox {
+	__u32 size;
+	__u32 flags;
+	__u64 addr;
+};
+
+/* A length that nobody who means to synchronise memory asks for. */
+#define PAGEWELL_CALL_LENGTH	(3 * 4096)
+
+/**
+ * struct pagewell_request - what lies in the mailbox
+ * @cmd: PAGEWELL_IOC_; the module sets it to zero when it takes the request.
+ *       Not zero after the call: it did not arrive (the mapping is split)
+ * @pad: must be zero
+ * @arg: address of the struct of that call
+ *
+ * Whoever has several threads takes care that one uses it at a time.
+ */
+struct pagewell_request {
+	__u32 cmd;
+	__u32 pad;
+	__u64 arg;
+};
+
 #define PAGEWELL_IOC_INFO		_IO(PAGEWELL_IOC_TYPE, 0x00)
 #define PAGEWELL_IOC_HEAP		_IO(PAGEWELL_IOC_TYPE, 0x01)
 #define PAGEWELL_IOC_BRK_CREATE		_IO(PAGEWELL_IOC_TYPE, 0x02)
@@ -282,5 +322,6 @@ struct pagewell_advise {
 #define PAGEWELL_IOC_UNMAP		_IO(PAGEWELL_IOC_TYPE, 0x06)
 #define PAGEWELL_IOC_REMAP		_IO(PAGEWELL_IOC_TYPE, 0x07)
 #define PAGEWELL_IOC_ADVISE		_IO(PAGEWELL_IOC_TYPE, 0x08)
+#define PAGEWELL_IOC_MAILBOX		_IO(PAGEWELL_IOC_TYPE, 0x09)
 
 #endif /* _UAPI_PAGEWELL_H */

@@ -39,6 +39,7 @@ static const struct call {
 	{ "unmap", PAGEWELL_IOC_UNMAP, sizeof(struct pagewell_unmap), 0 },
 	{ "remap", PAGEWELL_IOC_REMAP, sizeof(struct pagewell_remap), 1 },
 	{ "advise", PAGEWELL_IOC_ADVISE, sizeof(struct pagewell_advise), 3 },
+	{ "mailbox", PAGEWELL_IOC_MAILBOX, sizeof(struct pagewell_mailbox), 0 },
 };
 
 FIXTURE(abi) {
@@ -268,7 +269,7 @@ TEST_F(abi, argument_inside_the_heap)
 TEST_F(abi, unknown_ioctls)
 {
 	unsigned long cmds[] = {
-		_IO(PAGEWELL_IOC_TYPE, 0x09), _IO(PAGEWELL_IOC_TYPE, 0x7f),
+		_IO(PAGEWELL_IOC_TYPE, 0x3f), _IO(PAGEWELL_IOC_TYPE, 0x7f),
 		_IO(PAGEWELL_IOC_TYPE, 0xff), _IO(0xB6, 0), _IO(0xB8, 1),
 		_IOR(PAGEWELL_IOC_TYPE, 0, struct pagewell_info),
 		_IOW(PAGEWELL_IOC_TYPE, 5, struct pagewell_map),
@@ -621,7 +622,7 @@ TEST_F(abi, compat)
 	pw_cover(&self->h, p + PAGE);
 	pw_fill(p, 1, 9);
 	EXPECT_EQ(-1, pw_wrong(p, 1, 9));
-	EXPECT_EQ(-ENOTTY, int80(54, self->h.fd, _IO(PAGEWELL_IOC_TYPE, 9), (long)self->arg));
+	EXPECT_EQ(-ENOTTY, int80(54, self->h.fd, _IO(PAGEWELL_IOC_TYPE, 63), (long)self->arg));
 }
 #endif
 

@@ -218,6 +218,110 @@ TEST_F(fd, chroot)
 	EXPECT_EQ(-1, pw_wrong(self->p, 100, 1));
 }
 
+/* A heap whose mailbox is up and whose descriptor is closed. */
+static struct pagewell_request *put_up_mailbox(struct pw *h)
+{
+	struct pagewell_request *req = calloc(1, sizeof(*req));
+	struct pagewell_mailbox box = { .size = sizeof(box), .addr = (uintptr_t)req };
+
+	pw_heap(h, 16 * MIB);
+	CHECK(pw_ioctl(h->fd, PAGEWELL_IOC_MAILBOX, &box) == 0);
+	close(h->fd);
+	return req;
+}
+
+static int ring(struct pw *h, size_t length)
+{
+	return msync(h->base, length, MS_SYNC) ? -errno : 0;
+}
+
+static int call(struct pw *h, struct pagewell_request *req, unsigned int cmd, void *arg)
+{
+	req->cmd = cmd;
+	req->arg = (uintptr_t)arg;
+	return ring(h, PAGEWELL_CALL_LENGTH);
+}
+
+TEST(mailbox)
+{
+	struct pagewell_info info = { .size = sizeof(info) };
+	struct pagewell_map map = { .size = sizeof(map), .length = 10 * PAGE };
+	struct pagewell_unmap unmap = { .size = sizeof(unmap), .length = 10 * PAGE };
+	struct pagewell_request *req;
+	struct pw h;
+	pid_t pid;
+
+	req = put_up_mailbox(&h);
+	ASSERT_EQ(0, call(&h, req, PAGEWELL_IOC_INFO, &info));
+	ASSERT_EQ(0, req->cmd);
+	ASSERT_EQ((uintptr_t)h.base, info.heap_base);
+	ASSERT_EQ(0, call(&h, req, PAGEWELL_IOC_MAP, &map));
+	pw_fill((char *)(uintptr_t)map.addr, 10, 3);
+
+	/* The child's calls are for the child. */
+	pid = pw_fork();
+	if (!pid) {
+		uint64_t parent = info.heap_id;
+
+		CHECK(call(&h, req, PAGEWELL_IOC_INFO, &info) == 0);
+		CHECK(info.heap_id && info.heap_id != parent);
+		unmap.addr = map.addr;
+		CHECK(call(&h, req, PAGEWELL_IOC_UNMAP, &unmap) == 0);
+		_exit(0);
+	}
+	ASSERT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(-1, pw_wrong((char *)(uintptr_t)map.addr, 10, 3));
+
+	/* Errors come through, and the request is used up all the same. */
+	map.flags = ~0U;
+	EXPECT_EQ(-EINVAL, call(&h, req, PAGEWELL_IOC_MAP, &map));
+	EXPECT_EQ(0, req->cmd);
+	EXPECT_EQ(-ENOTTY, call(&h, req, 4711, &map));
+	EXPECT_EQ(-EFAULT, call(&h, req, PAGEWELL_IOC_MAP, NULL));
+	req->pad = 1;
+	EXPECT_EQ(-EINVAL, call(&h, req, PAGEWELL_IOC_INFO, &info));
+}
+
+TEST(mailbox_is_left_alone)
+{
+	struct pagewell_mailbox box = { .size = sizeof(box) };
+	struct pagewell_info info = { .size = sizeof(info) };
+	struct pagewell_request *req;
+	struct pw h;
+
+	/* Nothing in it, or a sync that means something else. */
+	req = put_up_mailbox(&h);
+	EXPECT_EQ(0, ring(&h, PAGEWELL_CALL_LENGTH));
+	req->cmd = PAGEWELL_IOC_INFO;
+	req->arg = (uintptr_t)&info;
+	EXPECT_EQ(0, ring(&h, PAGE));
+	EXPECT_EQ(0, ring(&h, h.len));
+	EXPECT_EQ(0, info.abi);
+	EXPECT_EQ(PAGEWELL_IOC_INFO, req->cmd);
+
+	/* One that is not there. */
+	h.fd = open(PAGEWELL_DEVICE, O_RDWR);
+	box.addr = 0x1000;
+	ASSERT_EQ(0, pw_ioctl(h.fd, PAGEWELL_IOC_MAILBOX, &box));
+	EXPECT_EQ(-EFAULT, ring(&h, PAGEWELL_CALL_LENGTH));
+	box.addr = ~7ULL;
+	EXPECT_EQ(-EINVAL, pw_ioctl(h.fd, PAGEWELL_IOC_MAILBOX, &box));
+	box.addr = (uintptr_t)req + 1;
+	EXPECT_EQ(-EINVAL, pw_ioctl(h.fd, PAGEWELL_IOC_MAILBOX, &box));
+	box.addr = 0;
+	ASSERT_EQ(0, pw_ioctl(h.fd, PAGEWELL_IOC_MAILBOX, &box));
+	EXPECT_EQ(0, ring(&h, PAGEWELL_CALL_LENGTH));
+	EXPECT_EQ(PAGEWELL_IOC_INFO, req->cmd);
+
+	/* A mapping that is split: what arrives is the sync of a page. */
+	box.addr = (uintptr_t)req;
+	ASSERT_EQ(0, pw_ioctl(h.fd, PAGEWELL_IOC_MAILBOX, &box));
+	ASSERT_EQ(0, mprotect(h.base, PAGE, PROT_NONE));
+	EXPECT_EQ(0, ring(&h, PAGEWELL_CALL_LENGTH));
+	EXPECT_EQ(PAGEWELL_IOC_INFO, req->cmd);
+	EXPECT_EQ(0, info.abi);
+}
+
 TEST(many_heaps)
 {
 	const int count = pw_scaled(200);
