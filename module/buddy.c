@@ -52,6 +52,21 @@ static void count_free(struct pw_buddy *b, struct pw_block *blk,
 	b->nr_free[kind] += pages;
 }
 
+/* Wholly free blocks that are no compound page are the first to be cut. */
+static bool may_cut(const struct pw_block *blk, unsigned int order)
+{
+	return order == PW_BLOCK_ORDER && !blk->compound;
+}
+
+/* The block on that list to take 2^order pages from. */
+static struct pw_block *block_for(struct pw_buddy *b, unsigned int list,
+				  unsigned int order, enum pw_kind kind)
+{
+	if (list == PW_BLOCK_ORDER && order < list)
+		return list_last_entry(&b->list[kind][list], struct pw_block, list[kind]);
+	return list_first_entry(&b->list[kind][list], struct pw_block, list[kind]);
+}
+
 /* Move the block to the list of its largest free order; @old: its orders. */
 static void relist(struct pw_buddy *b, struct pw_block *blk, enum pw_kind kind,
 		   unsigned int old)
@@ -67,7 +82,10 @@ static void relist(struct pw_buddy *b, struct pw_block *blk, enum pw_kind kind,
 			b->orders[kind] &= ~(1UL << from);
 	}
 	if (to >= 0) {
-		list_add(&blk->list[kind], &b->list[kind][to]);
+		struct list_head *list = &b->list[kind][to];
+
+		/* See block_for(). */
+		list_add(&blk->list[kind], may_cut(blk, to) ? list->prev : list);
 		b->orders[kind] |= 1UL << to;
 	}
 }
@@ -184,16 +202,17 @@ void pw_buddy_remove(struct pw_buddy *b, struct pw_block *blk)
 }
 
 /**
- * pw_buddy_disown() - forget a page that is in use
+ * pw_buddy_disown() - forget 2^order pages that are in use
  * @b: all blocks
- * @blk: its block; with its last page it leaves @b
- * @index: which page of the block
+ * @blk: their block; with its last page it leaves @b
+ * @index: first page, in pages from the start of the block, aligned to @order
+ * @order: how many
  */
 void pw_buddy_disown(struct pw_buddy *b, struct pw_block *blk,
-		     unsigned int index)
+		     unsigned int index, unsigned int order)
 {
-	__clear_bit(index, blk->owned);
-	count_owned(b, blk, -1);
+	bitmap_clear(blk->owned, index, 1U << order);
+	count_owned(b, blk, -(1 << order));
 	if (!blk->nr_owned) {
 		list_del(&blk->all);
 		b->nr_blocks--;
@@ -289,6 +308,13 @@ static unsigned int node_split(struct pw_buddy *b, struct pw_block *blk,
 	return node;
 }
 
+/* A wholly free block is about to be taken in smaller pieces. */
+static void cut(struct pw_buddy *b, struct pw_block *blk)
+{
+	if (blk->compound && b->cut)
+		b->cut(blk);
+}
+
 /**
  * pw_buddy_alloc_kind() - take 2^order pages of one kind
  * @b: all blocks
@@ -307,12 +333,13 @@ struct pw_block *pw_buddy_alloc_kind(struct pw_buddy *b, unsigned int order,
 
 	if (!fit)
 		return NULL;
-	blk = list_first_entry(&b->list[kind][order + __ffs(fit)],
-			       struct pw_block, list[kind]);
+	blk = block_for(b, order + __ffs(fit), order, kind);
 	idle_end(b, blk);
 	old = blk->orders[kind];
 	from = order + __ffs((unsigned long)(old >> order));
 	node = first_node(blk, from, kind);
+	if (order < PW_BLOCK_ORDER)
+		cut(b, blk);
 	node_del(b, blk, node, from, kind);
 	*index = node_index(node_split(b, blk, node, from, order, kind), order);
 	count_free(b, blk, kind, -(1 << order));
@@ -353,6 +380,7 @@ static unsigned int block_take(struct pw_buddy *b, struct pw_block *blk,
 {
 	unsigned int old = blk->orders[kind], got = 0;
 
+	cut(b, blk);
 	idle_end(b, blk);
 	while (got < nr && blk->orders[kind]) {
 		unsigned int from = __ffs((unsigned long)blk->orders[kind]);
@@ -388,8 +416,7 @@ unsigned int pw_buddy_alloc_bulk(struct pw_buddy *b, u32 *pfns, unsigned int nr,
 	while (got < nr && b->orders[kind]) {
 		struct pw_block *blk;
 
-		blk = list_first_entry(&b->list[kind][__ffs(b->orders[kind])],
-				       struct pw_block, list[kind]);
+		blk = block_for(b, __ffs(b->orders[kind]), 0, kind);
 		got += block_take(b, blk, pfns + got, nr - got, kind);
 	}
 	return got;
@@ -479,6 +506,9 @@ static const char *check_block(const struct pw_block *blk, struct tally *sum)
 
 	if (bad)
 		return bad;
+	if (blk->compound && t.free[PW_DIRTY] + t.free[PW_CLEAR] &&
+	    !t.nr[PW_DIRTY][PW_BLOCK_ORDER] && !t.nr[PW_CLEAR][PW_BLOCK_ORDER])
+		return "a compound page is free in part";
 	if (!blk->nr_owned ||
 	    blk->nr_owned != bitmap_weight(blk->owned, PW_BLOCK_PAGES))
 		return "a block's count of owned pages is wrong";

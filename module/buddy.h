@@ -41,7 +41,7 @@ enum pw_kind {
  * struct pw_block - the pages we have of one 2 MiB range
  * @base: page frame number of its first page
  * @nr_owned: pages that are ours, free or not
- * @whole: for the owner: it came, and may go, as one allocation of 2 MiB
+ * @compound: for the owner: its pages are one page of 2 MiB; @cut ends that
  * @orders: for each kind, a bit for each order of which there is a free node
  * @nr_free: for each kind, free pages
  * @nr: for each kind and order, free nodes
@@ -54,7 +54,7 @@ enum pw_kind {
 struct pw_block {
 	u32 base;
 	u16 nr_owned;
-	bool whole;
+	bool compound;
 	u16 orders[PW_KINDS];
 	u16 nr_free[PW_KINDS];
 	u16 nr[PW_KINDS][PW_ORDERS];
@@ -67,6 +67,7 @@ struct pw_block {
 
 /**
  * struct pw_buddy - all blocks
+ * @cut: called when part of a wholly free block is about to be taken, or NULL
  * @orders: for each kind, a bit for each list that has a block
  * @list: for each kind, blocks by their largest free order
  * @blocks: all blocks
@@ -80,6 +81,7 @@ struct pw_block {
  * @nr: free nodes, by kind and order
  */
 struct pw_buddy {
+	void (*cut)(struct pw_block *blk);
 	unsigned long orders[PW_KINDS];
 	struct list_head list[PW_KINDS][PW_ORDERS];
 	struct list_head blocks;
@@ -100,7 +102,7 @@ void pw_buddy_add(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
 		  unsigned int order, enum pw_kind kind);
 void pw_buddy_remove(struct pw_buddy *b, struct pw_block *blk);
 void pw_buddy_disown(struct pw_buddy *b, struct pw_block *blk,
-		     unsigned int index);
+		     unsigned int index, unsigned int order);
 
 struct pw_block *pw_buddy_alloc(struct pw_buddy *b, unsigned int order,
 				enum pw_kind *kind, unsigned int *index);

@@ -73,6 +73,72 @@ static inline void pw_vm_flags_clear(struct vm_area_struct *vma,
 #endif
 }
 
+/*
+ * Compound pages made and unmade by hand, for prep_compound_page() is not
+ * exported: what a series keeps in the pages behind the head. On a series that
+ * nobody has looked at there are none.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0) && \
+	LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define PW_HAVE_COMPOUND	1
+
+static inline void pw_compound_begin(struct page *head, unsigned int order)
+{
+	struct folio *folio = (struct folio *)head;
+
+	folio->_flags_1 = (folio->_flags_1 & ~PAGE_FLAGS_SECOND) | order;
+	folio->_folio_nr_pages = 1U << order;
+	atomic_set(&folio->_large_mapcount, -1);
+	atomic_set(&folio->_entire_mapcount, -1);
+	atomic_set(&folio->_nr_pages_mapped, 0);
+	atomic_set(&folio->_pincount, 0);
+	INIT_LIST_HEAD(&folio->_deferred_list);
+}
+
+static inline void pw_compound_end(struct page *head)
+{
+	head[1].flags &= ~PAGE_FLAGS_SECOND;
+}
+
+static inline void pw_compound_recycle(struct page *head)
+{
+}
+#elif LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define PW_HAVE_COMPOUND	1
+
+static inline void pw_compound_begin(struct page *head, unsigned int order)
+{
+	set_compound_page_dtor(head, COMPOUND_PAGE_DTOR);
+	set_compound_order(head, order);
+	atomic_set(compound_mapcount_ptr(head), -1);
+	atomic_set(compound_pincount_ptr(head), 0);
+}
+
+static inline void pw_compound_end(struct page *head)
+{
+	ClearPageDoubleMap(head);
+}
+
+static inline void pw_compound_recycle(struct page *head)
+{
+	ClearPageDoubleMap(head);
+}
+#else
+#define PW_HAVE_COMPOUND	0
+
+static inline void pw_compound_begin(struct page *head, unsigned int order)
+{
+}
+
+static inline void pw_compound_end(struct page *head)
+{
+}
+
+static inline void pw_compound_recycle(struct page *head)
+{
+}
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
 static inline struct shrinker *shrinker_alloc(unsigned int flags, const char *name)
 {

@@ -148,11 +148,142 @@ void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 		pw_zero_kick();
 }
 
+static void huge_to_buddy(u32 pfn, enum pw_kind kind)
+{
+	struct pw_block *blk = pw_pool_block(pfn);
+
+	lockdep_assert_held(&pw_pool.lock);
+	if (!WARN_ON_ONCE(!blk))
+		pw_buddy_free(&pw_pool.buddy, blk, 0, PW_BLOCK_ORDER, kind);
+}
+
+/* A block of 2 MiB that is one page; it may have to become one. */
+static u32 huge_from_buddy(enum pw_kind *kind, bool force)
+{
+	struct pw_block *blk;
+	unsigned int index;
+
+	lockdep_assert_held(&pw_pool.lock);
+	blk = force ? pw_buddy_alloc(&pw_pool.buddy, PW_BLOCK_ORDER, kind, &index) :
+	      pw_buddy_alloc_kind(&pw_pool.buddy, PW_BLOCK_ORDER, *kind, &index);
+	if (!blk)
+		return 0;
+	if (pw_block_join(blk))
+		return blk->base;
+	pw_buddy_free(&pw_pool.buddy, blk, 0, PW_BLOCK_ORDER, *kind);
+	return 0;
+}
+
+/* Of the kind that is liked better, one for the list too when there was demand. */
+static u32 huge_refill(struct pw_pcp *pcp, enum pw_kind kind)
+{
+	u32 pfn, more = 0;
+
+	spin_lock(&pw_pool.lock);
+	pfn = huge_from_buddy(&kind, false);
+	if (pfn && pcp->used && !atomic_read(&pw_pool.scarce))
+		more = huge_from_buddy(&kind, false);
+	spin_unlock(&pw_pool.lock);
+	if (more)
+		pcp->huge[kind][pcp->nr_huge[kind]++] = more;
+	return pfn;
+}
+
+static u32 huge_other(struct pw_pcp *pcp, enum pw_kind *kind)
+{
+	enum pw_kind other = *kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR;
+	u32 pfn;
+
+	if (pcp->nr_huge[other]) {
+		*kind = other;
+		return pcp->huge[other][--pcp->nr_huge[other]];
+	}
+	spin_lock(&pw_pool.lock);
+	pfn = huge_from_buddy(kind, true);
+	spin_unlock(&pw_pool.lock);
+	return pfn;
+}
+
+/**
+ * pw_pcp_alloc_huge() - take a free page of 2 MiB
+ * @kind: in: the kind that is liked better; out: what the page is
+ *
+ * The caller has taken its 512 pages out of avail or holds promises.
+ *
+ * Return: the page frame number of its head, 0 when nobody has one.
+ */
+u32 pw_pcp_alloc_huge(enum pw_kind *kind)
+{
+	struct pw_pcp *pcp = raw_cpu_ptr(pw_pool.pcp);
+	bool hit = true;
+	u32 pfn;
+
+	spin_lock(&pcp->lock);
+	if (likely(pcp->nr_huge[*kind])) {
+		pfn = pcp->huge[*kind][--pcp->nr_huge[*kind]];
+	} else {
+		hit = false;
+		pfn = huge_refill(pcp, *kind);
+		if (!pfn)
+			pfn = huge_other(pcp, kind);
+	}
+	pcp->used = true;
+	spin_unlock(&pcp->lock);
+	if (!hit) {
+		pw_zero_kick();
+		pw_supply_tick();
+	}
+	return pfn;
+}
+
+static void huge_drain(struct pw_pcp *pcp, unsigned int nr, enum pw_kind kind)
+{
+	u32 *list = pcp->huge[kind];
+	unsigned int i;
+
+	lockdep_assert_held(&pcp->lock);
+	if (!nr)
+		return;
+	spin_lock(&pw_pool.lock);
+	for (i = 0; i < nr; i++)
+		huge_to_buddy(list[i], kind);
+	spin_unlock(&pw_pool.lock);
+	pcp->nr_huge[kind] -= nr;
+	memmove(list, list + nr, pcp->nr_huge[kind] * sizeof(*list));
+}
+
+/**
+ * pw_pcp_free_huge() - put a free page of 2 MiB back
+ * @pfn: page frame number of its head
+ * @kind: what it contains
+ */
+void pw_pcp_free_huge(u32 pfn, enum pw_kind kind)
+{
+	struct pw_pcp *pcp = raw_cpu_ptr(pw_pool.pcp);
+	bool to_buddy;
+
+	spin_lock(&pcp->lock);
+	to_buddy = atomic_read(&pw_pool.scarce) || pcp->nr_huge[kind] == PW_PCP_HUGE;
+	if (unlikely(to_buddy))
+		huge_drain(pcp, pcp->nr_huge[kind], kind);
+	pcp->huge[kind][pcp->nr_huge[kind]++] = pfn;
+	if (unlikely(atomic_read(&pw_pool.scarce)))
+		huge_drain(pcp, pcp->nr_huge[kind], kind);
+	pcp->used = true;
+	spin_unlock(&pcp->lock);
+	if (to_buddy)
+		pw_zero_kick();
+}
+
 static void drain(struct pw_pcp *pcp)
 {
+	enum pw_kind kind;
+
 	spin_lock(&pcp->lock);
-	list_drain(pcp, pcp->nr[PW_DIRTY], PW_DIRTY);
-	list_drain(pcp, pcp->nr[PW_CLEAR], PW_CLEAR);
+	for (kind = 0; kind < PW_KINDS; kind++) {
+		list_drain(pcp, pcp->nr[kind], kind);
+		huge_drain(pcp, pcp->nr_huge[kind], kind);
+	}
 	spin_unlock(&pcp->lock);
 }
 
@@ -188,6 +319,8 @@ void pw_pcp_drain_idle(void)
 
 			if (pcp->nr[kind] > keep)
 				list_drain(pcp, pcp->nr[kind] - keep, kind);
+			if (!pcp->used)
+				huge_drain(pcp, pcp->nr_huge[kind], kind);
 		}
 		pcp->used = false;
 		spin_unlock(&pcp->lock);
@@ -234,8 +367,10 @@ unsigned long pw_pcp_count(unsigned long *clear)
 	for_each_possible_cpu(cpu) {
 		const struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
 
-		*clear += READ_ONCE(pcp->nr[PW_CLEAR]);
-		dirty += READ_ONCE(pcp->nr[PW_DIRTY]);
+		*clear += READ_ONCE(pcp->nr[PW_CLEAR]) +
+			  READ_ONCE(pcp->nr_huge[PW_CLEAR]) * PW_BLOCK_PAGES;
+		dirty += READ_ONCE(pcp->nr[PW_DIRTY]) +
+			 READ_ONCE(pcp->nr_huge[PW_DIRTY]) * PW_BLOCK_PAGES;
 	}
 	return *clear + dirty;
 }

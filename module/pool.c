@@ -8,12 +8,6 @@
 #include "pool_int.h"
 #include "watch.h"
 
-/*
- * With one of these a page is somebody's, whatever its reference count says;
- * the kernel would call such a page bad when it is freed.
- */
-#define FLAGS_HELD	(PAGE_FLAGS_CHECK_AT_FREE | __PG_HWPOISON)
-
 struct pw_pool pw_pool;
 
 /* Tell whoever listens that promises are about to be, or were, refused. */
@@ -236,7 +230,7 @@ static bool page_recycle(struct page *page)
 {
 	if (!page_ref_freeze(page, 1))
 		return false;
-	if (unlikely(page->flags & FLAGS_HELD)) {
+	if (unlikely(page->flags & PW_FLAGS_HELD)) {
 		page_ref_unfreeze(page, 1);
 		return false;
 	}
@@ -255,7 +249,7 @@ static void page_lose(u32 pfn)
 	if (WARN_ON_ONCE(!blk))
 		return;
 	spin_lock(&pw_pool.lock);
-	pw_buddy_disown(&pw_pool.buddy, blk, pfn % PW_BLOCK_PAGES);
+	pw_buddy_disown(&pw_pool.buddy, blk, pfn % PW_BLOCK_PAGES, 0);
 	pw_pool.lost++;
 	spin_unlock(&pw_pool.lock);
 	/* The kernel calls a page bad that is freed with a mapping. */
@@ -264,8 +258,13 @@ static void page_lose(u32 pfn)
 	pw_stat_inc(pages_lost);
 }
 
-/* Pages of promises were lost and avail has paid for them. If it could not: */
-static void pay_debt(void)
+/**
+ * pw_pay_debt() - replace pages of promises that were lost
+ *
+ * The caller has taken as many out of avail. If that fell below zero, others
+ * are needed.
+ */
+void pw_pay_debt(void)
 {
 	long avail = atomic_long_read(&pw_pool.avail);
 
@@ -309,7 +308,7 @@ void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags)
 	if (!promised)
 		atomic_long_add(nr - lost, &pw_pool.avail);
 	else if (unlikely(lost))
-		pay_debt();
+		pw_pay_debt();
 }
 
 /**
@@ -460,6 +459,7 @@ int pw_pool_init(unsigned long floor, unsigned long max)
 	spin_lock_init(&pw_pool.lock);
 	spin_lock_init(&pw_pool.hand.lock);
 	pw_buddy_init(&pw_pool.buddy);
+	pw_pool.buddy.cut = pw_block_cut;
 
 	err = pw_pcp_init();
 	if (err)

@@ -18,6 +18,8 @@
  * physical memory); 0 means none. Pages leave the pool with a reference count
  * of one, no flags set and page_private() zero.
  *
+ * Pages of 2 MiB are compound pages, and known by the number of their head.
+ *
  * May sleep: everything here, unless it says otherwise. Callers hold no
  * spinlock. None of these take the mmap_lock or a lock of a heap.
  */
@@ -26,11 +28,11 @@
 
 #include <linux/types.h>
 
-/* Flags of pw_pool_alloc() */
+/* Flags of pw_pool_alloc() and pw_pool_alloc_huge() */
 #define PW_ALLOC_PROMISED	0x1	/* against promises the caller holds */
 #define PW_ALLOC_ZERO		0x2	/* pages read as zero */
 
-/* Flags of pw_pool_free() */
+/* Flags of pw_pool_free() and pw_pool_free_huge() */
 #define PW_FREE_PROMISED	0x1	/* the caller's promise comes back with it */
 
 /**
@@ -73,6 +75,9 @@ int pw_pool_reserve(unsigned long nr);
 void pw_pool_unreserve(unsigned long nr);
 unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags);
 void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags);
+unsigned long pw_pool_alloc_huge(unsigned int flags);
+void pw_pool_free_huge(unsigned long pfn, unsigned int flags);
+void pw_pool_split_huge(unsigned long pfn);
 int pw_pool_set_max(unsigned long max);
 void pw_pool_get_stat(struct pw_pool_stat *st);
 void pw_pool_buddy_stat(struct pw_buddy_stat *st);

@@ -3,6 +3,7 @@
  * pool_int.h - shared by the files of the pool
  *
  * pool.c	promises, pages out and in: the interface of pool.h
+ * huge.c	pages of 2 MiB: blocks as one compound page
  * pcp.c	per-CPU page lists in front of the buddy
  * supply.c	blocks from the kernel and back: growth, decay, shrinker
  * zero.c	zeroing ahead
@@ -37,6 +38,13 @@
 
 #define PW_PCP_BATCH	32
 #define PW_PCP_MAX	256
+#define PW_PCP_HUGE	4
+
+/*
+ * With one of these a page is somebody's, whatever its reference count says;
+ * the kernel would call such a page bad when it is freed.
+ */
+#define PW_FLAGS_HELD	(PAGE_FLAGS_CHECK_AT_FREE | __PG_HWPOISON)
 
 /**
  * struct pw_pcp - pages at hand on one CPU, the hottest on top
@@ -45,6 +53,8 @@
  * @high: a list that would grow past this is drained; follows demand
  * @used: was touched since the last tick of decay
  * @pfn: the lists
+ * @nr_huge: pages of 2 MiB on each list of those
+ * @huge: these lists
  */
 struct pw_pcp {
 	spinlock_t lock;	/* see above */
@@ -52,6 +62,8 @@ struct pw_pcp {
 	unsigned int high;
 	bool used;
 	u32 pfn[PW_KINDS][PW_PCP_MAX];
+	unsigned int nr_huge[PW_KINDS];
+	u32 huge[PW_KINDS][PW_PCP_HUGE];
 };
 
 /**
@@ -120,6 +132,11 @@ static inline struct pw_block *pw_pool_block(u32 pfn)
 /* pool.c */
 bool pw_avail_take(unsigned long nr);
 void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind);
+void pw_pay_debt(void);
+
+/* huge.c */
+bool pw_block_join(struct pw_block *blk);
+void pw_block_cut(struct pw_block *blk);
 
 /* pcp.c */
 int pw_pcp_init(void);
@@ -127,6 +144,8 @@ void pw_pcp_exit(void);
 unsigned int pw_pcp_alloc(u32 *pfns, unsigned int nr, enum pw_kind kind,
 			  unsigned int *liked);
 void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind);
+u32 pw_pcp_alloc_huge(enum pw_kind *kind);
+void pw_pcp_free_huge(u32 pfn, enum pw_kind kind);
 unsigned int pw_pcp_rescue(u32 *pfns, unsigned int nr);
 void pw_pcp_drain_all(void);
 void pw_pcp_drain_idle(void);
@@ -137,6 +156,7 @@ int pw_supply_init(void);
 void pw_supply_exit(void);
 unsigned long pw_supply_room(void);
 unsigned long pw_supply_grow(unsigned long nr, bool must);
+bool pw_supply_grow_block(void);
 unsigned long pw_supply_give_back(unsigned long nr);
 void pw_supply_tick(void);
 void pw_supply_free_block(struct pw_block *blk);

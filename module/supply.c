@@ -2,8 +2,8 @@
 /*
  * supply.c - blocks from the kernel and back
  *
- * Memory comes in pieces of 2 MiB while the kernel has them, of less when it
- * has not, and always in pages with a reference count each (split_page()).
+ * Memory comes in pages of 2 MiB while the kernel has them; in less when it has
+ * not, and then in pages with a reference count each (split_page()).
  * Above the floor the pool only takes what the machine can spare: no OOM
  * killer, hardly any reclaim, and a margin for everybody else. Above the floor,
  * as much as lay idle all the time for a while goes back, and everything idle
@@ -22,6 +22,9 @@
 
 /* Pages given back in one go under size_lock, by the decay. */
 #define DECAY_BATCH	(16 * PW_BLOCK_PAGES)
+
+#define LIGHT_GFP	((GFP_HIGHUSER | __GFP_NOWARN) & ~__GFP_DIRECT_RECLAIM)
+#define BLOCK_GFP	(PW_HAVE_COMPOUND ? __GFP_COMP : 0)
 
 /* pool_idle_s is watched in so many steps. */
 #define DECAY_STEPS	4
@@ -42,16 +45,21 @@ static DECLARE_DEFERRABLE_WORK(decay_work, decay);
  */
 static struct page *take_piece(unsigned int *order, bool must)
 {
-	gfp_t light = (GFP_HIGHUSER | __GFP_NOWARN) & ~__GFP_DIRECT_RECLAIM;
 	gfp_t last = GFP_HIGHUSER | __GFP_NOWARN |
 		     (must ? __GFP_RETRY_MAYFAIL : __GFP_NORETRY);
-	struct page *page = alloc_pages(light, *order);
+	struct page *page;
 
-	if (!page && *order == PW_BLOCK_ORDER)
-		page = alloc_pages(GFP_HIGHUSER | __GFP_NOWARN | __GFP_NORETRY, *order);
+	if (*order == PW_BLOCK_ORDER) {
+		page = alloc_pages(LIGHT_GFP | BLOCK_GFP, *order);
+		if (!page)
+			page = alloc_pages(GFP_HIGHUSER | __GFP_NOWARN | __GFP_NORETRY |
+					   BLOCK_GFP, *order);
+	} else {
+		page = alloc_pages(LIGHT_GFP, *order);
+	}
 	while (!page && *order) {
 		--*order;
-		page = alloc_pages(*order > PAGE_ALLOC_COSTLY_ORDER ? light : last, *order);
+		page = alloc_pages(*order > PAGE_ALLOC_COSTLY_ORDER ? LIGHT_GFP : last, *order);
 	}
 	if (!page)
 		page = alloc_pages(last, 0);
@@ -89,10 +97,9 @@ static bool add_piece(struct page *page, unsigned int order)
 		__free_pages(page, order);
 		return false;
 	}
-	if (order)
+	blk->compound = PageCompound(page);
+	if (order && !blk->compound)
 		split_page(page, order);
-	if (order == PW_BLOCK_ORDER)
-		blk->whole = true;
 	spin_lock(&pw_pool.lock);
 	pw_buddy_add(&pw_pool.buddy, blk, pfn % PW_BLOCK_PAGES, order,
 		     clear ? PW_CLEAR : PW_DIRTY);
@@ -159,7 +166,28 @@ unsigned long pw_supply_grow(unsigned long nr, bool must)
 	return got;
 }
 
-/* A whole block as it came; fails when somebody looks at one of its pages. */
+/**
+ * pw_supply_grow_block() - take 2 MiB from the kernel if it has them at hand
+ *
+ * Return: whether it had, and the pool may grow.
+ */
+bool pw_supply_grow_block(void)
+{
+	struct page *page = NULL;
+	bool ok = false;
+
+	mutex_lock(&pw_pool.size_lock);
+	if (pw_supply_room() >= PW_BLOCK_PAGES && machine_can_spare(PW_BLOCK_PAGES))
+		page = alloc_pages(LIGHT_GFP | BLOCK_GFP, PW_BLOCK_ORDER);
+	if (page)
+		ok = add_piece(page, PW_BLOCK_ORDER);
+	mutex_unlock(&pw_pool.size_lock);
+	if (ok)
+		pw_supply_tick();
+	return ok;
+}
+
+/* A whole block at once; fails when somebody looks at one of its pages. */
 static bool free_whole(struct page *page)
 {
 	unsigned int i;
@@ -187,7 +215,9 @@ void pw_supply_free_block(struct pw_block *blk)
 	unsigned int i;
 
 	xa_erase(&pw_pool.blocks, blk->base / PW_BLOCK_PAGES);
-	if (!blk->whole || blk->nr_owned < PW_BLOCK_PAGES || !free_whole(page))
+	if (blk->compound)
+		__free_pages(page, PW_BLOCK_ORDER);
+	else if (blk->nr_owned < PW_BLOCK_PAGES || !free_whole(page))
 		for_each_set_bit(i, blk->owned, PW_BLOCK_PAGES)
 			__free_page(page + i);
 	kfree(blk);

@@ -112,13 +112,17 @@ void pw_zero_drop(void)
 
 	spin_lock(&hand->lock);
 	if (hand->blk) {
+		if (hand->order == PW_BLOCK_ORDER && hand->done == PW_BLOCK_PAGES)
+			pw_block_join(hand->blk);
 		spin_lock(&pw_pool.lock);
-		if (hand->done == 1U << hand->order)
+		if (hand->done == 1U << hand->order) {
 			pw_buddy_free(b, hand->blk, hand->index, hand->order, PW_CLEAR);
-		else
+		} else {
+			pw_block_cut(hand->blk);
 			for (i = 0; i < 1U << hand->order; i++)
 				pw_buddy_free(b, hand->blk, hand->index + i, 0,
 					      i < hand->done ? PW_CLEAR : PW_DIRTY);
+		}
 		spin_unlock(&pw_pool.lock);
 		hand->blk = NULL;
 	}

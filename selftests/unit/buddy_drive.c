@@ -205,7 +205,8 @@ static const char *do_disown(struct run *r)
 
 	if (r->page[page] != USED)
 		return NULL;
-	pw_buddy_disown(&r->buddy, &r->block[page / PW_BLOCK_PAGES], page % PW_BLOCK_PAGES);
+	pw_buddy_disown(&r->buddy, &r->block[page / PW_BLOCK_PAGES], page % PW_BLOCK_PAGES,
+			0);
 	r->page[page] = FOREIGN;
 	return NULL;
 }

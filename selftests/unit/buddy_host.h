@@ -43,6 +43,12 @@ static inline void bitmap_set(unsigned long *map, unsigned int start, unsigned i
 		__set_bit(start++, map);
 }
 
+static inline void bitmap_clear(unsigned long *map, unsigned int start, unsigned int nr)
+{
+	while (nr--)
+		__clear_bit(start++, map);
+}
+
 static inline unsigned int bitmap_weight(const unsigned long *map, unsigned int bits)
 {
 	unsigned int i, sum = 0;
@@ -116,6 +122,8 @@ static inline void list_del_init(struct list_head *entry)
 	((type *)((char *)(ptr) - offsetof(type, member)))
 #define list_first_entry(head, type, member) \
 	list_entry((head)->next, type, member)
+#define list_last_entry(head, type, member) \
+	list_entry((head)->prev, type, member)
 #define list_for_each_entry(pos, head, member)				\
 	for (pos = list_entry((head)->next, __typeof__(*pos), member);	\
 	     &pos->member != (head);					\

@@ -183,11 +183,11 @@ static bool test_disown(void)
 	setup(0, PW_DIRTY);
 	pw_buddy_add(&buddy, &block[0], 0, 1, PW_DIRTY);
 	take(0, PW_DIRTY, &index);
-	pw_buddy_disown(&buddy, &block[0], index);
+	pw_buddy_disown(&buddy, &block[0], index, 0);
 	if (!sound() || buddy.nr_idle != 1 || take(1, PW_DIRTY, &other))
 		return false;
 	take(0, PW_DIRTY, &other);
-	pw_buddy_disown(&buddy, &block[0], other);
+	pw_buddy_disown(&buddy, &block[0], other, 0);
 	return sound() && other == (index ^ 1) && !buddy.nr_blocks && !buddy.nr_partial &&
 	       !buddy.nr_owned;
 }
