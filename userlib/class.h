@@ -28,16 +28,24 @@ static inline size_t small_off(size_t size)
 	return (size + MIN_ALIGN - 1) & ~(MIN_ALIGN - 1);
 }
 
-/* Offset of the class of a size above SMALL_MAX, up to CLASS_MAX. */
+/*
+ * Offset of the class of a size above SMALL_MAX, up to CLASS_MAX, less
+ * BIG_OFF: the hit path leaves adding that to an address it uses anyway.
+ */
+#define BIG_OFF	((NR_SMALL + 1 - ((SMALL_SHIFT + 1 - STEP_SHIFT) << STEP_SHIFT)) << OFF_SHIFT)
+
+static inline size_t big_steps(size_t size)
+{
+	uint32_t last = (uint32_t)size - 1;
+	unsigned int shift = (31 ^ (unsigned int)__builtin_clz(last)) - STEP_SHIFT;
+
+	/* What is shifted has its leading bit: 2^STEP_SHIFT and more. */
+	return ((size_t)(last >> shift) + ((size_t)shift << STEP_SHIFT)) << OFF_SHIFT;
+}
+
 static inline size_t big_off(size_t size)
 {
-	size_t last = size - 1;
-	unsigned int log = 63 ^ (unsigned int)__builtin_clzl(last);
-	/* From 2^STEP_SHIFT to twice that, less one: it has the leading bit too. */
-	size_t steps = last >> (log - STEP_SHIFT);
-
-	return ((steps + ((size_t)log << STEP_SHIFT)) << OFF_SHIFT) +
-	       ((NR_SMALL + 1 - ((SMALL_SHIFT + 1) << STEP_SHIFT)) << OFF_SHIFT);
+	return big_steps(size) + BIG_OFF;
 }
 
 static inline size_t off_of(size_t size)
@@ -63,8 +71,10 @@ static inline unsigned int class_room(size_t size)
 {
 	if (size <= 256)
 		return 64;
-	if (size <= 4 * KIB)
+	if (size <= 2 * KIB)
 		return (unsigned int)(16 * KIB / size);
+	if (size <= 32 * KIB)
+		return 8;
 	if (size <= 256 * KIB)
 		return 4;
 	return size <= MIB ? 2 : 1;

@@ -43,23 +43,30 @@ PUBLIC int NAME(malloc_info)(int options, FILE *fp);
 PUBLIC int NAME(malloc_trim)(size_t pad);
 
 void *pw_malloc_slow(size_t size, size_t off);
+void *pw_malloc_miss(size_t size, bin_t *bin);
 void pw_free_slow(void *p);
-void pw_free_full(void *p, size_t off);
-void pw_free_twice(void *p, size_t off);
+void pw_free_full(void *p, bin_t *bin);
+void pw_free_twice(void *p, bin_t *bin);
 
 static inline __attribute__((always_inline)) void *fast_malloc(size_t size)
 {
 	struct block *b;
-	size_t off;
+	bin_t *bin;
 
-	if (likely(size <= SMALL_MAX))
-		off = small_off(size);
-	else if (likely(size <= CLASS_MAX))
-		off = big_off(size);
-	else
+	if (likely(size <= SMALL_MAX)) {
+		bin = bin_at(small_off(size));
+		b = bin_pop(bin);
+		return likely(b) ? b : pw_malloc_miss(size, bin);
+	}
+	if (unlikely(size > CLASS_MAX))
 		return pw_malloc_slow(size, 0);
-	b = tcache_pop(off);
-	return likely(b) ? b : pw_malloc_slow(size, off);
+	bin = bin_at(big_steps(size));
+	b = bin_pop(bin + BIG_OFF / OFF_STEP);
+	if (likely(b))
+		return b;
+	/* Keeps the sum from being computed before it is known to be needed. */
+	__asm__("" : "+r"(bin));
+	return pw_malloc_miss(size, bin + BIG_OFF / OFF_STEP);
 }
 
 /*
@@ -87,21 +94,19 @@ static inline __attribute__((always_inline)) void fast_free(void *p)
 	uintptr_t d = distance(p), base = pw_base;
 	struct block *b = p;
 	bin_t *bin;
-	size_t off;
 
 	if (unlikely(d >= HOT_READ(pw_fast_limit))) {
 		pw_free_slow(p);
 		return;
 	}
 	/* No class is 0, and bin 0 never has room. */
-	off = HOT_READ(*map_entry(d >> GRANULE_UNIT_SHIFT));
-	bin = bin_at(off);
+	bin = bin_at(HOT_READ(*map_entry(d >> GRANULE_UNIT_SHIFT)));
 	if (unlikely(--bin->room < 0)) {
-		pw_free_full(p, off);
+		pw_free_full(p, bin);
 		return;
 	}
 	if (unlikely(b->key == base)) {
-		pw_free_twice(p, off);
+		pw_free_twice(p, bin);
 		return;
 	}
 	b->key = base;

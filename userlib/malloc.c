@@ -64,11 +64,17 @@ static noinline void *malloc_slower(size_t size, size_t off)
 	return alloc_slow(size, off, &zeroed);
 }
 
-noinline void *pw_malloc_slow(size_t size, size_t off)
+void *pw_malloc_slow(size_t size, size_t off)
 {
 	void *p = tcache_pop_list(off);
 
 	return likely(p) ? p : malloc_slower(size, off);
+}
+
+/* The bin is empty. */
+noinline void *pw_malloc_miss(size_t size, bin_t *bin)
+{
+	return pw_malloc_slow(size, bin_off(bin));
 }
 
 /* Is a block with the key of a free one really free? */
@@ -149,8 +155,10 @@ static noinline void free_unusual(void *p, size_t off)
 }
 
 /* The bin has no room, or is bin 0: not a block of a class. */
-noinline void pw_free_full(void *p, size_t off)
+noinline void pw_free_full(void *p, bin_t *bin)
 {
+	size_t off = bin_off(bin);
+
 	if (unlikely(!off || ((struct block *)p)->key == pw_base)) {
 		free_unusual(p, off);
 		return;
@@ -160,9 +168,8 @@ noinline void pw_free_full(void *p, size_t off)
 }
 
 /* The key of a free block; the bin's room has been counted down for it. */
-noinline void pw_free_twice(void *p, size_t off)
+noinline void pw_free_twice(void *p, bin_t *bin)
 {
-	bin_t *bin = bin_at(off);
 	struct block *b = p;
 
 	check_not_free(b, "free()");

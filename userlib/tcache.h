@@ -103,10 +103,17 @@ typedef struct bin __seg_fs bin_t;
 
 static inline bin_t *bin_at(size_t off)
 {
-	uintptr_t tcache;
+	__asm__("addq pw_tcache@gottpoff(%%rip), %0" : "+r"(off) : : "cc");
+	return (bin_t *)off;
+}
 
-	__asm__("movq pw_tcache@gottpoff(%%rip), %0" : "=r"(tcache));
-	return (bin_t *)(tcache + off);
+/* The way back: with it the hit paths need not keep the offset. */
+static inline size_t bin_off(bin_t *bin)
+{
+	size_t off = (size_t)bin;
+
+	__asm__("subq pw_tcache@gottpoff(%%rip), %0" : "+r"(off) : : "cc");
+	return off;
 }
 #else
 typedef struct bin bin_t;
@@ -115,12 +122,16 @@ static inline bin_t *bin_at(size_t off)
 {
 	return (struct bin *)((char *)pw_tcache.bins + off);
 }
+
+static inline size_t bin_off(bin_t *bin)
+{
+	return (size_t)((char *)bin - (char *)pw_tcache.bins);
+}
 #endif
 
-/* A block of the class, or NULL. */
-static inline struct block *tcache_pop(size_t off)
+/* A block of a bin, or NULL. */
+static inline struct block *bin_pop(bin_t *bin)
 {
-	bin_t *bin = bin_at(off);
 	struct block *b = bin->head;
 
 	if (unlikely(!b))
@@ -129,6 +140,12 @@ static inline struct block *tcache_pop(size_t off)
 	bin->room++;
 	b->key = 0;
 	return b;
+}
+
+/* A block of the class, or NULL. */
+static inline struct block *tcache_pop(size_t off)
+{
+	return bin_pop(bin_at(off));
 }
 
 _Static_assert(sizeof(struct stack) == 2 * OFF_STEP, "so is twice that its stack's");
