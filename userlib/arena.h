@@ -37,11 +37,14 @@ enum span_state {
  * @nr_blocks: how many fit
  * @nr_free: carved blocks that are here, not in a tcache or with the program
  * @arena: number of the arena it belongs to
+ * @block_size: bytes of its blocks
  * @bits: a set bit for each of them, if there are no more than 64 blocks
  * @more_bits: the same in an array, if there are
  * @size: bytes of the one block of a run or a large span
  * @next: in its bin
  * @prev: in its bin
+ * @reciprocal: of @block_size, to divide by
+ * @offset: of the one block of a large span, from the span's start
  *
  * All but the first entry of a span have nothing but @head. Protected by the
  * lock of the arena; a span of which the caller has a block keeps its state,
@@ -57,7 +60,7 @@ struct span {
 	uint32_t nr_blocks;
 	uint32_t nr_free;
 	uint32_t arena;
-	uint32_t pad;
+	uint32_t block_size;
 	union {
 		uint64_t bits;
 		uint64_t *more_bits;
@@ -65,7 +68,10 @@ struct span {
 	};
 	struct span *next;
 	struct span *prev;
-	uint64_t spare;
+	union {
+		uint64_t reciprocal;
+		size_t offset;
+	};
 };
 
 _Static_assert(sizeof(struct span) == SPAN_BYTES, "the span table's layout");
@@ -258,6 +264,7 @@ unsigned int run_bin(size_t granules);
  * struct batch - blocks taken from an arena at once
  * @first: a block of which no byte was written if @fresh
  * @rest: a list of the others
+ * @end: where it goes on
  * @nr_rest: how many
  * @fresh: @first reads as zero
  * @reused: @first was free before, not carved from a span just now
@@ -265,6 +272,7 @@ unsigned int run_bin(size_t granules);
 struct batch {
 	struct block *first;
 	struct block *rest;
+	struct block **end;
 	unsigned int nr_rest;
 	bool fresh;
 	bool reused;

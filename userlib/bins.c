@@ -271,6 +271,13 @@ bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more)
 
 /* ---- small bins: spans of blocks of one class ---- */
 
+/*
+ * Offsets in a span and block sizes are less than 2^22, so that multiplying by
+ * the reciprocal divides without a rounding error, and does not overflow.
+ */
+#define RECIPROCAL_SHIFT	44
+_Static_assert(2 * CLASS_SHIFT <= RECIPROCAL_SHIFT, "division by multiplication");
+
 /* Length of a span of this class: little waste, and more than a few blocks. */
 static size_t span_length(size_t size)
 {
@@ -356,7 +363,9 @@ static struct span *span_create(struct arena *a, unsigned int c, bool grow)
 		.granules = (uint32_t)granules,
 		.nr_blocks = (uint32_t)((granules << GRANULE_SHIFT) / size),
 		.arena = a->id,
+		.block_size = (uint32_t)size,
 		.more_bits = bits,
+		.reciprocal = (1UL << RECIPROCAL_SHIFT) / size + 1,
 	};
 	for (i = 1; i < granules; i++)
 		span_entry(granule + i)->head = (uint32_t)granule;
@@ -440,40 +449,38 @@ static struct span *usable_span(struct arena *a, unsigned int c, bool grow)
 	return s;
 }
 
-/* Links a block to the list that is being built. */
-static void batch_add(struct batch *b, struct block *block)
+/* Adds a block to the end of the list that is being built. */
+static inline void batch_add(struct batch *b, struct block *block)
 {
 	if (!b->first) {
 		b->first = block;
 		return;
 	}
-	block->next = b->rest;
 	block->key = pw_base;
-	b->rest = block;
+	*b->end = block;
+	b->end = &block->next;
 	b->nr_rest++;
 }
 
 /* Free blocks, lowest address first. */
 static unsigned int take_free(struct span *s, size_t size, unsigned int want, struct batch *b)
 {
+	unsigned int n = MIN(want, s->nr_free), left = n;
 	uint64_t *bits = span_bits(s);
 	uintptr_t addr = span_addr(s);
-	unsigned int got = 0;
-	size_t word = 0;
 
 	b->reused |= !b->first;
-	while (got < want && s->nr_free) {
-		unsigned int bit;
+	for (; left; bits++, addr += 64 * size) {
+		uint64_t word = *bits;
 
-		while (!bits[word])
-			word++;
-		bit = (unsigned int)__builtin_ctzl(bits[word]);
-		bits[word] &= bits[word] - 1;
-		s->nr_free--;
-		batch_add(b, (struct block *)(addr + (word * 64 + bit) * size));
-		got++;
+		for (; word && left; left--) {
+			batch_add(b, (struct block *)(addr + (size_t)__builtin_ctzl(word) * size));
+			word &= word - 1;
+		}
+		*bits = word;
 	}
-	return got;
+	s->nr_free -= n;
+	return n;
 }
 
 /* Blocks that nobody had before: no more than a page full of them at a time. */
@@ -498,6 +505,7 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, bool grow, str
 	unsigned int got = 0;
 
 	*b = (struct batch){ .first = NULL };
+	b->end = &b->rest;
 	/* What was never touched is only touched if there is nothing else. */
 	while (got < want) {
 		struct span *s = got ? a->small[c].first : usable_span(a, c, grow);
@@ -513,19 +521,24 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, bool grow, str
 			spans_del(&a->small[c], s);
 		}
 	}
+	*b->end = NULL;
 	count_out(a, got * size);
 	return got > 0;
 }
 
 /* Number of the block at @addr, or -1 if none starts there. */
-static int block_index(const struct span *s, uintptr_t addr)
+static inline int index_at(const struct span *s, size_t offset)
 {
-	size_t offset = addr - span_addr(s), size = class_size(s->class);
-	size_t index = offset / size;
+	size_t index = offset * s->reciprocal >> RECIPROCAL_SHIFT;
 
-	if (index * size != offset || index >= s->carved)
+	if (unlikely(index * s->block_size != offset || index >= s->carved))
 		return -1;
 	return (int)index;
+}
+
+static int block_index(const struct span *s, uintptr_t addr)
+{
+	return index_at(s, addr - span_addr(s));
 }
 
 bool span_block_start(const struct span *s, uintptr_t addr)
@@ -540,21 +553,30 @@ bool bin_has(struct span *s, uintptr_t addr)
 	return index >= 0 && (span_bits(s)[index / 64] >> (index % 64) & 1);
 }
 
-enum give bin_give(struct arena *a, struct span *s, uintptr_t addr)
+static inline enum give mark_free(struct span *s, uint64_t *bits, size_t offset)
 {
-	int index = block_index(s, addr);
-	uint64_t *word;
+	int index = index_at(s, offset);
+	uint64_t *word, bit;
 
-	if (index < 0)
+	if (unlikely(index < 0))
 		return GIVE_INVALID;
-	word = &span_bits(s)[index / 64];
-	if (*word >> (index % 64) & 1)
+	word = &bits[index / 64];
+	bit = 1UL << (index % 64);
+	if (unlikely(*word & bit))
 		return GIVE_TWICE;
-	*word |= 1UL << (index % 64);
-	s->nr_free++;
+	*word |= bit;
+	return GIVE_OK;
+}
+
+/* Files a span by what is free in it, when @n more blocks are. */
+static void span_filled(struct arena *a, struct span *s, unsigned int n)
+{
+	size_t bytes = (size_t)n * s->block_size;
+
+	s->nr_free += n;
 	s->flags |= SPAN_RETURN;
-	WRITE_ONCE(a->blocks_out, a->blocks_out - class_size(s->class));
-	a->given += class_size(s->class);
+	WRITE_ONCE(a->blocks_out, a->blocks_out - bytes);
+	a->given += bytes;
 	if (s->nr_free == s->carved) {
 		if (s->flags & SPAN_BINNED)
 			spans_del(&a->small[s->class], s);
@@ -565,7 +587,15 @@ enum give bin_give(struct arena *a, struct span *s, uintptr_t addr)
 		s->flags |= SPAN_BINNED;
 		spans_add(&a->small[s->class], s);
 	}
-	return GIVE_OK;
+}
+
+enum give bin_give(struct arena *a, struct span *s, uintptr_t addr)
+{
+	enum give ret = mark_free(s, span_bits(s), addr - span_addr(s));
+
+	if (ret == GIVE_OK)
+		span_filled(a, s, 1);
+	return ret;
 }
 
 /* First block at or behind @from that is free, or is not. */
@@ -614,12 +644,7 @@ static void count_bytes(size_t bytes)
 /* Large blocks are few, and keep many pages: sorted back at once. */
 static void sort_back_now(struct block *first)
 {
-	struct arena *a = span_arena(span_of((uintptr_t)first));
-
 	list_sort_back(first);
-	lock(&a->lock);
-	arena_freed(a);
-	unlock(&a->lock);
 }
 
 void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
@@ -702,31 +727,50 @@ static struct span *listed_span(struct block *b, struct block *before)
 	return s;
 }
 
+static struct arena *move_lock(struct arena *from, struct arena *to)
+{
+	if (from != to) {
+		if (from)
+			unlock(&from->lock);
+		lock(&to->lock);
+	}
+	return to;
+}
+
 void list_sort_back(struct block *first)
 {
 	struct block *b, *next, *before = first;
-	struct arena *locked = NULL;
+	size_t start = 0, length = 0;
+	struct arena *a = NULL;
+	struct span *s = NULL;
+	uint64_t *bits = NULL;
+	unsigned int n = 0;
 
-	for (b = first; b; before = b, b = next) {
-		struct span *s = listed_span(b, before);
-		struct arena *a = span_arena(s);
+	for (b = first; b; before = b, b = next, n++) {
 		enum give ret;
 
-		next = b->next;
-		__builtin_prefetch(next);
-		if (a != locked) {
-			if (locked)
-				unlock(&locked->lock);
-			lock(&a->lock);
-			locked = a;
+		/* Blocks that were freed together are often of one span. */
+		if ((uintptr_t)b - start >= length) {
+			if (n)
+				span_filled(a, s, n);
+			s = listed_span(b, before);
+			a = move_lock(a, span_arena(s));
+			start = span_addr(s);
+			length = (size_t)s->granules << GRANULE_SHIFT;
+			bits = span_bits(s);
+			n = 0;
 		}
-		ret = bin_give(a, s, (uintptr_t)b);
+		next = b->next;
+		ret = mark_free(s, bits, (uintptr_t)b - start);
 		if (unlikely(ret != GIVE_OK))
 			pw_heap_error("free()", ret == GIVE_TWICE ? "double free of" :
 				      "invalid pointer", b);
 	}
-	if (locked)
-		unlock(&locked->lock);
+	if (!a)
+		return;
+	span_filled(a, s, n);
+	arena_freed(a);
+	unlock(&a->lock);
 }
 
 void fastbins_sort_back(void)

@@ -55,10 +55,10 @@ void *large_alloc(size_t size, size_t align)
 		.state = SPAN_LARGE,
 		.flags = flags ? SPAN_GUARDED : 0,
 		.size = length,
-		.spare = block_offset(length, size, align),
+		.offset = block_offset(length, size, align),
 	};
 	count_large(1, length);
-	return (void *)(addr + s->spare);
+	return (void *)(addr + s->offset);
 }
 
 void *run_block_alloc(struct arena *a, size_t size, size_t align, bool *zeroed)
@@ -106,7 +106,7 @@ void *big_alloc(size_t size, size_t align, bool *zeroed)
 
 bool big_block_start(const struct span *s, uintptr_t p)
 {
-	return p == span_addr(s) + (s->state == SPAN_LARGE ? s->spare : 0);
+	return p == span_addr(s) + (s->state == SPAN_LARGE ? s->offset : 0);
 }
 
 size_t big_usable(const struct span *s, uintptr_t p)

@@ -12,6 +12,14 @@
 /* What all full lists of a thread may hold. */
 #define THREAD_BYTES	(32 * MIB)
 
+/*
+ * And of small blocks in one class. Lists keep the order in which blocks were
+ * freed; many of them hand out memory in an order that no cache likes, while
+ * what is sorted back into spans comes out of them by address.
+ */
+#define STACK_BLOCKS	1280
+#define LIST_LARGE	(64 * KIB)
+
 /* Lists that were not needed for so long are given back, if frees go on. */
 #define SWEEP_TICKS	256
 #define SWEEP_MS	500
@@ -156,7 +164,8 @@ static struct stack *stack_of(struct thread *t, unsigned int c)
 static void grow_budget(struct thread *t, struct stack *st)
 {
 	size_t left = t->bytes < THREAD_BYTES ? (THREAD_BYTES - t->bytes) / st->size : 0;
-	size_t more = MIN((size_t)st->flushed, MIN(left, (size_t)(UINT16_MAX - st->budget)));
+	size_t most = st->size < LIST_LARGE ? STACK_BLOCKS / st->room : UINT16_MAX;
+	size_t more = MIN((size_t)st->flushed, MIN(left, most - st->budget));
 
 	st->budget = (uint16_t)(st->budget + more);
 	t->bytes += more * st->size;
@@ -312,6 +321,7 @@ struct block *tcache_refill_arena(size_t off, bool *fresh)
 	st = stack_of(t, c);
 	if (!take(t, c, st->room, &batch))
 		return NULL;
+	st->taken++;
 	bin = bin_at(off);
 	bin->head = batch.rest;
 	bin->room = (int32_t)(st->room - batch.nr_rest);
@@ -340,7 +350,13 @@ void tcache_spill(struct block *b, size_t off)
 	bin->room = st->room - 1;
 	if (first) {
 		st->flushed++;
-		fastbin_push(c, first, st->room);
+		/* What came from other threads, other threads want again. */
+		if (st->taken) {
+			st->taken--;
+			list_sort_back(first);
+		} else {
+			fastbin_push(c, first, st->room);
+		}
 	}
 	if (!t->tick)
 		sweep(t);

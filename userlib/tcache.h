@@ -33,7 +33,8 @@ _Static_assert(sizeof(struct bin) == OFF_STEP, "a class's offset is its bin's");
  * @nr: how many lists
  * @budget: how many there may be
  * @low: the least there were since unused ones were last given back
- * @flushed: how many had to go to the fast bins since the last refill
+ * @flushed: how many had to go since the last refill
+ * @taken: how many were taken from an arena and not sorted back into it
  */
 struct stack {
 	struct block *lists;
@@ -43,7 +44,8 @@ struct stack {
 	uint16_t budget;
 	uint16_t low;
 	uint32_t flushed;
-	uint64_t pad;
+	uint32_t taken;
+	uint32_t pad;
 };
 
 struct tcache;
