@@ -20,20 +20,29 @@
 #define GROW_MAX	(64 * MIB)
 
 /* From this size on an arena's memory is worth huge pages. */
-#define HUGE_FROM	(32 * MIB)
+#define HUGE_FROM	(16 * MIB)
 
 /* Threads that must have met a locked arena before one moves off. */
 #define CONTENTION	4
 
-/* Free memory below this, or this fraction of what is in use, stays. */
+/*
+ * Free pages are returned by time and by amount. By time: from this much on,
+ * or this fraction of what is in use, at the first free after as long a time
+ * without returning any.
+ */
 #define IDLE_MIN	MIB
 #define IDLE_SHIFT	2
+#define CALM_MS		1000
 
 /*
- * A heap keeps its free pages for this time, unless it fell to 5/8 of what was
- * in use: pages that are used again at once cost more than they save.
+ * By amount: at once when a heap with this much to return fell to 5/8 of what
+ * was in use, and then for each 16th it falls further. The program may sleep
+ * when it is done freeing; nobody would return what is left then. Small heaps
+ * are not worth it: pages that are used again at once cost more than they save.
  */
-#define CALM_MS		1000
+#define FALL_MIN	(8 * MIB)
+#define FALL_STEP_MIN	(256 * KIB)
+#define FALL_STEP_SHIFT	4
 
 static struct arena main_arena = { .limit = SIZE_MAX };
 static struct arena big_arena = { .limit = SIZE_MAX, .id = BIG_ARENA, .big = true };
@@ -345,17 +354,37 @@ static size_t idle_bytes(const struct arena *a)
 	return (a->dirty << GRANULE_SHIFT) + a->given;
 }
 
+/* Did it fall by another step since pages were returned, and only fall? */
+static bool falls_on(const struct arena *a)
+{
+	size_t step = MAX(FALL_STEP_MIN, a->purged_out >> FALL_STEP_SHIFT);
+
+	return a->falling && a->blocks_out + step <= a->purged_out &&
+	       a->peak_out - a->purged_out <= step;
+}
+
+bool arena_due(struct arena *a)
+{
+	size_t idle = idle_bytes(a);
+
+	if (falls_on(a))
+		return true;
+	if (idle < MAX(IDLE_MIN, a->blocks_out >> IDLE_SHIFT) ||
+	    READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
+		return false;
+	if (idle >= FALL_MIN && fell(a) && !swings(a)) {
+		a->falling = true;
+		return true;
+	}
+	a->falling = false;
+	return arena_now() - a->purged_at >= CALM_MS;
+}
+
 void arena_freed(struct arena *a)
 {
-	uint64_t now;
-
-	if (idle_bytes(a) < MAX(IDLE_MIN, a->blocks_out >> IDLE_SHIFT) ||
-	    READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
+	if (likely(!arena_due(a)))
 		return;
-	now = arena_now();
-	if (now - a->purged_at < CALM_MS && (swings(a) || !fell(a)))
-		return;
-	a->purged_at = now;
+	a->purged_at = arena_now();
 	purge(a, READ_ONCE(pw_tune.trim_threshold), READ_ONCE(pw_tune.top_pad));
 }
 
@@ -387,29 +416,23 @@ static void adapt_limit(size_t before, size_t after)
 	WRITE_ONCE(pw_fastbin_limit, MAX(limit, after / 8));
 }
 
-static bool is_emptying(struct arena *a)
+static bool is_due(struct arena *a)
 {
-	bool emptying;
+	bool due;
 
 	lock(&a->lock);
-	emptying = a->given > a->blocks_out && !swings(a);
+	due = arena_due(a) && !swings(a);
 	unlock(&a->lock);
-	return emptying;
+	return due;
 }
 
-void arenas_collect(void)
+void arenas_return(void)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
-	size_t before = all_out(nr);
-	bool emptying = false;
 
-	fastbins_sort_back();
-	adapt_limit(before, all_out(nr));
 	/* Blocks that a thread keeps for itself keep whole pages. */
-	for (i = 0; i < nr; i++)
-		emptying |= is_emptying(pw_arenas[i]);
-	if (emptying)
-		tcache_drain();
+	tcache_drain();
+	fastbins_sort_back();
 	for (i = 0; i < nr; i++) {
 		struct arena *a = pw_arenas[i];
 
@@ -417,6 +440,20 @@ void arenas_collect(void)
 		arena_freed(a);
 		unlock(&a->lock);
 	}
+}
+
+void arenas_collect(void)
+{
+	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
+	size_t before = all_out(nr);
+	bool due = false;
+
+	fastbins_sort_back();
+	adapt_limit(before, all_out(nr));
+	for (i = 0; i < nr; i++)
+		due |= is_due(pw_arenas[i]);
+	if (due)
+		arenas_return();
 }
 
 bool arenas_trim(size_t pad)

@@ -33,11 +33,13 @@ enum span_state {
  * @flags: SPAN_ bits
  * @class: number of the class of its blocks
  * @granules: length
+ * @block_size: bytes of its blocks
  * @carved: how many blocks were ever handed out; those behind are untouched
  * @nr_blocks: how many fit
  * @nr_free: carved blocks that are here, not in a tcache or with the program
  * @arena: number of the arena it belongs to
- * @block_size: bytes of its blocks
+ * @returned: a set bit for each part, a 64th or a page, that went back to the OS
+ *	      and was not used since
  * @bits: a set bit for each of them, if there are no more than 64 blocks
  * @more_bits: the same in an array, if there are
  * @size: bytes of the one block of a run or a large span
@@ -56,11 +58,12 @@ struct span {
 	uint8_t flags;
 	uint16_t class;
 	uint32_t granules;
-	uint32_t carved;
-	uint32_t nr_blocks;
-	uint32_t nr_free;
-	uint32_t arena;
 	uint32_t block_size;
+	uint16_t carved;
+	uint16_t nr_blocks;
+	uint16_t nr_free;
+	uint16_t arena;
+	uint64_t returned;
 	union {
 		uint64_t bits;
 		uint64_t *more_bits;
@@ -111,6 +114,7 @@ struct segment {
  * @id: its number
  * @private: belongs to a heap of the program's; its blocks never enter a tcache
  * @big: for large blocks, which may be touched here and there only: no huge pages
+ * @falling: pages were last returned because it fell
  * @contended: threads that found it locked since one last moved off
  * @small: spans with free blocks, by class
  * @unsorted: spans that fell empty
@@ -134,6 +138,7 @@ struct arena {
 	uint32_t id;
 	bool private;
 	bool big;
+	bool falling;
 	uint32_t contended;
 	struct spans small[NR_CLASSES];
 	struct spans unsorted;
@@ -228,10 +233,16 @@ struct segment *arena_grow(struct arena *a, size_t granules);
 /* Milliseconds of a clock that is cheap to read. */
 uint64_t arena_now(void);
 
-/* A run became free in @a, locked: returns pages where there is reason to. */
+/* Has @a, locked, pages to return, and is it time? */
+bool arena_due(struct arena *a);
+
+/* A run became free in @a, locked: returns pages if it is time. */
 void arena_freed(struct arena *a);
 
-/* Sorts the fast bins back and returns pages where there is reason to. */
+/* Has the caches let go of their blocks, and returns pages where it is time. */
+void arenas_return(void);
+
+/* Sorts the fast bins back, and the same. */
 void arenas_collect(void);
 
 /* Gives back what can be; @pad bytes of each top are kept. True if anything was. */
@@ -370,8 +381,8 @@ uintptr_t fastbin_pop(unsigned int c);
 /* Is @b in one of the lists? */
 bool fastbin_has(unsigned int c, struct block *b);
 
-/* Sorts a list's blocks back into their spans. */
-void list_sort_back(struct block *first);
+/* Sorts a list's blocks back into their spans. True: arenas_return() is due. */
+bool list_sort_back(struct block *first);
 
 /* Sorts all fast bins back. No lock held. */
 void fastbins_sort_back(void);

@@ -31,7 +31,7 @@ static void run_insert(struct arena *a, size_t granule, size_t granules, bool di
 		.state = SPAN_FREE,
 		.flags = dirty ? SPAN_DIRTY : 0,
 		.granules = (uint32_t)granules,
-		.arena = a->id,
+		.arena = (uint16_t)a->id,
 		.next = a->large[bin],
 	};
 	/* The last entry leads back, for the run behind to find this one. */
@@ -361,8 +361,8 @@ static struct span *span_create(struct arena *a, unsigned int c, bool grow)
 		.flags = dirty ? SPAN_DIRTY : 0,
 		.class = (uint16_t)c,
 		.granules = (uint32_t)granules,
-		.nr_blocks = (uint32_t)((granules << GRANULE_SHIFT) / size),
-		.arena = a->id,
+		.nr_blocks = (uint16_t)((granules << GRANULE_SHIFT) / size),
+		.arena = (uint16_t)a->id,
 		.block_size = (uint32_t)size,
 		.more_bits = bits,
 		.reciprocal = (1UL << RECIPROCAL_SHIFT) / size + 1,
@@ -465,7 +465,7 @@ static inline void batch_add(struct batch *b, struct block *block)
 /* Free blocks, lowest address first. */
 static unsigned int take_free(struct span *s, size_t size, unsigned int want, struct batch *b)
 {
-	unsigned int n = MIN(want, s->nr_free), left = n;
+	unsigned int n = MIN(want, (unsigned int)s->nr_free), left = n;
 	uint64_t *bits = span_bits(s);
 	uintptr_t addr = span_addr(s);
 
@@ -479,7 +479,8 @@ static unsigned int take_free(struct span *s, size_t size, unsigned int want, st
 		}
 		*bits = word;
 	}
-	s->nr_free -= n;
+	s->nr_free = (uint16_t)(s->nr_free - n);
+	s->returned = 0;
 	return n;
 }
 
@@ -492,10 +493,11 @@ static unsigned int carve(struct span *s, size_t size, unsigned int want, struct
 
 	if (!b->first)
 		b->fresh = !(s->flags & SPAN_DIRTY);
-	n = MIN(n, MIN(want, s->nr_blocks - s->carved));
+	n = MIN(n, MIN(want, (unsigned int)(s->nr_blocks - s->carved)));
 	for (i = 0; i < n; i++, addr += size)
 		batch_add(b, (struct block *)addr);
-	s->carved += n;
+	s->carved = (uint16_t)(s->carved + n);
+	s->returned = 0;
 	return n;
 }
 
@@ -573,7 +575,7 @@ static void span_filled(struct arena *a, struct span *s, unsigned int n)
 {
 	size_t bytes = (size_t)n * s->block_size;
 
-	s->nr_free += n;
+	s->nr_free = (uint16_t)(s->nr_free + n);
 	s->flags |= SPAN_RETURN;
 	WRITE_ONCE(a->blocks_out, a->blocks_out - bytes);
 	a->given += bytes;
@@ -603,27 +605,61 @@ static unsigned int next_block(struct span *s, unsigned int from, bool is_free)
 {
 	const uint64_t *bits = span_bits(s);
 
-	while (from < s->carved && (bits[from / 64] >> (from % 64) & 1) != is_free)
-		from++;
-	return from;
+	while (from < s->carved) {
+		uint64_t word = (is_free ? bits[from / 64] : ~bits[from / 64]) >> (from % 64);
+
+		if (word)
+			return MIN(from + (unsigned int)__builtin_ctzl(word), (unsigned int)s->carved);
+		from = (from | 63) + 1;
+	}
+	return s->carved;
+}
+
+/* Returns the pages of [@from, @to) of a span that were not returned yet. */
+static size_t return_part(struct span *s, uintptr_t from, uintptr_t to)
+{
+	uintptr_t addr = span_addr(s);
+	size_t length = (size_t)s->granules << GRANULE_SHIFT;
+	size_t part = MAX(PAGE_SIZE, length / 64);
+	uint64_t mask, fresh;
+	size_t first, last;
+
+	/* Pages in parts of which others are in use are not remembered. */
+	first = (from - addr + part - 1) / part;
+	last = (to - addr) / part;
+	mask = first < last ? ~0UL >> (64 - (last - first)) << first : 0;
+	fresh = mask & ~s->returned;
+	if (mask && !fresh)
+		return 0;
+	if (mask && part == PAGE_SIZE) {
+		to = addr + (64 - (size_t)__builtin_clzl(fresh)) * part;
+		from = addr + (size_t)__builtin_ctzl(fresh) * part;
+	}
+	if (os_advise(from, to - from, OS_DONTNEED))
+		return 0;
+	s->returned |= mask;
+	return to - from;
 }
 
 size_t span_purge(struct span *s)
 {
 	uintptr_t addr = span_addr(s);
-	size_t size = class_size(s->class), returned = 0;
+	size_t size = s->block_size, returned = 0;
 	unsigned int from, to = 0;
 
+	s->flags &= (uint8_t)~SPAN_RETURN;
 	while ((from = next_block(s, to, true)) < s->carved) {
 		uintptr_t start, end;
 
 		to = next_block(s, from, false);
 		start = ALIGN_UP(addr + from * size, PAGE_SIZE);
 		end = ALIGN_DOWN(addr + to * size, PAGE_SIZE);
-		if (start < end && !os_advise(start, end - start, OS_DONTNEED))
-			returned += end - start;
+		/* Nothing is behind the last block. */
+		if (to == s->carved)
+			end = addr + ((size_t)s->granules << GRANULE_SHIFT);
+		if (start < end)
+			returned += return_part(s, start, end);
 	}
-	s->flags &= (uint8_t)~SPAN_RETURN;
 	return returned;
 }
 
@@ -641,18 +677,14 @@ static void count_bytes(size_t bytes)
 		__atomic_fetch_add(&pw_fastbin_bytes, bytes, __ATOMIC_RELAXED);
 }
 
-/* Large blocks are few, and keep many pages: sorted back at once. */
-static void sort_back_now(struct block *first)
-{
-	list_sort_back(first);
-}
-
 void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
 {
 	struct fastbin *f = &pw_fastbins[c];
 
+	/* Large blocks are few, and keep many pages. */
 	if (class_size(c) >= FASTBIN_BLOCK_MAX) {
-		sort_back_now(first);
+		if (list_sort_back(first))
+			arenas_return();
 		return;
 	}
 	lock(&f->lock);
@@ -737,7 +769,7 @@ static struct arena *move_lock(struct arena *from, struct arena *to)
 	return to;
 }
 
-void list_sort_back(struct block *first)
+bool list_sort_back(struct block *first)
 {
 	struct block *b, *next, *before = first;
 	size_t start = 0, length = 0;
@@ -745,6 +777,7 @@ void list_sort_back(struct block *first)
 	struct span *s = NULL;
 	uint64_t *bits = NULL;
 	unsigned int n = 0;
+	bool due;
 
 	for (b = first; b; before = b, b = next, n++) {
 		enum give ret;
@@ -767,10 +800,11 @@ void list_sort_back(struct block *first)
 				      "invalid pointer", b);
 	}
 	if (!a)
-		return;
+		return false;
 	span_filled(a, s, n);
-	arena_freed(a);
+	due = arena_due(a);
 	unlock(&a->lock);
+	return due;
 }
 
 void fastbins_sort_back(void)

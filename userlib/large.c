@@ -77,7 +77,7 @@ void *run_block_alloc(struct arena *a, size_t size, size_t align, bool *zeroed)
 			.head = (uint32_t)granule,
 			.state = SPAN_RUN,
 			.granules = (uint32_t)granules,
-			.arena = a->id,
+			.arena = (uint16_t)a->id,
 			.size = granules << GRANULE_SHIFT,
 		};
 	unlock(&a->lock);

@@ -353,7 +353,8 @@ void tcache_spill(struct block *b, size_t off)
 		/* What came from other threads, other threads want again. */
 		if (st->taken) {
 			st->taken--;
-			list_sort_back(first);
+			if (list_sort_back(first))
+				arenas_return();
 		} else {
 			fastbin_push(c, first, st->room);
 		}
