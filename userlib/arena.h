@@ -250,17 +250,25 @@ bool arenas_trim(size_t pad);
 
 /* bins.c: large bins and top; arena locked. */
 
+/* Where granules may come from; each includes those before it. */
+enum source {
+	USED_PAGES,	/* free runs, and the part of a top that was used before */
+	OWN_PAGES,	/* all of the tops */
+	NEW_PAGES,	/* a break may grow */
+};
+
 /**
  * run_alloc() - whole granules
  * @a: the arena, locked
  * @granules: how many
  * @align: alignment in granules, a power of two
- * @grow: may the break grow for it?
+ * @source: where from
  * @dirty: set if the memory may not be zero
  *
  * Return: the first granule, or 0. The caller fills in the span entries.
  */
-size_t run_alloc(struct arena *a, size_t granules, size_t align, bool grow, bool *dirty);
+size_t run_alloc(struct arena *a, size_t granules, size_t align, enum source source,
+		 bool *dirty);
 void run_free(struct arena *a, size_t granule, size_t granules, bool dirty);
 
 /* Makes a run longer if what follows is free. */
@@ -289,8 +297,15 @@ struct batch {
 	bool reused;
 };
 
-/* Takes up to @want blocks of class @c; may the break grow for it? */
-bool bin_take(struct arena *a, unsigned int c, unsigned int want, bool grow, struct batch *b);
+/* Takes up to @want blocks of class @c. */
+bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source source,
+	      struct batch *b);
+
+/*
+ * Makes the only block of a span one of class @c, a larger one, where it is.
+ * False: it is not the only one, or what lies behind is in use.
+ */
+bool span_extend(struct arena *a, struct span *s, unsigned int c);
 
 /* Outcomes of giving a block back. */
 enum give {

@@ -184,11 +184,11 @@ static size_t take_top(struct arena *a, struct segment *seg, size_t granules, bo
 	return granule;
 }
 
-static struct segment *roomy_segment(struct arena *a, size_t granules)
+static struct segment *roomy_segment(struct arena *a, size_t granules, enum source source)
 {
 	struct segment *seg = a->segments;
 
-	while (seg && seg->end - seg->top < granules)
+	while (seg && (source == USED_PAGES ? seg->clean : seg->end) - seg->top < granules)
 		seg = seg->next;
 	return seg;
 }
@@ -214,7 +214,8 @@ static void count_out(struct arena *a, size_t bytes)
 	a->peak_out = MAX(a->peak_out, a->blocks_out);
 }
 
-size_t run_alloc(struct arena *a, size_t granules, size_t align, bool grow, bool *dirty)
+size_t run_alloc(struct arena *a, size_t granules, size_t align, enum source source,
+		 bool *dirty)
 {
 	size_t want = granules + align - 1;
 	struct span *s = best_fit(a, want);
@@ -234,8 +235,8 @@ size_t run_alloc(struct arena *a, size_t granules, size_t align, bool grow, bool
 		if (had > want)
 			run_insert(a, granule + want, had - want, *dirty);
 	} else {
-		seg = roomy_segment(a, want);
-		if (!seg && grow)
+		seg = roomy_segment(a, want, source);
+		if (!seg && source == NEW_PAGES)
 			seg = arena_grow(a, want);
 		if (!seg)
 			return 0;
@@ -335,7 +336,7 @@ static void map_span(struct span *s, uint16_t value)
 		WRITE_ONCE(*map_entry(granule + i), value);
 }
 
-static struct span *span_create(struct arena *a, unsigned int c, bool grow)
+static struct span *span_create(struct arena *a, unsigned int c, enum source source)
 {
 	size_t size = class_size(c), granules = span_length(size);
 	uint64_t *bits = NULL;
@@ -343,7 +344,7 @@ static struct span *span_create(struct arena *a, unsigned int c, bool grow)
 	struct span *s;
 	bool dirty;
 
-	granule = run_alloc(a, granules, 1, grow, &dirty);
+	granule = run_alloc(a, granules, 1, source, &dirty);
 	if (!granule)
 		return NULL;
 	WRITE_ONCE(a->blocks_out, a->blocks_out - (granules << GRANULE_SHIFT));
@@ -372,6 +373,28 @@ static struct span *span_create(struct arena *a, unsigned int c, bool grow)
 	if (!a->private)
 		map_span(s, (uint16_t)(c << OFF_SHIFT));
 	return s;
+}
+
+bool span_extend(struct arena *a, struct span *s, unsigned int c)
+{
+	size_t size = class_size(c), granules = span_length(size), old = s->granules, i;
+
+	if (s->nr_blocks != 1 || (granules << GRANULE_SHIFT) / size != 1 ||
+	    (granules > old && !run_extend(a, s->head, old, granules - old)))
+		return false;
+	/* Blocks count with their size, not with that of their span. */
+	WRITE_ONCE(a->blocks_out, a->blocks_out - ((granules - old) << GRANULE_SHIFT) +
+				  size - s->block_size);
+	for (i = old; i < granules; i++)
+		span_entry(s->head + i)->head = s->head;
+	s->granules = (uint32_t)granules;
+	s->class = (uint16_t)c;
+	s->block_size = (uint32_t)size;
+	s->reciprocal = (1UL << RECIPROCAL_SHIFT) / size + 1;
+	s->returned = 0;
+	if (!a->private)
+		map_span(s, (uint16_t)(c << OFF_SHIFT));
+	return true;
 }
 
 static void span_destroy(struct arena *a, struct span *s)
@@ -433,7 +456,7 @@ static struct span *unsorted_span(struct arena *a, unsigned int c)
 }
 
 /* A span with something to take. */
-static struct span *usable_span(struct arena *a, unsigned int c, bool grow)
+static struct span *usable_span(struct arena *a, unsigned int c, enum source source)
 {
 	struct span *s = a->small[c].first;
 
@@ -441,7 +464,7 @@ static struct span *usable_span(struct arena *a, unsigned int c, bool grow)
 		return s;
 	s = a->unsorted.first ? unsorted_span(a, c) : NULL;
 	if (!s)
-		s = span_create(a, c, grow);
+		s = span_create(a, c, source);
 	if (s) {
 		s->flags |= SPAN_BINNED;
 		spans_add(&a->small[c], s);
@@ -501,7 +524,8 @@ static unsigned int carve(struct span *s, size_t size, unsigned int want, struct
 	return n;
 }
 
-bool bin_take(struct arena *a, unsigned int c, unsigned int want, bool grow, struct batch *b)
+bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source source,
+	      struct batch *b)
 {
 	size_t size = class_size(c);
 	unsigned int got = 0;
@@ -510,7 +534,7 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, bool grow, str
 	b->end = &b->rest;
 	/* What was never touched is only touched if there is nothing else. */
 	while (got < want) {
-		struct span *s = got ? a->small[c].first : usable_span(a, c, grow);
+		struct span *s = got ? a->small[c].first : usable_span(a, c, source);
 		unsigned int n;
 
 		if (!s || (got && !s->nr_free))

@@ -75,9 +75,9 @@ static inline unsigned int class_room(size_t size)
 		return (unsigned int)(16 * KIB / size);
 	if (size <= 32 * KIB)
 		return 8;
-	if (size <= 256 * KIB)
+	if (size <= 64 * KIB)
 		return 4;
-	return size <= MIB ? 2 : 1;
+	return size <= 256 * KIB ? 2 : 1;
 }
 
 #endif /* PW_CLASS_H */

@@ -36,7 +36,7 @@ void *harden_take(size_t off, bool *zeroed)
 	if (!pw_heap_start())
 		return NULL;
 	a = arena_enter(tcache_arena());
-	done = bin_take(a, c, 1, true, &b);
+	done = bin_take(a, c, 1, NEW_PAGES, &b);
 	unlock(&a->lock);
 	if (!done)
 		return NULL;

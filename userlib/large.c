@@ -71,7 +71,7 @@ void *run_block_alloc(struct arena *a, size_t size, size_t align, bool *zeroed)
 		return NULL;
 	granules = MAX(granules, (size_t)1);
 	lock(&a->lock);
-	granule = run_alloc(a, granules, MAX(align >> GRANULE_SHIFT, (size_t)1), true, &dirty);
+	granule = run_alloc(a, granules, MAX(align >> GRANULE_SHIFT, (size_t)1), NEW_PAGES, &dirty);
 	if (granule)
 		*span_entry(granule) = (struct span){
 			.head = (uint32_t)granule,

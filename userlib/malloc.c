@@ -288,6 +288,9 @@ static size_t with_slack(void *p, size_t old, size_t size)
 	return old <= DOUBLE_MAX ? 2 * old : size + size / 4;
 }
 
+/* Spans of blocks from this size on have a single one. */
+#define EXTEND_MIN	(128 * KIB)
+
 #define OWN_COPY_MAX	(64 * KIB)
 
 /* Whole blocks that lie in the caches: for these a call costs more. */
@@ -312,9 +315,31 @@ static void copy_block(void *to, const void *from, size_t size)
 	}
 }
 
+/* Blocks up to here that grow are not mapped by themselves if glibc's rule is on. */
+#define GROWN_MAX	MIB
+
+/* A block that will soon be too small again: mapping it would not pay. */
+static void *alloc_grown(size_t size)
+{
+	size_t off;
+	bool zeroed;
+	void *p;
+
+	if (size < MMAP_THRESHOLD || size > GROWN_MAX || pw_heap.slow ||
+	    !READ_ONCE(pw_tune.dynamic))
+		return fast_malloc(size);
+	off = big_off(size);
+	p = tcache_pop(off);
+	if (!p)
+		p = tcache_refill(off);
+	if (!p)
+		p = tcache_refill_arena(off, &zeroed);
+	return p ? p : no_memory();
+}
+
 static void *move_block(void *p, size_t old, size_t size, size_t ask)
 {
-	void *q = fast_malloc(ask);
+	void *q = alloc_grown(ask);
 
 	if (unlikely(!q) && ask > size)
 		q = fast_malloc(size);
@@ -367,9 +392,26 @@ static noinline void *realloc_any(void *p, size_t size)
 	return move_block(p, old, size, with_slack(p, old, size));
 }
 
+static bool extend_in_place(void *p, size_t size)
+{
+	struct span *s = span_of((uintptr_t)p);
+	struct arena *a = span_arena(s);
+	bool done;
+
+	lock(&a->lock);
+	done = span_extend(a, s, (unsigned int)(big_off(size) >> OFF_SHIFT));
+	unlock(&a->lock);
+	return done;
+}
+
 static noinline void *realloc_move(void *p, size_t old, size_t size)
 {
-	void *q = move_block(p, old, size, with_slack(p, old, size));
+	size_t ask = with_slack(p, old, size);
+	void *q;
+
+	if (size > old && old >= EXTEND_MIN && ask <= CLASS_MAX && extend_in_place(p, ask))
+		return p;
+	q = move_block(p, old, size, ask);
 
 	/* Shrinking needs no memory. */
 	return q || size > old ? q : p;

@@ -20,6 +20,9 @@
 #define STACK_BLOCKS	1280
 #define LIST_LARGE	(64 * KIB)
 
+/* From this size on, what a block takes in page faults is more than its list saves. */
+#define LARGE_BLOCK	(36 * KIB)
+
 /* Lists that were not needed for so long are given back, if frees go on. */
 #define SWEEP_TICKS	256
 #define SWEEP_MS	500
@@ -172,6 +175,45 @@ static void grow_budget(struct thread *t, struct stack *st)
 	st->flushed = 0;
 }
 
+/* Empties a bin; its list is shorter than a full one. */
+static struct block *bin_unload(bin_t *bin, unsigned int c, unsigned int *blocks)
+{
+	struct block *first = bin->head;
+
+	*blocks = class_room(class_size(c)) - (unsigned int)bin->room;
+	bin->head = NULL;
+	bin->room = 0;
+	return first;
+}
+
+/* Sorts back what a thread has of a class in full lists, and in its bin. */
+static void drain_stack(struct thread *t, unsigned int c)
+{
+	struct block *first;
+
+	while ((first = stack_pop(&t->full[c], c)))
+		list_sort_back(first);
+}
+
+static void drain_class(struct thread *t, unsigned int c)
+{
+	unsigned int blocks;
+	struct block *first = bin_unload(bin_at((size_t)c << OFF_SHIFT), c, &blocks);
+
+	if (first)
+		list_sort_back(first);
+	drain_stack(t, c);
+}
+
+static void drain_large(struct thread *t)
+{
+	unsigned int c = (unsigned int)(big_off(LARGE_BLOCK) >> OFF_SHIFT);
+
+	for (; c < NR_CLASSES; c++)
+		if (t->full[c].room)
+			drain_class(t, c);
+}
+
 /* Half of the lists that were never needed of late go to the fast bins. */
 static void sweep_class(struct thread *t, unsigned int c)
 {
@@ -232,12 +274,10 @@ struct block *tcache_refill(size_t off)
 
 static void drain_stacks(struct thread *t)
 {
-	struct block *first;
 	unsigned int c;
 
 	for (c = 1; c < NR_CLASSES; c++)
-		while ((first = stack_pop(&t->full[c], c)))
-			list_sort_back(first);
+		drain_stack(t, c);
 }
 
 __attribute__((no_sanitize("thread")))
@@ -274,8 +314,16 @@ static struct arena *enter(struct thread *t, unsigned int c)
 static bool take(struct thread *t, unsigned int c, unsigned int want, struct batch *batch)
 {
 	struct arena *a = enter(t, c);
-	bool done = bin_take(a, c, want, false, batch);
+	bool is_large = class_size(c) >= LARGE_BLOCK;
+	bool done = bin_take(a, c, want, is_large ? USED_PAGES : OWN_PAGES, batch);
 
+	/* Pages that this thread keeps in another size are better than fresh ones. */
+	if (!done && is_large) {
+		unlock(&a->lock);
+		drain_large(t);
+		a = enter(t, c);
+		done = bin_take(a, c, want, OWN_PAGES, batch);
+	}
 	if (!done && worth_sorting(t, a)) {
 		unlock(&a->lock);
 		drain_stacks(t);
@@ -283,7 +331,7 @@ static bool take(struct thread *t, unsigned int c, unsigned int want, struct bat
 		a = enter(t, c);
 	}
 	if (!done)
-		done = bin_take(a, c, want, true, batch);
+		done = bin_take(a, c, want, NEW_PAGES, batch);
 	unlock(&a->lock);
 	return done;
 }
@@ -299,7 +347,7 @@ static struct block *take_one(unsigned int c, bool *fresh)
 		return NULL;
 	a = pw_arenas[0];
 	lock(&a->lock);
-	done = bin_take(a, c, 1, true, &batch);
+	done = bin_take(a, c, 1, NEW_PAGES, &batch);
 	unlock(&a->lock);
 	if (!done)
 		return NULL;
@@ -403,17 +451,6 @@ void tcache_grown(void *q)
 
 /* ---- the end of a thread ---- */
 
-/* Empties a bin; its list is shorter than a full one. */
-static struct block *bin_unload(bin_t *bin, unsigned int c, unsigned int *blocks)
-{
-	struct block *first = bin->head;
-
-	*blocks = class_room(class_size(c)) - (unsigned int)bin->room;
-	bin->head = NULL;
-	bin->room = 0;
-	return first;
-}
-
 static void give_class_back(struct thread *t, unsigned int c)
 {
 	unsigned int blocks;
@@ -450,17 +487,10 @@ static void thread_exit(void *arg)
 void tcache_drain(void)
 {
 	struct thread *t = pw_tcache.thread;
-	unsigned int c, blocks;
+	unsigned int c;
 
-	if (!t)
-		return;
-	for (c = 1; c < NR_CLASSES; c++) {
-		struct block *first = bin_unload(bin_at((size_t)c << OFF_SHIFT), c, &blocks);
-
-		if (first)
-			list_sort_back(first);
-	}
-	drain_stacks(t);
+	for (c = 1; t && c < NR_CLASSES; c++)
+		drain_class(t, c);
 }
 
 __attribute__((no_sanitize("thread")))
