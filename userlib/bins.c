@@ -472,36 +472,38 @@ static struct span *usable_span(struct arena *a, unsigned int c, enum source sou
 	return s;
 }
 
-/* Adds a block to the end of the list that is being built. */
-static inline void batch_add(struct batch *b, struct block *block)
+/* Links a block to the end of the list that is being built. */
+static inline struct block **link_block(struct block **end, uintptr_t addr, uintptr_t key)
 {
-	if (!b->first) {
-		b->first = block;
-		return;
-	}
-	block->key = pw_base;
-	*b->end = block;
-	b->end = &block->next;
-	b->nr_rest++;
+	struct block *block = (struct block *)addr;
+
+	block->key = key;
+	*end = block;
+	return &block->next;
 }
 
-/* Free blocks, lowest address first. */
+/* Free blocks, lowest address first. The first of all is not written to. */
 static unsigned int take_free(struct span *s, size_t size, unsigned int want, struct batch *b)
 {
 	unsigned int n = MIN(want, (unsigned int)s->nr_free), left = n;
 	uint64_t *bits = span_bits(s);
-	uintptr_t addr = span_addr(s);
+	uintptr_t addr = span_addr(s), key = pw_base;
+	struct block **end = b->end;
 
-	b->reused |= !b->first;
 	for (; left; bits++, addr += 64 * size) {
 		uint64_t word = *bits;
 
-		for (; word && left; left--) {
-			batch_add(b, (struct block *)(addr + (size_t)__builtin_ctzl(word) * size));
+		if (word && !b->first) {
+			b->first = (struct block *)(addr + (size_t)__builtin_ctzl(word) * size);
+			b->reused = true;
 			word &= word - 1;
+			left--;
 		}
+		for (; word && left; word &= word - 1, left--)
+			end = link_block(end, addr + (size_t)__builtin_ctzl(word) * size, key);
 		*bits = word;
 	}
+	b->end = end;
 	s->nr_free = (uint16_t)(s->nr_free - n);
 	s->returned = 0;
 	return n;
@@ -511,14 +513,17 @@ static unsigned int take_free(struct span *s, size_t size, unsigned int want, st
 static unsigned int carve(struct span *s, size_t size, unsigned int want, struct batch *b)
 {
 	uintptr_t addr = span_addr(s) + s->carved * size;
-	unsigned int n = (unsigned int)MAX(PAGE_SIZE / size, (size_t)1);
-	unsigned int i;
+	unsigned int n = (unsigned int)MAX(PAGE_SIZE / size, (size_t)1), i = 0;
 
-	if (!b->first)
-		b->fresh = !(s->flags & SPAN_DIRTY);
 	n = MIN(n, MIN(want, (unsigned int)(s->nr_blocks - s->carved)));
-	for (i = 0; i < n; i++, addr += size)
-		batch_add(b, (struct block *)addr);
+	if (!b->first) {
+		b->first = (struct block *)addr;
+		b->fresh = !(s->flags & SPAN_DIRTY);
+		addr += size;
+		i++;
+	}
+	for (; i < n; i++, addr += size)
+		b->end = link_block(b->end, addr, pw_base);
 	s->carved = (uint16_t)(s->carved + n);
 	s->returned = 0;
 	return n;
@@ -548,6 +553,7 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source so
 		}
 	}
 	*b->end = NULL;
+	b->nr_rest = got - (got > 0);
 	count_out(a, got * size);
 	return got > 0;
 }
