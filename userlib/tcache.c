@@ -20,6 +20,9 @@
 #define STACK_BLOCKS	1280
 #define LIST_LARGE	(64 * KIB)
 
+/* So many full lists that go in a row are not sorted back at once. */
+#define FLUSH_FEW	4
+
 /* From this size on, what a block takes in page faults is more than its list saves. */
 #define LARGE_BLOCK	(36 * KIB)
 
@@ -398,8 +401,11 @@ void tcache_spill(struct block *b, size_t off)
 	bin->room = st->room - 1;
 	if (first) {
 		st->flushed++;
-		/* What came from other threads, other threads want again. */
-		if (st->taken) {
+		/*
+		 * The first few are likely to be wanted again soon, and what came
+		 * from other threads, by others.
+		 */
+		if (st->taken && st->flushed > FLUSH_FEW) {
 			st->taken--;
 			if (list_sort_back(first))
 				arenas_return();
