@@ -371,7 +371,7 @@ static struct span *span_create(struct arena *a, unsigned int c, enum source sou
 	for (i = 1; i < granules; i++)
 		span_entry(granule + i)->head = (uint32_t)granule;
 	if (!a->private)
-		map_span(s, (uint16_t)(c << OFF_SHIFT));
+		map_span(s, (uint16_t)c);
 	return s;
 }
 
@@ -393,7 +393,7 @@ bool span_extend(struct arena *a, struct span *s, unsigned int c)
 	s->reciprocal = (1UL << RECIPROCAL_SHIFT) / size + 1;
 	s->returned = 0;
 	if (!a->private)
-		map_span(s, (uint16_t)(c << OFF_SHIFT));
+		map_span(s, (uint16_t)c);
 	return true;
 }
 

@@ -2,8 +2,7 @@
 /*
  * class.h - which size belongs to which class
  *
- * A class is known by its offset, 16 times its number: that is the byte offset
- * of its bin in the tcache, and for small classes the block size too.
+ * Class 0 is none; the small ones have blocks of 16 times their number.
  */
 #ifndef PW_CLASS_H
 #define PW_CLASS_H
@@ -19,20 +18,17 @@
 #define NR_SMALL	(SMALL_MAX / MIN_ALIGN)
 #define NR_CLASSES	(1 + NR_SMALL + ((CLASS_SHIFT - SMALL_SHIFT) << STEP_SHIFT))
 
-#define OFF_SHIFT	4
-#define OFF_STEP	(1UL << OFF_SHIFT)
-
-/* Offset of the class of a size from 1 to SMALL_MAX; 0 gives 0, no class. */
-static inline size_t small_off(size_t size)
+/* Class of a size from 1 to SMALL_MAX; 0 gives 0, no class. */
+static inline size_t small_class(size_t size)
 {
-	return (size + MIN_ALIGN - 1) & ~(MIN_ALIGN - 1);
+	return (size + MIN_ALIGN - 1) / MIN_ALIGN;
 }
 
 /*
- * Offset of the class of a size above SMALL_MAX, up to CLASS_MAX, less
- * BIG_OFF: the hit path leaves adding that to an address it uses anyway.
+ * Class of a size above SMALL_MAX, up to CLASS_MAX, less BIG_STEPS: the hit
+ * path leaves adding that to an address it uses anyway.
  */
-#define BIG_OFF	((NR_SMALL + 1 - ((SMALL_SHIFT + 1 - STEP_SHIFT) << STEP_SHIFT)) << OFF_SHIFT)
+#define BIG_STEPS	(NR_SMALL + 1 - ((SMALL_SHIFT + 1 - STEP_SHIFT) << STEP_SHIFT))
 
 static inline size_t big_steps(size_t size)
 {
@@ -40,17 +36,17 @@ static inline size_t big_steps(size_t size)
 	unsigned int shift = (31 ^ (unsigned int)__builtin_clz(last)) - STEP_SHIFT;
 
 	/* What is shifted has its leading bit: 2^STEP_SHIFT and more. */
-	return ((size_t)(last >> shift) + ((size_t)shift << STEP_SHIFT)) << OFF_SHIFT;
+	return (size_t)(last >> shift) + ((size_t)shift << STEP_SHIFT);
 }
 
-static inline size_t big_off(size_t size)
+static inline size_t big_class(size_t size)
 {
-	return big_steps(size) + BIG_OFF;
+	return big_steps(size) + BIG_STEPS;
 }
 
-static inline size_t off_of(size_t size)
+static inline size_t class_of(size_t size)
 {
-	return size <= SMALL_MAX ? small_off(size) : big_off(size);
+	return size <= SMALL_MAX ? small_class(size) : big_class(size);
 }
 
 /* Block size of class @c. */

@@ -42,31 +42,29 @@ PUBLIC void NAME(malloc_stats)(void);
 PUBLIC int NAME(malloc_info)(int options, FILE *fp);
 PUBLIC int NAME(malloc_trim)(size_t pad);
 
-void *pw_malloc_slow(size_t size, size_t off);
-void *pw_malloc_miss(size_t size, bin_t *bin);
+void *pw_malloc_slow(size_t size, size_t c);
 void pw_free_slow(void *p);
-void pw_free_full(void *p, bin_t *bin);
-void pw_free_twice(void *p, bin_t *bin);
+void pw_free_full(void *p, size_t c);
+void pw_free_twice(void *p, size_t c);
 
 static inline __attribute__((always_inline)) void *fast_malloc(size_t size)
 {
 	struct block *b;
-	bin_t *bin;
+	size_t c;
 
 	if (likely(size <= SMALL_MAX)) {
-		bin = bin_at(small_off(size));
-		b = bin_pop(bin);
-		return likely(b) ? b : pw_malloc_miss(size, bin);
+		c = small_class(size);
+		b = tcache_pop(c);
+		return likely(b) ? b : pw_malloc_slow(size, c);
 	}
 	if (unlikely(size > CLASS_MAX))
 		return pw_malloc_slow(size, 0);
-	bin = bin_at(big_steps(size));
-	b = bin_pop(bin + BIG_OFF / OFF_STEP);
+	c = big_steps(size);
+	b = bin_pop(c, BIG_STEPS);
 	if (likely(b))
 		return b;
-	/* Keeps the sum from being computed before it is known to be needed. */
-	__asm__("" : "+r"(bin));
-	return pw_malloc_miss(size, bin + BIG_OFF / OFF_STEP);
+	HIDE(c);
+	return pw_malloc_slow(size, c + BIG_STEPS);
 }
 
 /*
@@ -81,8 +79,8 @@ static inline uintptr_t distance(const void *p)
 	return d >> UNIT_SHIFT | d << (64 - UNIT_SHIFT);
 }
 
-/* Offset of the class of the block at @p; 0 if it takes a slow path to tell. */
-static inline size_t fast_off(const void *p)
+/* Class of the block at @p; 0 if it takes a slow path to tell. */
+static inline size_t fast_class(const void *p)
 {
 	uintptr_t d = distance(p);
 
@@ -91,27 +89,28 @@ static inline size_t fast_off(const void *p)
 
 static inline __attribute__((always_inline)) void fast_free(void *p)
 {
-	uintptr_t d = distance(p), base = pw_base;
+	uintptr_t d = distance(p), key = pw_base, base = tcache_base();
 	struct block *b = p;
-	bin_t *bin;
+	size_t c;
 
 	if (unlikely(d >= HOT_READ(pw_fast_limit))) {
 		pw_free_slow(p);
 		return;
 	}
 	/* No class is 0, and bin 0 never has room. */
-	bin = bin_at(HOT_READ(*map_entry(d >> GRANULE_UNIT_SHIFT)));
-	if (unlikely(--bin->room < 0)) {
-		pw_free_full(p, bin);
+	c = HOT_READ(*map_entry(d >> GRANULE_UNIT_SHIFT));
+	if (unlikely(take_room(base, c))) {
+		pw_free_full(p, c);
 		return;
 	}
-	if (unlikely(b->key == base)) {
-		pw_free_twice(p, bin);
+	if (unlikely(b->key == key)) {
+		pw_free_twice(p, c);
 		return;
 	}
-	b->key = base;
-	b->next = bin->head;
-	bin->head = b;
+	b->key = key;
+	b->next = *head_at(base, c);
+	HIDE(c);
+	*head_at(base, c) = b;
 }
 
 #endif /* PW_ENTRY_H */

@@ -26,9 +26,8 @@ static bool untouched(const uint64_t *words, size_t size)
 	return true;
 }
 
-void *harden_take(size_t off, bool *zeroed)
+void *harden_take(size_t c, bool *zeroed)
 {
-	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
 	struct arena *a;
 	struct batch b;
 	bool done;

@@ -12,7 +12,7 @@
 #include "arena.h"
 
 /* A block of a class, straight from the thread's arena. */
-void *harden_take(size_t off, bool *zeroed);
+void *harden_take(size_t c, bool *zeroed);
 
 /* What M_PERTURB asks of a new block. */
 void harden_fill(void *p, size_t size);

@@ -33,7 +33,7 @@ static void *alloc(struct arena *a, size_t size)
 	if (size > CLASS_MAX)
 		return size > PTRDIFF_MAX ? NULL : run_block_alloc(a, size, MIN_ALIGN, &zeroed);
 	lock(&a->lock);
-	done = bin_take(a, (unsigned int)(off_of(size ? size : 1) >> OFF_SHIFT), 1, NEW_PAGES, &batch);
+	done = bin_take(a, (unsigned int)class_of(size ? size : 1), 1, NEW_PAGES, &batch);
 	unlock(&a->lock);
 	return done ? batch.first : NULL;
 }

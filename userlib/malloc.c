@@ -21,11 +21,11 @@ static cold_path void *no_memory(void)
 
 /* ---- slow paths ---- */
 
-static void *class_alloc(size_t size, size_t off, bool *zeroed)
+static void *class_alloc(size_t size, size_t c, bool *zeroed)
 {
 	void *p;
 
-	p = unlikely(pw_heap.slow) ? NULL : tcache_refill(off);
+	p = unlikely(pw_heap.slow) ? NULL : tcache_refill(c);
 	if (likely(p))
 		return p;
 	if (size >= READ_ONCE(pw_tune.mmap_threshold)) {
@@ -34,10 +34,10 @@ static void *class_alloc(size_t size, size_t off, bool *zeroed)
 		if (p)
 			return p;
 	}
-	return unlikely(pw_heap.slow) ? harden_take(off, zeroed) : tcache_refill_arena(off, zeroed);
+	return unlikely(pw_heap.slow) ? harden_take(c, zeroed) : tcache_refill_arena(c, zeroed);
 }
 
-static void *alloc_slow(size_t size, size_t off, bool *zeroed)
+static void *alloc_slow(size_t size, size_t c, bool *zeroed)
 {
 	void *p;
 
@@ -46,35 +46,29 @@ static void *alloc_slow(size_t size, size_t off, bool *zeroed)
 		return no_memory();
 	/* A block of no bytes is one of the smallest class. */
 	if (unlikely(!size)) {
-		off = OFF_STEP;
-		p = tcache_pop(off);
+		c = 1;
+		p = tcache_pop(c);
 		if (p)
 			return p;
 	}
-	p = off ? class_alloc(size, off, zeroed) : big_alloc(size, MIN_ALIGN, zeroed);
+	p = c ? class_alloc(size, c, zeroed) : big_alloc(size, MIN_ALIGN, zeroed);
 	if (unlikely(pw_heap.slow) && p)
 		harden_fill(p, size);
 	return likely(p) ? p : no_memory();
 }
 
-static noinline void *malloc_slower(size_t size, size_t off)
+static noinline void *malloc_slower(size_t size, size_t c)
 {
 	bool zeroed;
 
-	return alloc_slow(size, off, &zeroed);
+	return alloc_slow(size, c, &zeroed);
 }
 
-void *pw_malloc_slow(size_t size, size_t off)
+noinline void *pw_malloc_slow(size_t size, size_t c)
 {
-	void *p = tcache_pop_list(off);
+	void *p = tcache_pop_list(c);
 
-	return likely(p) ? p : malloc_slower(size, off);
-}
-
-/* The bin is empty. */
-noinline void *pw_malloc_miss(size_t size, bin_t *bin)
-{
-	return pw_malloc_slow(size, bin_off(bin));
+	return likely(p) ? p : malloc_slower(size, c);
 }
 
 /* Is a block with the key of a free one really free? */
@@ -84,7 +78,7 @@ static bool is_free(struct block *b)
 	struct arena *a = span_arena(s);
 	bool found;
 
-	if (tcache_has(b, (size_t)s->class << OFF_SHIFT) || fastbin_has(s->class, b))
+	if (tcache_has(b, s->class) || fastbin_has(s->class, b))
 		return true;
 	lock(&a->lock);
 	found = bin_has(s, (uintptr_t)b);
@@ -143,38 +137,37 @@ noinline void pw_free_slow(void *p)
 	free_any(p, "free()");
 }
 
-static noinline void free_unusual(void *p, size_t off)
+static noinline void free_unusual(void *p, size_t c)
 {
-	if (!off) {
-		bin_at(0)->room = 0;
+	if (!c) {
+		*room_at(tcache_base(), 0) = 0;
 		free_any(p, "free()");
 		return;
 	}
 	check_not_free(p, "free()");
-	tcache_spill(p, off);
+	tcache_spill(p, c);
 }
 
 /* The bin has no room, or is bin 0: not a block of a class. */
-noinline void pw_free_full(void *p, bin_t *bin)
+noinline void pw_free_full(void *p, size_t c)
 {
-	size_t off = bin_off(bin);
-
-	if (unlikely(!off || ((struct block *)p)->key == pw_base)) {
-		free_unusual(p, off);
+	if (unlikely(!c || ((struct block *)p)->key == pw_base)) {
+		free_unusual(p, c);
 		return;
 	}
-	if (unlikely(!tcache_push_list(p, off)))
-		tcache_spill(p, off);
+	if (unlikely(!tcache_push_list(p, c)))
+		tcache_spill(p, c);
 }
 
 /* The key of a free block; the bin's room has been counted down for it. */
-noinline void pw_free_twice(void *p, bin_t *bin)
+noinline void pw_free_twice(void *p, size_t c)
 {
+	uintptr_t base = tcache_base();
 	struct block *b = p;
 
 	check_not_free(b, "free()");
-	b->next = bin->head;
-	bin->head = b;
+	b->next = *head_at(base, c);
+	*head_at(base, c) = b;
 }
 
 /* ---- size of a block ---- */
@@ -240,10 +233,10 @@ static inline void zero_block(void *p, size_t size)
 	end[-4] = zero;
 }
 
-static noinline void *calloc_slow(size_t size, size_t off)
+static noinline void *calloc_slow(size_t size, size_t c)
 {
 	bool zeroed;
-	void *p = alloc_slow(size, off, &zeroed);
+	void *p = alloc_slow(size, c, &zeroed);
 
 	if (p && (!zeroed || pw_heap.slow))
 		memset(p, 0, size);
@@ -253,20 +246,20 @@ static noinline void *calloc_slow(size_t size, size_t off)
 PUBLIC void *NAME(calloc)(size_t n, size_t each)
 {
 	struct block *b;
-	size_t size, off;
+	size_t size, c;
 
 	if (unlikely(__builtin_mul_overflow(n, each, &size)))
 		return no_memory();
 	if (unlikely(size > SMALL_MAX)) {
-		off = size <= CLASS_MAX ? big_off(size) : 0;
-		b = off ? tcache_pop(off) : NULL;
-		return b ? memset(b, 0, size) : calloc_slow(size, off);
+		c = size <= CLASS_MAX ? big_class(size) : 0;
+		b = c ? tcache_pop(c) : NULL;
+		return b ? memset(b, 0, size) : calloc_slow(size, c);
 	}
-	off = small_off(size);
-	b = tcache_pop(off);
+	c = small_class(size);
+	b = tcache_pop(c);
 	if (unlikely(!b))
-		return calloc_slow(size, off);
-	zero_block(b, off);
+		return calloc_slow(size, c);
+	zero_block(b, c * MIN_ALIGN);
 	return b;
 }
 
@@ -321,19 +314,19 @@ static void copy_block(void *to, const void *from, size_t size)
 /* A block that will soon be too small again: mapping it would not pay. */
 static void *alloc_grown(size_t size)
 {
-	size_t off;
+	size_t c;
 	bool zeroed;
 	void *p;
 
 	if (size < MMAP_THRESHOLD || size > GROWN_MAX || pw_heap.slow ||
 	    !READ_ONCE(pw_tune.dynamic))
 		return fast_malloc(size);
-	off = big_off(size);
-	p = tcache_pop(off);
+	c = big_class(size);
+	p = tcache_pop(c);
 	if (!p)
-		p = tcache_refill(off);
+		p = tcache_refill(c);
 	if (!p)
-		p = tcache_refill_arena(off, &zeroed);
+		p = tcache_refill_arena(c, &zeroed);
 	return p ? p : no_memory();
 }
 
@@ -399,7 +392,7 @@ static bool extend_in_place(void *p, size_t size)
 	bool done;
 
 	lock(&a->lock);
-	done = span_extend(a, s, (unsigned int)(big_off(size) >> OFF_SHIFT));
+	done = span_extend(a, s, (unsigned int)big_class(size));
 	unlock(&a->lock);
 	return done;
 }
@@ -419,7 +412,7 @@ static noinline void *realloc_move(void *p, size_t old, size_t size)
 
 PUBLIC void *NAME(realloc)(void *p, size_t size)
 {
-	size_t off, old;
+	size_t c, old;
 
 	if (unlikely(!p))
 		return fast_malloc(size);
@@ -429,12 +422,12 @@ PUBLIC void *NAME(realloc)(void *p, size_t size)
 		fast_free(p);
 		return NULL;
 	}
-	off = fast_off(p);
-	if (unlikely(!off))
+	c = fast_class(p);
+	if (unlikely(!c))
 		return realloc_any(p, size);
 	if (unlikely(((struct block *)p)->key == pw_base))
 		check_not_free(p, "realloc()");
-	old = class_size((unsigned int)(off >> OFF_SHIFT));
+	old = class_size((unsigned int)c);
 	if (size <= old && size > old / 2)
 		return p;
 	return realloc_move(p, old, size);
@@ -455,28 +448,28 @@ PUBLIC void *NAME(reallocarray)(void *p, size_t n, size_t each)
  * Spans start on granules, so the blocks of a class whose size is a multiple
  * of the alignment are all aligned. 0: no class will do.
  */
-static inline size_t aligned_off(size_t align, size_t size)
+static inline size_t aligned_class(size_t align, size_t size)
 {
 	unsigned int c;
 
 	size = size ? ALIGN_UP(size, align) : align;
 	if (likely(size <= SMALL_MAX))
-		return small_off(size);
+		return small_class(size);
 	if (align > GRANULE || size > CLASS_MAX)
 		return 0;
-	for (c = (unsigned int)(big_off(size) >> OFF_SHIFT); c < NR_CLASSES; c++)
+	for (c = (unsigned int)big_class(size); c < NR_CLASSES; c++)
 		if (!(class_size(c) & (align - 1)))
-			return (size_t)c << OFF_SHIFT;
+			return c;
 	return 0;
 }
 
-static noinline void *aligned_slow(size_t align, size_t size, size_t off)
+static noinline void *aligned_slow(size_t align, size_t size, size_t c)
 {
 	bool zeroed;
 	void *p;
 
-	if (off)
-		return pw_malloc_slow(class_size((unsigned int)(off >> OFF_SHIFT)), off);
+	if (c)
+		return pw_malloc_slow(class_size((unsigned int)c), c);
 	p = big_alloc(size, align, &zeroed);
 	if (unlikely(pw_heap.slow) && p)
 		harden_fill(p, size);
@@ -487,26 +480,25 @@ static noinline void *aligned_slow(size_t align, size_t size, size_t off)
 static noinline void *aligned_miss(size_t align, size_t size)
 {
 	struct block *b;
-	size_t off;
+	size_t c;
 
 	if (align <= MIN_ALIGN)
 		return fast_malloc(size);
 	if (size > PTRDIFF_MAX || align > PTRDIFF_MAX - size)
 		return no_memory();
-	off = aligned_off(align, size);
-	b = off ? tcache_pop(off) : NULL;
-	return b ? b : aligned_slow(align, size, off);
+	c = aligned_class(align, size);
+	b = c ? tcache_pop(c) : NULL;
+	return b ? b : aligned_slow(align, size, c);
 }
 
 /* A small block from the tcache, or NULL. */
 static inline void *aligned_hit(size_t align, size_t size)
 {
-	size_t off = ALIGN_UP(size, align);
-
+	size = ALIGN_UP(size, align);
 	/* Nothing that wrapped around, is large, or is of no bytes. */
-	if (unlikely(off - 1 >= SMALL_MAX || align < MIN_ALIGN))
+	if (unlikely(size - 1 >= SMALL_MAX || align < MIN_ALIGN))
 		return NULL;
-	return tcache_pop(off);
+	return tcache_pop(size / MIN_ALIGN);
 }
 
 static inline void *aligned(size_t align, size_t size)

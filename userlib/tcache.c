@@ -179,13 +179,13 @@ static void grow_budget(struct thread *t, struct stack *st)
 }
 
 /* Empties a bin; its list is shorter than a full one. */
-static struct block *bin_unload(bin_t *bin, unsigned int c, unsigned int *blocks)
+static struct block *bin_unload(unsigned int c, unsigned int *blocks)
 {
-	struct block *first = bin->head;
+	uintptr_t base = tcache_base();
+	struct block *first = *head_at(base, c);
 
-	*blocks = class_room(class_size(c)) - (unsigned int)bin->room;
-	bin->head = NULL;
-	bin->room = 0;
+	*blocks = class_room(class_size(c)) - (unsigned int)*room_at(base, c);
+	set_bin(c, NULL, 0);
 	return first;
 }
 
@@ -201,7 +201,7 @@ static void drain_stack(struct thread *t, unsigned int c)
 static void drain_class(struct thread *t, unsigned int c)
 {
 	unsigned int blocks;
-	struct block *first = bin_unload(bin_at((size_t)c << OFF_SHIFT), c, &blocks);
+	struct block *first = bin_unload(c, &blocks);
 
 	if (first)
 		list_sort_back(first);
@@ -210,7 +210,7 @@ static void drain_class(struct thread *t, unsigned int c)
 
 static void drain_large(struct thread *t)
 {
-	unsigned int c = (unsigned int)(big_off(LARGE_BLOCK) >> OFF_SHIFT);
+	unsigned int c = (unsigned int)big_class(LARGE_BLOCK);
 
 	for (; c < NR_CLASSES; c++)
 		if (t->full[c].room)
@@ -247,19 +247,17 @@ static void sweep(struct thread *t)
 			sweep_class(t, c);
 }
 
-struct block *tcache_refill(size_t off)
+struct block *tcache_refill(size_t c)
 {
-	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
 	struct thread *t = this_thread();
 	struct block *b;
 	struct stack *st;
 	uintptr_t word;
-	bin_t *bin;
 
 	if (unlikely(!t))
 		return NULL;
 	st = stack_of(t, c);
-	b = tcache_pop_list(off);
+	b = tcache_pop_list(c);
 	if (b)
 		return b;
 	if (unlikely(st->flushed))
@@ -268,9 +266,7 @@ struct block *tcache_refill(size_t off)
 	if (!word)
 		return NULL;
 	b = list_first(word);
-	bin = bin_at(off);
-	bin->head = b->next;
-	bin->room = (int32_t)(st->room - list_blocks(word) + 1);
+	set_bin(c, b->next, (int)(st->room - list_blocks(word) + 1));
 	b->key = 0;
 	return b;
 }
@@ -359,13 +355,11 @@ static struct block *take_one(unsigned int c, bool *fresh)
 	return batch.first;
 }
 
-struct block *tcache_refill_arena(size_t off, bool *fresh)
+struct block *tcache_refill_arena(size_t c, bool *fresh)
 {
-	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
 	struct thread *t = this_thread();
 	struct batch batch;
 	struct stack *st;
-	bin_t *bin;
 
 	if (unlikely(!t))
 		return take_one(c, fresh);
@@ -373,32 +367,27 @@ struct block *tcache_refill_arena(size_t off, bool *fresh)
 	if (!take(t, c, st->room, &batch))
 		return NULL;
 	st->taken++;
-	bin = bin_at(off);
-	bin->head = batch.rest;
-	bin->room = (int32_t)(st->room - batch.nr_rest);
+	set_bin(c, batch.rest, (int)(st->room - batch.nr_rest));
 	*fresh = batch.fresh;
 	batch.first->key = 0;
 	return batch.first;
 }
 
-void tcache_spill(struct block *b, size_t off)
+void tcache_spill(struct block *b, size_t c)
 {
-	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
 	struct thread *t = this_thread();
-	bin_t *bin = bin_at(off);
-	struct block *first = bin->head;
+	struct block *first = *head_at(tcache_base(), c);
 	struct stack *st;
 
 	b->next = NULL;
 	b->key = pw_base;
 	if (unlikely(!t)) {
-		bin->room = 0;
+		*room_at(tcache_base(), c) = 0;
 		list_sort_back(b);
 		return;
 	}
 	st = stack_of(t, c);
-	bin->head = b;
-	bin->room = st->room - 1;
+	set_bin(c, b, st->room - 1);
 	if (first) {
 		st->flushed++;
 		/*
@@ -417,13 +406,12 @@ void tcache_spill(struct block *b, size_t off)
 		sweep(t);
 }
 
-bool tcache_has(struct block *b, size_t off)
+bool tcache_has(struct block *b, size_t c)
 {
-	unsigned int c = (unsigned int)(off >> OFF_SHIFT);
 	struct block *first = pw_tcache.thread ? pw_tcache.thread->full[c].lists : NULL;
 	struct block *p;
 
-	for (p = bin_at(off)->head; p; p = p->next)
+	for (p = *head_at(tcache_base(), c); p; p = p->next)
 		if (p == b)
 			return true;
 	for (; first; first = *list_link(first, c == 1))
@@ -460,7 +448,7 @@ void tcache_grown(void *q)
 static void give_class_back(struct thread *t, unsigned int c)
 {
 	unsigned int blocks;
-	struct block *first = bin_unload(bin_at((size_t)c << OFF_SHIFT), c, &blocks);
+	struct block *first = bin_unload(c, &blocks);
 	struct stack *st = &t->full[c];
 
 	if (first)
@@ -500,12 +488,12 @@ void tcache_drain(void)
 }
 
 __attribute__((no_sanitize("thread")))
-static size_t bin_bytes(const struct bin *bin, unsigned int c)
+static size_t bin_bytes(const struct tcache *tc, unsigned int c)
 {
 	size_t size = class_size(c);
-	int32_t blocks = (int32_t)class_room(size) - READ_ONCE(bin->room);
+	int blocks = (int)class_room(size) - READ_ONCE(tc->rooms[c]);
 
-	return READ_ONCE(bin->head) && blocks > 0 ? (size_t)blocks * size : 0;
+	return READ_ONCE(tc->heads[c]) && blocks > 0 ? (size_t)blocks * size : 0;
 }
 
 size_t tcaches_bytes(void)
@@ -518,7 +506,7 @@ size_t tcaches_bytes(void)
 	for (t = pw_threads; t; t = t->next) {
 		sum += stacks_bytes(t);
 		for (c = 1; c < NR_CLASSES; c++)
-			sum += bin_bytes(&t->tcache->bins[c], c);
+			sum += bin_bytes(t->tcache, c);
 	}
 	unlock(&pw_threads_lock);
 	return sum;

@@ -13,19 +13,6 @@
 #include "heap.h"
 
 /**
- * struct bin - a list of free blocks of one class
- * @head: the first
- * @room: how many more may be added until it is full
- */
-struct bin {
-	struct block *head;
-	int32_t room;
-	uint32_t pad;
-};
-
-_Static_assert(sizeof(struct bin) == OFF_STEP, "a class's offset is its bin's");
-
-/**
  * struct stack - a thread's full lists of one class
  * @lists: first block of the last one in, NULL for none
  * @size: bytes of all blocks of a full list
@@ -79,16 +66,23 @@ struct thread {
 };
 
 /**
- * struct tcache - the thread-local part
- * @bins: by class; bin 0 is no class: it has no blocks and never room
- * @thread: NULL before the first miss
+ * struct tcache - the thread-local part: a bin for each class
+ * @heads: first of the bin's list of free blocks
+ * @rooms: how many more may be added until it is full
  * @gone: the thread is exiting and keeps no caches any more
+ * @thread: NULL before the first miss
+ *
+ * Bin 0 is no class: it has no blocks and never room. All of it has to fit into
+ * what libc sets aside for libraries that are loaded later, about 1.6 KiB.
  */
 struct tcache {
-	struct bin bins[NR_CLASSES];
+	struct block *heads[NR_CLASSES];
 	struct thread *thread;
+	int16_t rooms[NR_CLASSES];
 	bool gone;
 };
+
+_Static_assert(sizeof(struct tcache) <= 1640, "to be loaded by dlopen()");
 
 extern HIDDEN __thread struct tcache pw_tcache __attribute__((tls_model("initial-exec")));
 
@@ -101,117 +95,138 @@ extern uint32_t pw_nr_threads;
  * its segment a bin costs an instruction less.
  */
 #if defined(__x86_64__) && !defined(PW_TEST)
-typedef struct bin __seg_fs bin_t;
+typedef struct block *__seg_fs head_t;
+typedef int16_t __seg_fs room_t;
 
-static inline bin_t *bin_at(size_t off)
+static inline uintptr_t tcache_base(void)
 {
-	__asm__("addq pw_tcache@gottpoff(%%rip), %0" : "+r"(off) : : "cc");
-	return (bin_t *)off;
+	uintptr_t base;
+
+	__asm__("movq pw_tcache@gottpoff(%%rip), %0" : "=r"(base));
+	return base;
 }
 
-/* The way back: with it the hit paths need not keep the offset. */
-static inline size_t bin_off(bin_t *bin)
+/* Counts one down; true if there was none. Compilers make two instructions of it. */
+static inline bool take_room(uintptr_t base, size_t c)
 {
-	size_t off = (size_t)bin;
+	bool none;
 
-	__asm__("subq pw_tcache@gottpoff(%%rip), %0" : "+r"(off) : : "cc");
-	return off;
+	__asm__ volatile("subw $1, %%fs:%c3(%1,%2,2)" : "=@ccs"(none)
+			 : "r"(base), "r"(c), "i"(offsetof(struct tcache, rooms)) : "memory");
+	return none;
 }
 #else
-typedef struct bin bin_t;
+typedef struct block *head_t;
+typedef int16_t room_t;
 
-static inline bin_t *bin_at(size_t off)
+static inline uintptr_t tcache_base(void)
 {
-	return (struct bin *)((char *)pw_tcache.bins + off);
+	return (uintptr_t)&pw_tcache;
 }
 
-static inline size_t bin_off(bin_t *bin)
+static inline bool take_room(uintptr_t base, size_t c)
 {
-	return (size_t)((char *)bin - (char *)pw_tcache.bins);
+	return --((struct tcache *)base)->rooms[c] < 0;
 }
 #endif
 
-/* A block of a bin, or NULL. */
-static inline struct block *bin_pop(bin_t *bin)
+/*
+ * Of two uses of the same bin, each can be one instruction with the address in
+ * it. Compilers compute it once, which takes one more: this hides that it is
+ * the same.
+ */
+#define HIDE(x)	__asm__("" : "+r"(x))
+
+static inline head_t *head_at(uintptr_t base, size_t c)
 {
-	struct block *b = bin->head;
+	return (head_t *)(base + offsetof(struct tcache, heads)) + c;
+}
+
+static inline room_t *room_at(uintptr_t base, size_t c)
+{
+	return (room_t *)(base + offsetof(struct tcache, rooms)) + c;
+}
+
+static inline void set_bin(size_t c, struct block *head, int room)
+{
+	uintptr_t base = tcache_base();
+
+	*head_at(base, c) = head;
+	*room_at(base, c) = (int16_t)room;
+}
+
+/* A block of class @c + @add, or NULL. */
+static inline struct block *bin_pop(size_t c, size_t add)
+{
+	uintptr_t base = tcache_base();
+	struct block *b = head_at(base, c)[add];
 
 	if (unlikely(!b))
 		return NULL;
-	bin->head = b->next;
-	bin->room++;
+	HIDE(c);
+	head_at(base, c)[add] = b->next;
+	HIDE(c);
+	room_at(base, c)[add]++;
 	b->key = 0;
 	return b;
 }
 
 /* A block of the class, or NULL. */
-static inline struct block *tcache_pop(size_t off)
+static inline struct block *tcache_pop(size_t c)
 {
-	return bin_pop(bin_at(off));
-}
-
-_Static_assert(sizeof(struct stack) == 2 * OFF_STEP, "so is twice that its stack's");
-
-static inline struct stack *stack_at(struct thread *t, size_t off)
-{
-	return (struct stack *)((char *)t->full + 2 * off);
+	return bin_pop(c, 0);
 }
 
 /* The same for a bin that is empty: from the thread's last full list. */
-static inline struct block *tcache_pop_list(size_t off)
+static inline struct block *tcache_pop_list(size_t c)
 {
 	struct thread *t = pw_tcache.thread;
 	struct stack *st;
 	struct block *b;
-	bin_t *bin;
 
 	if (unlikely(!t))
 		return NULL;
-	st = stack_at(t, off);
+	st = &t->full[c];
 	b = st->lists;
 	if (unlikely(!b))
 		return NULL;
-	st->lists = *list_link(b, off == OFF_STEP);
+	st->lists = *list_link(b, c == 1);
 	if (--st->nr < st->low)
 		st->low = st->nr;
-	bin = bin_at(off);
-	bin->head = b->next;
-	bin->room = 1;
+	set_bin(c, b->next, 1);
 	b->key = 0;
 	return b;
 }
 
 /* Files the full list of a bin and starts a new one; false: tcache_spill(). */
-static inline bool tcache_push_list(struct block *b, size_t off)
+static inline bool tcache_push_list(struct block *b, size_t c)
 {
 	struct thread *t = pw_tcache.thread;
-	bin_t *bin = bin_at(off);
-	struct block *first = bin->head;
+	struct block *first = *head_at(tcache_base(), c);
 	struct stack *st;
 
 	if (unlikely(!t || !first))
 		return false;
-	st = stack_at(t, off);
+	st = &t->full[c];
 	if (unlikely(st->nr >= st->budget || !--t->tick))
 		return false;
-	*list_link(first, off == OFF_STEP) = st->lists;
+	*list_link(first, c == 1) = st->lists;
 	st->lists = first;
 	st->nr++;
 	b->key = pw_base;
 	b->next = NULL;
-	bin->head = b;
-	bin->room = st->room - 1;
+	set_bin(c, b, st->room - 1);
 	return true;
 }
 
 /* Blocks from the thread's full lists or the fast bins; NULL if there are none. */
-struct block *tcache_refill(size_t off);
+struct block *tcache_refill(size_t c);
 
 /* A block from an arena, and the tcache's bin filled. */
-struct block *tcache_refill_arena(size_t off, bool *fresh);
+struct block *tcache_refill_arena(size_t c, bool *fresh);
 
 /* The full list of a bin goes elsewhere, a new one starts with @b. */
-void tcache_spill(struct block *b, size_t off);
+void tcache_spill(struct block *b, size_t c);
 
 /* Sorts everything the calling thread has cached back into spans. */
 void tcache_drain(void);
@@ -227,7 +242,7 @@ void tcache_grown(void *q);
 struct arena **tcache_arena(void);
 
 /* Is @b in one of the calling thread's lists? */
-bool tcache_has(struct block *b, size_t off);
+bool tcache_has(struct block *b, size_t c);
 
 /* Bytes that all threads have cached; approximate. */
 size_t tcaches_bytes(void);

@@ -9,9 +9,9 @@ static void every_size(void)
 	size_t size, last = 0;
 
 	for (size = 1; size <= CLASS_MAX; size++) {
-		size_t c = off_of(size) >> OFF_SHIFT;
+		size_t c = class_of(size);
 
-		CHECK(off_of(size) % OFF_STEP == 0 && c >= 1 && c < NR_CLASSES);
+		CHECK(c >= 1 && c < NR_CLASSES);
 		CHECK(class_size((unsigned int)c) >= size);
 		CHECK(c == 1 || class_size((unsigned int)c - 1) < size);
 		CHECK(c == last || c == last + 1);
@@ -28,7 +28,7 @@ static void every_class(void)
 		size_t size = class_size(c);
 
 		CHECK(size % MIN_ALIGN == 0);
-		CHECK(off_of(size) == (size_t)c << OFF_SHIFT);
+		CHECK(class_of(size) == c);
 		CHECK(class_room(size) >= 1 && class_room(size) <= 64);
 		/* An eighth is what a block may waste. */
 		CHECK(c <= NR_SMALL || size - class_size(c - 1) <= class_size(c - 1) / 8);
