@@ -20,4 +20,6 @@ bench-kernel: modules $(bench-progs)	## measure the module
 		echo "---- kernel $$k, in instructions"; \
 		scripts/vm -k $$k --icount --mem 4096 --pool 1024 --timeout 3000 -- \
 			build/bench/kernel/ops 60 5; \
+		echo "---- the page pool of $$k alone"; \
+		scripts/vm -k $$k --icount --no-module --timeout 600 -- bench/kernel/pool.sh; \
 	done

@@ -81,6 +81,8 @@ static inline void pw_vm_flags_clear(struct vm_area_struct *vma,
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0) && \
 	LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
 #define PW_HAVE_COMPOUND	1
+/* 34,000 instructions for 2 MiB, 13,600 when they are no compound page. */
+#define PW_COMPOUND_FREES_SLOWLY	1
 
 static inline void pw_compound_begin(struct page *head, unsigned int order)
 {
@@ -105,6 +107,7 @@ static inline void pw_compound_recycle(struct page *head)
 }
 #elif LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
 #define PW_HAVE_COMPOUND	1
+#define PW_COMPOUND_FREES_SLOWLY	0
 
 static inline void pw_compound_begin(struct page *head, unsigned int order)
 {
@@ -125,6 +128,7 @@ static inline void pw_compound_recycle(struct page *head)
 }
 #else
 #define PW_HAVE_COMPOUND	0
+#define PW_COMPOUND_FREES_SLOWLY	0
 
 static inline void pw_compound_begin(struct page *head, unsigned int order)
 {

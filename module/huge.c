@@ -15,7 +15,29 @@
 #include <linux/page_ref.h>
 
 #include "compat.h"
+#include "pool_hit.h"
 #include "pool_int.h"
+
+/**
+ * pw_block_freeze() - take the references of 511 pages away
+ * @blk: all its pages are the caller's; it is no compound page
+ *
+ * Return: false when someone refers to one of the pages; nothing is changed.
+ */
+bool pw_block_freeze(struct pw_block *blk)
+{
+	struct page *head = pfn_to_page(blk->base), *page = head + 1;
+
+#pragma GCC unroll 8
+	for (; page < head + PW_BLOCK_PAGES; page++)
+		if (unlikely(atomic_cmpxchg(&page->_refcount, 1, 0) != 1))
+			goto thaw;
+	return true;
+thaw:
+	while (--page > head)
+		page_ref_unfreeze(page, 1);
+	return false;
+}
 
 /**
  * pw_block_join() - make one page of 2 MiB out of 512
@@ -34,9 +56,8 @@ bool pw_block_join(struct pw_block *blk)
 		return true;
 	if (!PW_HAVE_COMPOUND || blk->nr_owned < PW_BLOCK_PAGES)
 		return false;
-	for (i = 1; i < PW_BLOCK_PAGES; i++)
-		if (!page_ref_freeze(head + i, 1))
-			goto thaw;
+	if (!pw_block_freeze(blk))
+		return false;
 	__SetPageHead(head);
 	for (i = 1; i < PW_BLOCK_PAGES; i++) {
 		head[i].mapping = TAIL_MAPPING;
@@ -47,10 +68,32 @@ bool pw_block_join(struct pw_block *blk)
 	blk->compound = true;
 	pw_stat_inc(blocks_joined);
 	return true;
-thaw:
-	while (--i)
-		page_ref_unfreeze(head + i, 1);
-	return false;
+}
+
+static void unlink_tails(struct page *head)
+{
+	struct page *page;
+
+	pw_compound_end(head);
+	__ClearPageHead(head);
+#pragma GCC unroll 8
+	for (page = head + 1; page < head + PW_BLOCK_PAGES; page++) {
+		page->mapping = NULL;
+		clear_compound_head(page);
+	}
+}
+
+/**
+ * pw_block_unlink() - make a page of 2 MiB a block that may be freed as such
+ * @blk: all its pages are the caller's; it is a compound page
+ *
+ * All pages but the first have no reference then, as pages of a larger
+ * allocation that is not a compound page.
+ */
+void pw_block_unlink(struct pw_block *blk)
+{
+	blk->compound = false;
+	unlink_tails(pfn_to_page(blk->base));
 }
 
 /**
@@ -61,19 +104,15 @@ thaw:
  */
 void pw_block_cut(struct pw_block *blk)
 {
-	struct page *head = pfn_to_page(blk->base);
-	unsigned int i;
+	struct page *head = pfn_to_page(blk->base), *page;
 
 	if (!blk->compound)
 		return;
 	blk->compound = false;
-	pw_compound_end(head);
-	__ClearPageHead(head);
-	for (i = 1; i < PW_BLOCK_PAGES; i++) {
-		head[i].mapping = NULL;
-		clear_compound_head(head + i);
-		page_ref_unfreeze(head + i, 1);
-	}
+	unlink_tails(head);
+#pragma GCC unroll 8
+	for (page = head + 1; page < head + PW_BLOCK_PAGES; page++)
+		atomic_set_release(&page->_refcount, 1);
 	pw_stat_inc(blocks_cut);
 }
 
@@ -100,6 +139,34 @@ static u32 search(enum pw_kind *kind)
 	return pfn;
 }
 
+static void zero_block(u32 pfn)
+{
+	unsigned int i;
+
+	for (i = 0; i < PW_BLOCK_PAGES; i++) {
+		clear_highpage(pfn_to_page(pfn + i));
+		cond_resched();
+	}
+}
+
+static noinline unsigned long alloc_slow(enum pw_kind liked, unsigned int flags)
+{
+	enum pw_kind kind = liked;
+	u32 pfn = pw_pcp_alloc_huge(&kind);
+
+	if (!pfn) {
+		kind = liked;
+		pfn = search(&kind);
+	}
+	if (!pfn && !(flags & PW_ALLOC_PROMISED))
+		pw_pool_unreserve(PW_BLOCK_PAGES);
+	if (pfn && flags & PW_ALLOC_ZERO && kind != PW_CLEAR) {
+		zero_block(pfn);
+		pw_stat_add(zeroed_fault, PW_BLOCK_PAGES);
+	}
+	return pfn;
+}
+
 /**
  * pw_pool_alloc_huge() - take a page of 2 MiB for a heap
  * @flags: PW_ALLOC_PROMISED: against 512 promises that the caller holds, which
@@ -111,45 +178,24 @@ static u32 search(enum pw_kind *kind)
 unsigned long pw_pool_alloc_huge(unsigned int flags)
 {
 	enum pw_kind kind = flags & PW_ALLOC_ZERO ? PW_CLEAR : PW_DIRTY;
-	unsigned int i;
 	u32 pfn;
 
 	if (!(flags & PW_ALLOC_PROMISED) && pw_pool_reserve(PW_BLOCK_PAGES))
 		return 0;
-	pfn = pw_pcp_alloc_huge(&kind);
-	if (unlikely(!pfn)) {
-		kind = flags & PW_ALLOC_ZERO ? PW_CLEAR : PW_DIRTY;
-		pfn = search(&kind);
-	}
-	if (unlikely(!pfn)) {
-		if (!(flags & PW_ALLOC_PROMISED))
-			pw_pool_unreserve(PW_BLOCK_PAGES);
-		return 0;
-	}
-	if (flags & PW_ALLOC_ZERO && kind != PW_CLEAR) {
-		for (i = 0; i < PW_BLOCK_PAGES; i++) {
-			clear_highpage(pfn_to_page(pfn + i));
-			cond_resched();
-		}
-		pw_stat_add(zeroed_fault, PW_BLOCK_PAGES);
-	}
-	return pfn;
+	pfn = pw_hit_alloc_huge(kind);
+	return likely(pfn) ? pfn : alloc_slow(kind, flags);
 }
 
 /* As page_recycle() for small pages. */
 static bool huge_recycle(struct page *head)
 {
-	if (!page_ref_freeze(head, 1))
+	if (unlikely(page_ref_count(head) != 1 || head->flags & PW_FLAGS_HELD ||
+		     PageHasHWPoisoned(head)))
 		return false;
-	if (unlikely(head->flags & PW_FLAGS_HELD || PageHasHWPoisoned(head))) {
-		page_ref_unfreeze(head, 1);
-		return false;
-	}
 	head->flags &= ~(PAGE_FLAGS_CHECK_AT_PREP & ~BIT(PG_head));
 	head->mapping = NULL;
 	set_page_private(head, 0);
 	pw_compound_recycle(head);
-	page_ref_unfreeze(head, 1);
 	return true;
 }
 
@@ -172,6 +218,13 @@ static void huge_lose(unsigned long pfn)
 	pw_stat_add(pages_lost, PW_BLOCK_PAGES);
 }
 
+static void zero_freed(unsigned long pfn)
+{
+	zero_block(pfn);
+	pw_stat_add(zeroed_free, PW_BLOCK_PAGES);
+	pw_pcp_free_huge(pfn, PW_CLEAR);
+}
+
 /**
  * pw_pool_free_huge() - take a page of 2 MiB back from a heap
  * @pfn: page frame number of its head
@@ -182,18 +235,19 @@ static void huge_lose(unsigned long pfn)
  */
 void pw_pool_free_huge(unsigned long pfn, unsigned int flags)
 {
-	bool promised = flags & PW_FREE_PROMISED;
-
 	if (unlikely(!huge_recycle(pfn_to_page(pfn)))) {
-		if (promised)
+		if (flags & PW_FREE_PROMISED)
 			atomic_long_sub(PW_BLOCK_PAGES, &pw_pool.avail);
 		huge_lose(pfn);
-		if (promised)
+		if (flags & PW_FREE_PROMISED)
 			pw_pay_debt();
 		return;
 	}
-	pw_pcp_free_huge(pfn, PW_DIRTY);
-	if (!promised)
+	if (pw_zero_on_free())
+		zero_freed(pfn);
+	else if (unlikely(!pw_hit_free_huge(pfn)))
+		pw_pcp_free_huge(pfn, PW_DIRTY);
+	if (!(flags & PW_FREE_PROMISED))
 		atomic_long_add(PW_BLOCK_PAGES, &pw_pool.avail);
 }
 

@@ -16,9 +16,14 @@ static int hotplug_state;
 static unsigned int list_pop(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
 			     enum pw_kind kind)
 {
+	const u32 *list;
+	unsigned int i;
+
 	nr = min(nr, pcp->nr[kind]);
 	pcp->nr[kind] -= nr;
-	memcpy(pfns, &pcp->pfn[kind][pcp->nr[kind]], nr * sizeof(*pfns));
+	list = &pcp->pfn[kind][pcp->nr[kind]];
+	for (i = 0; i < nr; i++)
+		pfns[i] = list[i];
 	return nr;
 }
 
@@ -44,6 +49,12 @@ static void list_drain(struct pw_pcp *pcp, unsigned int nr, enum pw_kind kind)
 	memmove(list, list + nr, pcp->nr[kind] * sizeof(*list));
 }
 
+static void set_high(struct pw_pcp *pcp, u32 high)
+{
+	pcp->high = high;
+	pcp->limit = pcp->closed ? 0 : high;
+}
+
 /* The list is empty: take pages from the buddy, some more for the list. */
 static unsigned int refill(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
 			   enum pw_kind kind)
@@ -52,11 +63,11 @@ static unsigned int refill(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
 
 	spin_lock(&pw_pool.lock);
 	got = pw_buddy_alloc_bulk(&pw_pool.buddy, pfns, nr, kind);
-	if (got == nr && !atomic_read(&pw_pool.scarce))
+	if (got == nr && pcp->limit)
 		pcp->nr[kind] = pw_buddy_alloc_bulk(&pw_pool.buddy, pcp->pfn[kind],
-						    PW_PCP_BATCH, kind);
+						    pcp->high / 2, kind);
 	spin_unlock(&pw_pool.lock);
-	pcp->high = min(pcp->high + PW_PCP_BATCH, (unsigned int)PW_PCP_MAX);
+	set_high(pcp, min(pcp->high + PW_PCP_BATCH, (u32)PW_PCP_MAX));
 	return got;
 }
 
@@ -65,7 +76,8 @@ static unsigned int take(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
 {
 	unsigned int got = list_pop(pcp, pfns, nr, kind);
 
-	if (got < nr) {
+	/* A look ahead: when the stock is empty every fault comes here. */
+	if (got < nr && READ_ONCE(pw_pool.buddy.nr_free[kind])) {
 		got += refill(pcp, pfns + got, nr - got, kind);
 		*refilled = true;
 	}
@@ -85,25 +97,24 @@ static unsigned int take(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
 unsigned int pw_pcp_alloc(u32 *pfns, unsigned int nr, enum pw_kind kind,
 			  unsigned int *liked)
 {
-	struct pw_pcp *pcp = raw_cpu_ptr(pw_pool.pcp);
+	struct pw_pcp *pcp = pw_pcp_get();
 	bool refilled = false;
 	unsigned int got;
 
-	spin_lock(&pcp->lock);
 	got = take(pcp, pfns, nr, kind, &refilled);
 	*liked = got;
 	if (got < nr)
 		got += take(pcp, pfns + got, nr - got,
 			    kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR, &refilled);
 	pcp->used = true;
-	spin_unlock(&pcp->lock);
+	pw_pcp_unlock(pcp);
 
 	if (unlikely(got < nr))
 		got += pw_pcp_rescue(pfns + got, nr - got);
-	if (refilled) {
-		pw_zero_kick();
+	if (refilled)
 		pw_supply_tick();
-	}
+	if (refilled || *liked < got)
+		pw_zero_kick();
 	return got;
 }
 
@@ -122,8 +133,8 @@ static void free_direct(const u32 *pfns, unsigned int nr, enum pw_kind kind)
  */
 void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 {
-	bool to_buddy = true;
 	struct pw_pcp *pcp;
+	bool to_buddy;
 
 	if (!nr)
 		return;
@@ -132,18 +143,17 @@ void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 		pw_zero_kick();
 		return;
 	}
-	pcp = raw_cpu_ptr(pw_pool.pcp);
-	spin_lock(&pcp->lock);
-	if (unlikely(atomic_read(&pw_pool.scarce))) {
+	pcp = pw_pcp_get();
+	to_buddy = pcp->nr[kind] + nr > pcp->limit;
+	if (unlikely(!pcp->limit)) {
 		free_direct(pfns, nr, kind);
 	} else {
-		to_buddy = pcp->nr[kind] + nr > pcp->high;
 		if (to_buddy)
 			list_drain(pcp, min(pcp->nr[kind], pcp->high / 2), kind);
 		list_push(pcp, pfns, nr, kind);
 	}
 	pcp->used = true;
-	spin_unlock(&pcp->lock);
+	pw_pcp_unlock(pcp);
 	if (to_buddy)
 		pw_zero_kick();
 }
@@ -181,7 +191,7 @@ static u32 huge_refill(struct pw_pcp *pcp, enum pw_kind kind)
 
 	spin_lock(&pw_pool.lock);
 	pfn = huge_from_buddy(&kind, false);
-	if (pfn && pcp->used && !atomic_read(&pw_pool.scarce))
+	if (pfn && pcp->used && pcp->limit)
 		more = huge_from_buddy(&kind, false);
 	spin_unlock(&pw_pool.lock);
 	if (more)
@@ -214,11 +224,10 @@ static u32 huge_other(struct pw_pcp *pcp, enum pw_kind *kind)
  */
 u32 pw_pcp_alloc_huge(enum pw_kind *kind)
 {
-	struct pw_pcp *pcp = raw_cpu_ptr(pw_pool.pcp);
+	struct pw_pcp *pcp = pw_pcp_get();
 	bool hit = true;
 	u32 pfn;
 
-	spin_lock(&pcp->lock);
 	if (likely(pcp->nr_huge[*kind])) {
 		pfn = pcp->huge[*kind][--pcp->nr_huge[*kind]];
 	} else {
@@ -228,7 +237,7 @@ u32 pw_pcp_alloc_huge(enum pw_kind *kind)
 			pfn = huge_other(pcp, kind);
 	}
 	pcp->used = true;
-	spin_unlock(&pcp->lock);
+	pw_pcp_unlock(pcp);
 	if (!hit) {
 		pw_zero_kick();
 		pw_supply_tick();
@@ -259,32 +268,123 @@ static void huge_drain(struct pw_pcp *pcp, unsigned int nr, enum pw_kind kind)
  */
 void pw_pcp_free_huge(u32 pfn, enum pw_kind kind)
 {
-	struct pw_pcp *pcp = raw_cpu_ptr(pw_pool.pcp);
-	bool to_buddy;
+	struct pw_pcp *pcp = pw_pcp_get();
+	bool to_buddy = !pcp->limit || pcp->nr_huge[kind] == PW_PCP_HUGE;
 
-	spin_lock(&pcp->lock);
-	to_buddy = atomic_read(&pw_pool.scarce) || pcp->nr_huge[kind] == PW_PCP_HUGE;
 	if (unlikely(to_buddy))
 		huge_drain(pcp, pcp->nr_huge[kind], kind);
 	pcp->huge[kind][pcp->nr_huge[kind]++] = pfn;
-	if (unlikely(atomic_read(&pw_pool.scarce)))
+	if (unlikely(!pcp->limit))
 		huge_drain(pcp, pcp->nr_huge[kind], kind);
 	pcp->used = true;
-	spin_unlock(&pcp->lock);
+	pw_pcp_unlock(pcp);
 	if (to_buddy)
 		pw_zero_kick();
 }
 
-static void drain(struct pw_pcp *pcp)
+/**
+ * pw_pcp_credit_take() - take a few pages out of what is not promised
+ * @nr: how many
+ *
+ * Return: whether this CPU had as many, or could get a batch out of avail.
+ */
+bool pw_pcp_credit_take(unsigned int nr)
+{
+	struct pw_pcp *pcp;
+	bool ok;
+
+	if (nr > PW_PCP_BATCH)
+		return false;
+	pcp = pw_pcp_get();
+	if (pcp->credit < nr && pcp->limit && pw_avail_take(nr + PW_PCP_BATCH))
+		pcp->credit += nr + PW_PCP_BATCH;
+	ok = pcp->credit >= nr;
+	if (ok)
+		pcp->credit -= nr;
+	pw_pcp_unlock(pcp);
+	return ok;
+}
+
+static void credit_drain(struct pw_pcp *pcp, u32 nr)
+{
+	pcp->credit -= nr;
+	atomic_long_add(nr, &pw_pool.avail);
+}
+
+/**
+ * pw_pcp_credit_give() - pages that were promised or used are so no more
+ * @nr: how many
+ */
+void pw_pcp_credit_give(unsigned long nr)
+{
+	struct pw_pcp *pcp;
+
+	if (nr > PW_PCP_BATCH) {
+		atomic_long_add(nr, &pw_pool.avail);
+		return;
+	}
+	pcp = pw_pcp_get();
+	pcp->credit += nr;
+	if (pcp->credit > pcp->limit)
+		credit_drain(pcp, pcp->limit ? pcp->credit - PW_PCP_BATCH : pcp->credit);
+	pw_pcp_unlock(pcp);
+}
+
+/* Everything to the buddy, and to avail. */
+static void drain_locked(struct pw_pcp *pcp)
 {
 	enum pw_kind kind;
 
-	spin_lock(&pcp->lock);
 	for (kind = 0; kind < PW_KINDS; kind++) {
 		list_drain(pcp, pcp->nr[kind], kind);
 		huge_drain(pcp, pcp->nr_huge[kind], kind);
 	}
-	spin_unlock(&pcp->lock);
+	credit_drain(pcp, pcp->credit);
+}
+
+static void drain(struct pw_pcp *pcp)
+{
+	pw_pcp_lock(pcp);
+	drain_locked(pcp);
+	pw_pcp_unlock(pcp);
+}
+
+/**
+ * pw_pcp_close() - have everything in the buddy and in avail
+ *
+ * Until pw_pcp_open() nothing gets on a list and no credit is kept, so once all
+ * CPUs have been gone through, what the buddy and avail have is all there is.
+ */
+void pw_pcp_close(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
+
+		pw_pcp_lock(pcp);
+		pcp->closed++;
+		pcp->limit = 0;
+		drain_locked(pcp);
+		pw_pcp_unlock(pcp);
+	}
+}
+
+/**
+ * pw_pcp_open() - end what pw_pcp_close() began
+ */
+void pw_pcp_open(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
+
+		pw_pcp_lock(pcp);
+		pcp->closed--;
+		set_high(pcp, pcp->high);
+		pw_pcp_unlock(pcp);
+	}
 }
 
 /**
@@ -312,8 +412,8 @@ void pw_pcp_drain_idle(void)
 	for_each_possible_cpu(cpu) {
 		struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
 
-		spin_lock(&pcp->lock);
-		pcp->high = max(pcp->high / 2, 2U * PW_PCP_BATCH);
+		pw_pcp_lock(pcp);
+		set_high(pcp, max(pcp->high / 2, 2U * PW_PCP_BATCH));
 		for (kind = 0; kind < PW_KINDS; kind++) {
 			unsigned int keep = pcp->used ? pcp->high : 0;
 
@@ -322,8 +422,10 @@ void pw_pcp_drain_idle(void)
 			if (!pcp->used)
 				huge_drain(pcp, pcp->nr_huge[kind], kind);
 		}
+		if (!pcp->used)
+			credit_drain(pcp, pcp->credit);
 		pcp->used = false;
-		spin_unlock(&pcp->lock);
+		pw_pcp_unlock(pcp);
 	}
 }
 
@@ -332,7 +434,7 @@ void pw_pcp_drain_idle(void)
  * @pfns: out: their page frame numbers
  * @nr: how many; the caller has a right to as many
  *
- * While pw_pool.scarce is set nothing leaves the buddy but to be used, so once
+ * While the lists are closed nothing leaves the buddy but to be used, so once
  * every list and the hand have been emptied behind it, all free pages are in
  * the buddy, and more of them than the others who look have a right to.
  *
@@ -343,11 +445,13 @@ unsigned int pw_pcp_rescue(u32 *pfns, unsigned int nr)
 	unsigned int got;
 
 	atomic_inc(&pw_pool.scarce);
-	pw_pcp_drain_all();
+	pw_pcp_close();
+	pw_zero_drop();
 	spin_lock(&pw_pool.lock);
 	got = pw_buddy_alloc_bulk(&pw_pool.buddy, pfns, nr, PW_DIRTY);
 	got += pw_buddy_alloc_bulk(&pw_pool.buddy, pfns + got, nr - got, PW_CLEAR);
 	spin_unlock(&pw_pool.lock);
+	pw_pcp_open();
 	atomic_dec(&pw_pool.scarce);
 	return got;
 }
@@ -355,23 +459,27 @@ unsigned int pw_pcp_rescue(u32 *pfns, unsigned int nr)
 /**
  * pw_pcp_count() - how many pages are on the lists
  * @clear: out: how many of them are clear
+ * @credit: out: pages that count as avail; may be NULL
  *
  * Return: all of them.
  */
-unsigned long pw_pcp_count(unsigned long *clear)
+unsigned long pw_pcp_count(unsigned long *clear, unsigned long *credit)
 {
-	unsigned long dirty = 0;
+	unsigned long dirty = 0, sum = 0;
 	int cpu;
 
 	*clear = 0;
 	for_each_possible_cpu(cpu) {
 		const struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
 
+		sum += READ_ONCE(pcp->credit);
 		*clear += READ_ONCE(pcp->nr[PW_CLEAR]) +
 			  READ_ONCE(pcp->nr_huge[PW_CLEAR]) * PW_BLOCK_PAGES;
 		dirty += READ_ONCE(pcp->nr[PW_DIRTY]) +
 			 READ_ONCE(pcp->nr_huge[PW_DIRTY]) * PW_BLOCK_PAGES;
 	}
+	if (credit)
+		*credit = sum;
 	return *clear + dirty;
 }
 
@@ -388,6 +496,7 @@ static int cpu_dead(unsigned int cpu)
  */
 int pw_pcp_init(void)
 {
+	static struct lock_class_key __maybe_unused key;
 	int cpu;
 
 	pw_pool.pcp = alloc_percpu(struct pw_pcp);
@@ -396,8 +505,10 @@ int pw_pcp_init(void)
 	for_each_possible_cpu(cpu) {
 		struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
 
-		spin_lock_init(&pcp->lock);
-		pcp->high = 2 * PW_PCP_BATCH;
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+		lockdep_init_map(&pcp->lock.dep_map, "pw_pcp", &key, 0);
+#endif
+		set_high(pcp, 2 * PW_PCP_BATCH);
 	}
 	hotplug_state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN,
 						  "mm/pagewell:dead", NULL, cpu_dead);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* pool.c - promises, pages out and pages in */
-#include <linux/highmem.h>
 #include <linux/page_ref.h>
 #include <linux/printk.h>
 #include <linux/slab.h>
 
+#include "pool_hit.h"
 #include "pool_int.h"
 #include "watch.h"
 
@@ -57,12 +57,13 @@ static unsigned int avail_take_some(unsigned int nr)
 	return take;
 }
 
-/* Grow until @nr pages can be taken. */
+/* Grow until @nr pages can be taken; all credits are in avail meanwhile. */
 static bool avail_take_grow(unsigned long nr)
 {
 	bool taken;
 
 	mutex_lock(&pw_pool.size_lock);
+	pw_pcp_close();
 	while (!(taken = pw_avail_take(nr))) {
 		long lack = (long)nr - atomic_long_read(&pw_pool.avail);
 
@@ -71,6 +72,7 @@ static bool avail_take_grow(unsigned long nr)
 		    !pw_supply_grow(lack, false))
 			break;
 	}
+	pw_pcp_open();
 	mutex_unlock(&pw_pool.size_lock);
 	tell_low(!taken);
 	return taken;
@@ -88,7 +90,9 @@ static bool avail_take_grow(unsigned long nr)
  */
 int pw_pool_reserve(unsigned long nr)
 {
-	if (likely(pw_avail_take(nr))) {
+	if (likely(pw_pcp_credit_take(nr)))
+		return 0;
+	if (pw_avail_take(nr)) {
 		tell_low(false);
 		return 0;
 	}
@@ -101,14 +105,17 @@ int pw_pool_reserve(unsigned long nr)
  */
 void pw_pool_unreserve(unsigned long nr)
 {
-	atomic_long_add(nr, &pw_pool.avail);
+	pw_pcp_credit_give(nr);
 }
 
 /* Pages for a caller without a promise. */
 static unsigned int take_unpromised(unsigned int nr)
 {
-	unsigned int got = avail_take_some(nr);
+	unsigned int got;
 
+	if (pw_pcp_credit_take(nr))
+		return nr;
+	got = avail_take_some(nr);
 	if (got)
 		tell_low(false);
 	else if (nr && avail_take_grow(1))
@@ -133,15 +140,29 @@ static unsigned int alloc_in_debt(u32 *pfns, unsigned int nr)
 	return got;
 }
 
-static void zero_pages(const u32 *pfns, unsigned int nr)
+static void zero_rest(const u32 *pfns, unsigned int nr)
 {
-	unsigned int i;
-
 	if (!nr)
 		return;
-	for (i = 0; i < nr; i++)
-		clear_highpage(pfn_to_page(pfns[i]));
+	pw_zero_pages(pfns, nr);
 	pw_stat_add(zeroed_fault, nr);
+}
+
+static noinline unsigned int alloc_slow(u32 *pfns, unsigned int nr, unsigned int flags)
+{
+	bool zero = flags & PW_ALLOC_ZERO;
+	unsigned int got, liked;
+
+	if (!(flags & PW_ALLOC_PROMISED))
+		nr = take_unpromised(nr);
+	if (!nr)
+		return 0;
+	got = pw_pcp_alloc(pfns, nr, zero ? PW_CLEAR : PW_DIRTY, &liked);
+	if (unlikely(got < nr))
+		got += alloc_in_debt(pfns + got, nr - got);
+	if (zero)
+		zero_rest(pfns + liked, got - liked);
+	return got;
 }
 
 /**
@@ -158,28 +179,33 @@ static void zero_pages(const u32 *pfns, unsigned int nr)
  */
 unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags)
 {
-	bool zero = flags & PW_ALLOC_ZERO;
-	unsigned int got, liked;
+	u32 pfn;
 
-	if (!(flags & PW_ALLOC_PROMISED))
-		nr = take_unpromised(nr);
-	if (!nr)
-		return 0;
-	got = pw_pcp_alloc(pfns, nr, zero ? PW_CLEAR : PW_DIRTY, &liked);
-	if (unlikely(got < nr))
-		got += alloc_in_debt(pfns + got, nr - got);
-	if (zero)
-		zero_pages(pfns + liked, got - liked);
-	return got;
+	if (unlikely(nr != 1))
+		return alloc_slow(pfns, nr, flags);
+	pfn = pw_hit_alloc(flags);
+	if (unlikely(!pfn))
+		return alloc_slow(pfns, nr, flags);
+	*pfns = pfn;
+	return 1;
 }
 
-/* How many of the page numbers follow one another inside a block? */
-static unsigned int run_length(const u32 *pfns, unsigned int nr)
+/*
+ * How many of the page numbers follow one another inside a block, upwards, or
+ * downwards as they come when a list was used up? @first: out: the lowest.
+ */
+static unsigned int run_length(const u32 *pfns, unsigned int nr, u32 *first)
 {
 	unsigned int len = 1;
 
 	while (len < nr && pfns[len] == pfns[0] + len && pfns[len] % PW_BLOCK_PAGES)
 		len++;
+	*first = pfns[0];
+	if (len > 1)
+		return len;
+	while (len < nr && pfns[len] == pfns[0] - len && pfns[len - 1] % PW_BLOCK_PAGES)
+		len++;
+	*first = pfns[len - 1];
 	return len;
 }
 
@@ -207,38 +233,16 @@ void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 {
 	struct pw_block *blk = NULL;
 	unsigned int len;
+	u32 first;
 
 	lockdep_assert_held(&pw_pool.lock);
 	for (; nr; pfns += len, nr -= len) {
-		u32 index = pfns[0] % PW_BLOCK_PAGES;
-
-		if (!blk || blk->base != pfns[0] - index)
-			blk = pw_pool_block(pfns[0]);
-		len = run_length(pfns, nr);
+		len = run_length(pfns, nr, &first);
+		if (!blk || blk->base != first - first % PW_BLOCK_PAGES)
+			blk = pw_pool_block(first);
 		if (!WARN_ON_ONCE(!blk))
-			put_run(blk, index, len, kind);
+			put_run(blk, first % PW_BLOCK_PAGES, len, kind);
 	}
-}
-
-/*
- * Make the page as new, unless someone else still has it. No page table maps
- * it any more, so nobody can newly come by it but a lockless get_user_pages()
- * that read the entry before it went; that one finds the count frozen or finds
- * the entry gone, and lets go.
- */
-static bool page_recycle(struct page *page)
-{
-	if (!page_ref_freeze(page, 1))
-		return false;
-	if (unlikely(page->flags & PW_FLAGS_HELD)) {
-		page_ref_unfreeze(page, 1);
-		return false;
-	}
-	page->flags &= ~PAGE_FLAGS_CHECK_AT_PREP;
-	page->mapping = NULL;
-	set_page_private(page, 0);
-	page_ref_unfreeze(page, 1);
-	return true;
 }
 
 /* The last one who holds the page gives it to the kernel. */
@@ -271,6 +275,8 @@ void pw_pay_debt(void)
 	if (avail >= 0)
 		return;
 	mutex_lock(&pw_pool.size_lock);
+	pw_pcp_close();
+	pw_pcp_open();
 	avail = atomic_long_read(&pw_pool.avail);
 	if (avail < 0)
 		avail += pw_supply_grow(-avail, false);
@@ -278,6 +284,40 @@ void pw_pay_debt(void)
 	if (avail < 0)
 		pr_warn_ratelimited("pagewell: no pages behind %ld promises, others hold them\n",
 				    -avail);
+}
+
+/* Free pages that are as new again. */
+static void put_recycled(const u32 *pfns, unsigned int nr)
+{
+	if (!pw_zero_on_free()) {
+		pw_pcp_free(pfns, nr, PW_DIRTY);
+		return;
+	}
+	pw_zero_pages(pfns, nr);
+	pw_stat_add(zeroed_free, nr);
+	pw_pcp_free(pfns, nr, PW_CLEAR);
+}
+
+static noinline void free_slow(const u32 *pfns, unsigned int nr, unsigned int flags)
+{
+	bool promised = flags & PW_FREE_PROMISED;
+	unsigned int i, from = 0, lost = 0;
+
+	for (i = 0; i < nr; i++) {
+		if (likely(pw_page_recycle(pfn_to_page(pfns[i]))))
+			continue;
+		put_recycled(pfns + from, i - from);
+		if (promised)
+			atomic_long_dec(&pw_pool.avail);
+		page_lose(pfns[i]);
+		from = i + 1;
+		lost++;
+	}
+	put_recycled(pfns + from, nr - from);
+	if (!promised)
+		pw_pcp_credit_give(nr - lost);
+	else if (unlikely(lost))
+		pw_pay_debt();
 }
 
 /**
@@ -291,24 +331,8 @@ void pw_pay_debt(void)
  */
 void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags)
 {
-	bool promised = flags & PW_FREE_PROMISED;
-	unsigned int i, from = 0, lost = 0;
-
-	for (i = 0; i < nr; i++) {
-		if (likely(page_recycle(pfn_to_page(pfns[i]))))
-			continue;
-		pw_pcp_free(pfns + from, i - from, PW_DIRTY);
-		if (promised)
-			atomic_long_dec(&pw_pool.avail);
-		page_lose(pfns[i]);
-		from = i + 1;
-		lost++;
-	}
-	pw_pcp_free(pfns + from, nr - from, PW_DIRTY);
-	if (!promised)
-		atomic_long_add(nr - lost, &pw_pool.avail);
-	else if (unlikely(lost))
-		pw_pay_debt();
+	if (unlikely(nr != 1 || !pw_hit_free(*pfns, flags)))
+		free_slow(pfns, nr, flags);
 }
 
 /**
@@ -344,11 +368,11 @@ int pw_pool_set_max(unsigned long max)
  */
 void pw_pool_get_stat(struct pw_pool_stat *st)
 {
-	unsigned long pcp_clear, hand_clear;
+	unsigned long pcp_clear, hand_clear, credit;
 	long avail;
 
 	memset(st, 0, sizeof(*st));
-	st->pcp = pw_pcp_count(&pcp_clear);
+	st->pcp = pw_pcp_count(&pcp_clear, &credit);
 	st->zeroing = pw_zero_count(&hand_clear);
 	spin_lock(&pw_pool.lock);
 	st->held = pw_pool.buddy.nr_owned;
@@ -357,7 +381,7 @@ void pw_pool_get_stat(struct pw_pool_stat *st)
 	st->free = pw_buddy_nr_free(&pw_pool.buddy) + st->pcp + st->zeroing;
 	st->clear = pw_pool.buddy.nr_free[PW_CLEAR] + pcp_clear + hand_clear;
 	spin_unlock(&pw_pool.lock);
-	avail = atomic_long_read(&pw_pool.avail);
+	avail = atomic_long_read(&pw_pool.avail) + credit;
 	st->avail = avail > 0 ? avail : 0;
 	st->debt = avail < 0 ? -avail : 0;
 	st->floor = pw_pool.floor;

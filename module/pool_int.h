@@ -13,6 +13,10 @@
  * no moment is it nowhere: whoever has a promise finds a page by emptying the
  * lists and the hand into the buddy (pw_pcp_rescue()).
  *
+ * What is not promised is kept in the same way, by number: most of it in avail,
+ * a little as credit of each CPU. Nobody is refused before the credits have been
+ * collected into avail and are kept out of the CPUs (pw_pcp_close()).
+ *
  * Lock order:
  *
  *	pw_pool.size_lock
@@ -26,9 +30,13 @@
 #define PAGEWELL_POOL_INT_H
 
 #include <linux/atomic.h>
+#include <linux/bitops.h>
+#include <linux/lockdep.h>
 #include <linux/mm.h>
+#include <linux/jump_label.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
+#include <linux/preempt.h>
 #include <linux/spinlock.h>
 #include <linux/xarray.h>
 
@@ -47,24 +55,44 @@
 #define PW_FLAGS_HELD	(PAGE_FLAGS_CHECK_AT_FREE | __PG_HWPOISON)
 
 /**
+ * struct pw_pcp_lock - a lock that is hardly ever contended
+ * @bit: bit 0 is set while it is held
+ *
+ * Half the instructions of a spinlock_t. Preemption is off while it is held.
+ */
+struct pw_pcp_lock {
+	unsigned long bit;
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+	struct lockdep_map dep_map;
+#endif
+};
+
+/**
  * struct pw_pcp - pages at hand on one CPU, the hottest on top
  * @lock: taken by its own CPU all the time, by others to empty it
+ * @limit: what each list, and @credit, may grow to now: @high, or none while
+ *	   others want everything to be in the buddy and in avail
+ * @credit: pages taken out of avail that nobody has been given
  * @nr: pages on each list
- * @high: a list that would grow past this is drained; follows demand
- * @used: was touched since the last tick of decay
- * @pfn: the lists
  * @nr_huge: pages of 2 MiB on each list of those
- * @huge: these lists
+ * @high: a list that would grow past this is drained; follows demand
+ * @closed: how many want @limit to be 0
+ * @used: was touched since the last tick of decay
+ * @huge: the lists of pages of 2 MiB
+ * @pfn: the lists
  */
 struct pw_pcp {
-	spinlock_t lock;	/* see above */
-	unsigned int nr[PW_KINDS];
-	unsigned int high;
+	struct pw_pcp_lock lock;	/* see above */
+	u32 limit;
+	u32 credit;
+	u32 nr[PW_KINDS];
+	u32 nr_huge[PW_KINDS];
+	u32 high;
+	u32 closed;
 	bool used;
-	u32 pfn[PW_KINDS][PW_PCP_MAX];
-	unsigned int nr_huge[PW_KINDS];
 	u32 huge[PW_KINDS][PW_PCP_HUGE];
-};
+	u32 pfn[PW_KINDS][PW_PCP_MAX];
+} ____cacheline_aligned_in_smp;
 
 /**
  * struct pw_hand - the run of pages that is being zeroed
@@ -89,11 +117,11 @@ struct pw_hand {
  * @low: avail below this is worth telling when the pool cannot grow
  * @pcp: per-CPU lists
  * @scarce: somebody is looking for the last pages: nothing may leave the buddy
- *          for a list or the hand. Read under the lock of either.
+ *          for the hand. Read under its lock.
  * @blocks: struct pw_block by pfn / PW_BLOCK_PAGES
  * @size_lock: whoever takes blocks from the kernel or gives them back
  * @hand: of the zeroing thread
- * @avail: free pages - promised pages
+ * @avail: free pages - promised pages - credit of all CPUs
  * @lock: protects @buddy and @lost; innermost
  * @buddy: pages neither in a heap nor on a list nor in the hand
  * @lost: pages disowned because someone else held them
@@ -124,6 +152,41 @@ static inline unsigned long pw_buddy_nr_free(const struct pw_buddy *b)
 	return READ_ONCE(b->nr_free[PW_DIRTY]) + READ_ONCE(b->nr_free[PW_CLEAR]);
 }
 
+static __always_inline void pcp_acquire(struct pw_pcp *pcp)
+{
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+	spin_acquire(&pcp->lock.dep_map, 0, 0, _THIS_IP_);
+#endif
+	while (unlikely(test_and_set_bit_lock(0, &pcp->lock.bit)))
+		cpu_relax();
+}
+
+static inline void pw_pcp_lock(struct pw_pcp *pcp)
+{
+	preempt_disable();
+	pcp_acquire(pcp);
+}
+
+static __always_inline void pw_pcp_unlock(struct pw_pcp *pcp)
+{
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+	spin_release(&pcp->lock.dep_map, _THIS_IP_);
+#endif
+	smp_store_release(&pcp->lock.bit, 0);
+	preempt_enable();
+}
+
+/* The lists of some CPU, of this one if the task does not move: locked. */
+static __always_inline struct pw_pcp *pw_pcp_get(void)
+{
+	struct pw_pcp *pcp;
+
+	preempt_disable();
+	pcp = this_cpu_ptr(pw_pool.pcp);
+	pcp_acquire(pcp);
+	return pcp;
+}
+
 static inline struct pw_block *pw_pool_block(u32 pfn)
 {
 	return xa_load(&pw_pool.blocks, pfn / PW_BLOCK_PAGES);
@@ -135,6 +198,8 @@ void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind);
 void pw_pay_debt(void);
 
 /* huge.c */
+bool pw_block_freeze(struct pw_block *blk);
+void pw_block_unlink(struct pw_block *blk);
 bool pw_block_join(struct pw_block *blk);
 void pw_block_cut(struct pw_block *blk);
 
@@ -146,10 +211,14 @@ unsigned int pw_pcp_alloc(u32 *pfns, unsigned int nr, enum pw_kind kind,
 void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind);
 u32 pw_pcp_alloc_huge(enum pw_kind *kind);
 void pw_pcp_free_huge(u32 pfn, enum pw_kind kind);
+bool pw_pcp_credit_take(unsigned int nr);
+void pw_pcp_credit_give(unsigned long nr);
+void pw_pcp_close(void);
+void pw_pcp_open(void);
 unsigned int pw_pcp_rescue(u32 *pfns, unsigned int nr);
 void pw_pcp_drain_all(void);
 void pw_pcp_drain_idle(void);
-unsigned long pw_pcp_count(unsigned long *clear);
+unsigned long pw_pcp_count(unsigned long *clear, unsigned long *credit);
 
 /* supply.c */
 int pw_supply_init(void);
@@ -162,6 +231,9 @@ void pw_supply_tick(void);
 void pw_supply_free_block(struct pw_block *blk);
 
 /* zero.c */
+DECLARE_STATIC_KEY_FALSE(pw_zero_on_free_key);
+#define pw_zero_on_free()	static_branch_unlikely(&pw_zero_on_free_key)
+void pw_zero_pages(const u32 *pfns, unsigned int nr);
 int pw_zero_init(void);
 void pw_zero_exit(void);
 void pw_zero_kick(void);

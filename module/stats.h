@@ -36,6 +36,7 @@
 	X(pool_shrunk,		"blocks given back to the kernel")	\
 	X(pool_grow_failed,	"blocks the kernel did not have")	\
 	X(pages_lost,		"pages someone else still held when freed") \
+	X(zeroed_free,		"pages zeroed when they were freed")	\
 	X(blocks_joined,	"512 pages of 4 KiB made a page of 2 MiB") \
 	X(blocks_cut,		"pages of 2 MiB made 512 of 4 KiB")
 

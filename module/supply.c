@@ -12,7 +12,6 @@
 #include <linux/gfp.h>
 #include <linux/log2.h>
 #include <linux/moduleparam.h>
-#include <linux/page_ref.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
@@ -188,19 +187,16 @@ bool pw_supply_grow_block(void)
 }
 
 /* A whole block at once; fails when somebody looks at one of its pages. */
-static bool free_whole(struct page *page)
+static bool free_whole(struct pw_block *blk)
 {
-	unsigned int i;
+	struct page *page = pfn_to_page(blk->base);
 
-	for (i = 1; i < PW_BLOCK_PAGES; i++)
-		if (!page_ref_freeze(page + i, 1))
-			goto thaw;
+	if (blk->compound && PW_COMPOUND_FREES_SLOWLY)
+		pw_block_unlink(blk);
+	else if (!blk->compound && !pw_block_freeze(blk))
+		return false;
 	__free_pages(page, PW_BLOCK_ORDER);
 	return true;
-thaw:
-	while (--i)
-		page_ref_unfreeze(page + i, 1);
-	return false;
 }
 
 /**
@@ -215,9 +211,7 @@ void pw_supply_free_block(struct pw_block *blk)
 	unsigned int i;
 
 	xa_erase(&pw_pool.blocks, blk->base / PW_BLOCK_PAGES);
-	if (blk->compound)
-		__free_pages(page, PW_BLOCK_ORDER);
-	else if (blk->nr_owned < PW_BLOCK_PAGES || !free_whole(page))
+	if (blk->nr_owned < PW_BLOCK_PAGES || !free_whole(blk))
 		for_each_set_bit(i, blk->owned, PW_BLOCK_PAGES)
 			__free_page(page + i);
 	kfree(blk);
@@ -351,7 +345,7 @@ static void decay(struct work_struct *work)
 	pw_pcp_drain_idle();
 	decay_give_back(decay_step());
 	pw_zero_kick();
-	if (READ_ONCE(pw_pool.buddy.nr_owned) != pw_pool.floor || pw_pcp_count(&clear))
+	if (READ_ONCE(pw_pool.buddy.nr_owned) != pw_pool.floor || pw_pcp_count(&clear, NULL))
 		pw_supply_tick();
 	else
 		memset(low_idle, 0, sizeof(low_idle));

@@ -14,9 +14,11 @@
  */
 #include <linux/highmem.h>
 #include <linux/kthread.h>
+#include <linux/kstrtox.h>
 #include <linux/log2.h>
 #include <linux/moduleparam.h>
 #include <linux/sched.h>
+#include <linux/sysfs.h>
 #include <linux/wait.h>
 
 #include "pool_int.h"
@@ -29,6 +31,35 @@ static unsigned int zero_mbps = 1024;
 module_param(zero_mbps, uint, 0644);
 MODULE_PARM_DESC(zero_mbps, "MiB a second that may be zeroed ahead (0: none)");
 
+DEFINE_STATIC_KEY_FALSE(pw_zero_on_free_key);
+
+static int set_zero_on_free(const char *val, const struct kernel_param *kp)
+{
+	bool on;
+	int err = kstrtobool(val, &on);
+
+	if (err)
+		return err;
+	if (on)
+		static_branch_enable(&pw_zero_on_free_key);
+	else
+		static_branch_disable(&pw_zero_on_free_key);
+	return 0;
+}
+
+static int get_zero_on_free(char *buf, const struct kernel_param *kp)
+{
+	return sysfs_emit(buf, "%c\n", static_key_enabled(&pw_zero_on_free_key) ? 'Y' : 'N');
+}
+
+static const struct kernel_param_ops zero_on_free_ops = {
+	.set = set_zero_on_free,
+	.get = get_zero_on_free,
+};
+module_param_cb(zero_on_free, &zero_on_free_ops, NULL, 0644);
+__MODULE_PARM_TYPE(zero_on_free, "bool");
+MODULE_PARM_DESC(zero_on_free, "zero pages when heaps give them back, not later (N)");
+
 static DECLARE_WAIT_QUEUE_HEAD(zero_wait);
 static struct task_struct *zero_task;
 
@@ -40,7 +71,7 @@ static unsigned long stock_high(void)
 	return mb < 0 ? pw_pool.floor / 2 : (unsigned long)mb << (20 - PAGE_SHIFT);
 }
 
-static bool stock_below(unsigned long mark)
+static __always_inline bool stock_below(unsigned long mark)
 {
 	return READ_ONCE(zero_mbps) && !atomic_read(&pw_pool.scarce) &&
 	       READ_ONCE(pw_pool.buddy.nr_free[PW_CLEAR]) < mark &&
@@ -79,6 +110,19 @@ static void zero_uncached(struct page *page)
 	clear_highpage(page);
 }
 #endif
+
+/**
+ * pw_zero_pages() - zero pages, in a fault or when they are freed
+ * @pfns: their page frame numbers
+ * @nr: how many
+ */
+void pw_zero_pages(const u32 *pfns, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		clear_highpage(pfn_to_page(pfns[i]));
+}
 
 static bool hand_fill(void)
 {

@@ -91,6 +91,11 @@ static void set_run(struct run *r, unsigned int page, unsigned int order, enum s
 	memset(r->page + page, s, 1U << order);
 }
 
+static void cut(struct pw_block *blk)
+{
+	blk->compound = false;
+}
+
 static const char *do_add(struct run *r)
 {
 	unsigned int order = next_order(r);
@@ -122,6 +127,11 @@ static const char *do_alloc(struct run *r)
 		return "alloc: called clear, is not";
 	if (got != want && any_run(r, order, free_as(want), free_as(want)))
 		return "alloc: the kind that was liked less";
+	if (order < PW_BLOCK_ORDER && blk->compound)
+		return "alloc: part of a compound page";
+	/* Some stay what they were, as blocks of small pages do. */
+	if (order == PW_BLOCK_ORDER && page % 1024)
+		blk->compound = true;
 	set_run(r, page, order, USED);
 	return NULL;
 }
@@ -139,6 +149,8 @@ static const char *do_alloc_kind(struct run *r)
 	page = page_of(r, blk, index);
 	if (index % (1U << order) || !all_are(r, page, order, s, s))
 		return "alloc_kind: not what was asked for";
+	if (order < PW_BLOCK_ORDER && blk->compound)
+		return "alloc_kind: part of a compound page";
 	set_run(r, page, order, USED);
 	return NULL;
 }
@@ -161,6 +173,8 @@ static const char *do_bulk(struct run *r)
 			return "bulk: a page of no block";
 		if (r->page[page] != free_as(kind))
 			return "bulk: a page that was not free of that kind";
+		if (r->block[block].compound)
+			return "bulk: part of a compound page";
 		r->page[page] = USED;
 	}
 	return NULL;
@@ -176,6 +190,8 @@ static const char *do_free(struct run *r)
 		order--;
 	if (r->page[page] != USED)
 		return NULL;
+	if (order < PW_BLOCK_ORDER)
+		cut(&r->block[page / PW_BLOCK_PAGES]);
 	pw_buddy_free(&r->buddy, &r->block[page / PW_BLOCK_PAGES], page % PW_BLOCK_PAGES,
 		      order, kind);
 	set_run(r, page, order, free_as(kind));
@@ -188,6 +204,9 @@ static const char *do_free_block(struct run *r)
 	unsigned int block = next_byte(r) % NR_BLOCKS, i;
 	enum pw_kind kind = next_kind(r);
 
+	if (!memchr(r->page + block * PW_BLOCK_PAGES, USED, PW_BLOCK_PAGES))
+		return NULL;
+	cut(&r->block[block]);
 	for (i = 0; i < PW_BLOCK_PAGES; i++) {
 		uint8_t *s = &r->page[block * PW_BLOCK_PAGES + i];
 
@@ -201,13 +220,15 @@ static const char *do_free_block(struct run *r)
 
 static const char *do_disown(struct run *r)
 {
-	unsigned int page = next_page(r);
+	unsigned int page = next_page(r), order = page % 3 ? 0 : PW_BLOCK_ORDER;
 
-	if (r->page[page] != USED)
+	page = page >> order << order;
+	if (!all_are(r, page, order, USED, USED))
 		return NULL;
+	cut(&r->block[page / PW_BLOCK_PAGES]);
 	pw_buddy_disown(&r->buddy, &r->block[page / PW_BLOCK_PAGES], page % PW_BLOCK_PAGES,
-			0);
-	r->page[page] = FOREIGN;
+			order);
+	set_run(r, page, order, FOREIGN);
 	return NULL;
 }
 
@@ -304,6 +325,7 @@ const char *buddy_drive(const uint8_t *data, size_t len)
 	r.data = data;
 	r.end = data + len;
 	pw_buddy_init(&r.buddy);
+	r.buddy.cut = cut;
 	for (i = 0; i < NR_BLOCKS; i++)
 		pw_block_init(&r.block[i], block_base(i));
 	while (!bad && r.data < r.end) {

@@ -127,6 +127,21 @@ static bool test_fullest_bulk(void)
 	return sound() && buddy.nr[PW_DIRTY][PW_BLOCK_ORDER] == 2;
 }
 
+/* Small requests leave compound pages whole as long as other blocks do. */
+static bool test_compound(void)
+{
+	unsigned int index;
+
+	setup(0, PW_DIRTY);
+	block[1].compound = true;
+	block[2].compound = true;
+	pw_buddy_add(&buddy, &block[1], 0, PW_BLOCK_ORDER, PW_DIRTY);
+	pw_buddy_add(&buddy, &block[0], 0, PW_BLOCK_ORDER, PW_DIRTY);
+	pw_buddy_add(&buddy, &block[2], 0, PW_BLOCK_ORDER, PW_DIRTY);
+	return take(0, PW_DIRTY, &index) == &block[0] &&
+	       take(PW_BLOCK_ORDER, PW_DIRTY, &index)->compound && sound();
+}
+
 /* The block that has been idle longest is the first of the idle ones. */
 static bool test_idle(void)
 {
@@ -259,6 +274,7 @@ int main(int argc, char **argv)
 	report(test_force_small(), "a run of both kinds merges when asked for");
 	report(test_fullest(), "the fullest block is used first");
 	report(test_fullest_bulk(), "the fullest block is used first in bulk");
+	report(test_compound(), "compound pages are cut last");
 	report(test_idle(), "idle blocks are known, oldest first");
 	report(test_low_idle(), "what lay idle all the time is known");
 	report(test_partial(), "partial blocks hand out only what they have");

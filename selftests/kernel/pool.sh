@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The page pool from inside the kernel: pagewell_test.ko, see
+# selftests/module/pool_test.c.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. selftests/tap.sh
+
+ko=build/$(uname -r)/pagewell_test.ko
+secs=${POOL_SECS:-6}
+
+# pool NAME PARAMETER...: run a test, and unload: the pool must be whole
+pool() {
+	local name=$1
+	shift
+
+	check "$name" insmod "$ko" "$@"
+	dmesg | grep 'pagewell_test: ' | tail -n 3 | sed 's/^/# /'
+	if [ -d /sys/module/pagewell_test ]; then
+		check "$name, unloaded" rmmod pagewell_test
+	fi
+}
+
+pool "pages of both sizes, room to grow" test=random secs="$secs" max_mb=96
+pool "pages of both sizes, others hold some" test=random secs="$secs" max_mb=64 hold=1
+pool "pages of both sizes, hardly any" test=random secs="$secs" floor_mb=4 max_mb=8 threads=4
+pool "the last page, promised to one only" test=last secs="$secs" floor_mb=2 max_mb=4 threads=4
+pool "the last page, growing and shrinking" test=last secs="$secs" floor_mb=2 max_mb=8 \
+	threads=4 pool_idle_s=1
+pool "zeroing on free" test=random secs="$secs" zero_on_free=1
+pool "a ceiling that comes and goes" test=return floor_mb=4 max_mb=64
+pool "2 MiB pages after orders of all kinds" test=order floor_mb=64 max_mb=1024
+check "an unknown test is refused" eval '! insmod $ko test=nonsense 2>/dev/null'
+finish

@@ -1,0 +1,564 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * pool_test.c - the pool under use that no heap makes of it
+ *
+ *	insmod pagewell_test.ko test=NAME [PARAMETER=VALUE...]
+ *
+ * runs a test on a pool of its own and fails with EUCLEAN when something was
+ * wrong; the kernel log says what.
+ *
+ *	random	threads take, mark, check, split and free pages of both sizes
+ *	last	threads promise each other's last pages away, then take all
+ *	order	half the pages freed in random order: are there 2 MiB pages?
+ *	return	the pool grows to its ceiling and shrinks to its floor
+ *	bench	instructions of single operations, in a VM that counts those
+ */
+#define pr_fmt(fmt) "pagewell_test: " fmt
+
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "pool.h"
+#include "pool_test.h"
+#include "stats.h"
+#include "watch.h"
+
+static char *test = "random";
+module_param(test, charp, 0444);
+MODULE_PARM_DESC(test, "random, last, order, return or bench");
+
+static unsigned int floor_mb = 16;
+module_param(floor_mb, uint, 0444);
+MODULE_PARM_DESC(floor_mb, "MiB held from load on");
+
+static unsigned int max_mb = 64;
+module_param(max_mb, uint, 0444);
+MODULE_PARM_DESC(max_mb, "MiB the pool may grow to");
+
+static unsigned int threads = 3;
+module_param(threads, uint, 0444);
+MODULE_PARM_DESC(threads, "how many at once");
+
+static unsigned int secs = 5;
+module_param(secs, uint, 0444);
+MODULE_PARM_DESC(secs, "seconds");
+
+static bool hold;
+module_param(hold, bool, 0444);
+MODULE_PARM_DESC(hold, "hold references of pages that are freed");
+
+static atomic_t errors;
+static atomic_long_t operations, refused;
+
+void pool_error(const char *fmt, ...)
+{
+	struct va_format vaf = { .fmt = fmt };
+	va_list args;
+
+	if (atomic_inc_return(&errors) > 20)
+		return;
+	va_start(args, fmt);
+	vaf.va = &args;
+	pr_err("wrong: %pV\n", &vaf);
+	va_end(args);
+}
+
+/* The pool tells the netlink family. */
+void pw_netlink_pool_low(unsigned long avail, unsigned long held, unsigned long max)
+{
+}
+
+#define SMALL	600
+#define HUGE	6
+
+struct taker {
+	u64 id;
+	struct completion done;
+	unsigned long promises;
+	unsigned int nr, nr_huge, nr_held;
+	u32 small[SMALL];
+	struct {
+		u32 pfn;
+		bool split;
+	} huge[HUGE];
+	struct page *held[32];
+};
+
+static u64 *words(u32 pfn)
+{
+	return page_address(pfn_to_page(pfn));
+}
+
+static void mark(struct taker *u, u32 pfn)
+{
+	words(pfn)[0] = u->id;
+	words(pfn)[1] = pfn;
+	words(pfn)[511] = u->id;
+}
+
+static void check(struct taker *u, u32 pfn)
+{
+	const u64 *w = words(pfn);
+
+	if (w[0] != u->id || w[1] != pfn || w[511] != u->id)
+		pool_error("page %x of user %llu has another mark: %llu %llx",
+			   pfn, u->id, w[0], w[1]);
+}
+
+static bool is_zero(u32 pfn)
+{
+	return !memchr_inv(words(pfn), 0, PAGE_SIZE);
+}
+
+/* A page that the pool hands out is as the kernel's own are. */
+static void receive(struct taker *u, u32 pfn, bool zero)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	/* Somebody may look at any page for a moment. */
+	if (page_ref_count(page) < 1 || atomic_read(&page->_mapcount) != -1)
+		pool_error("page %x: count %d", pfn, page_ref_count(page));
+	if (PageCompound(page) || page->mapping || page_private(page) ||
+	    page->flags & PAGE_FLAGS_CHECK_AT_PREP)
+		pool_error("page %x: flags %lx", pfn, page->flags);
+	if (zero && !is_zero(pfn))
+		pool_error("page %x is not zero", pfn);
+	mark(u, pfn);
+}
+
+static void receive_huge(struct taker *u, u32 pfn, bool zero)
+{
+	struct page *head = pfn_to_page(pfn);
+	unsigned int i;
+
+	if (pfn % 512 || !PageHead(head) || compound_order(head) != 9)
+		pool_error("2 MiB page %x: no head", pfn);
+	if (page_ref_count(head) < 1 || head->mapping || page_private(head) ||
+	    head->flags & PAGE_FLAGS_CHECK_AT_PREP & ~BIT(PG_head))
+		pool_error("2 MiB page %x: count %d flags %lx", pfn,
+			   page_ref_count(head), head->flags);
+	for (i = 0; i < 512; i++) {
+		if (i && (compound_head(head + i) != head || page_ref_count(head + i) ||
+			  atomic_read(&head[i]._mapcount) != -1))
+			pool_error("2 MiB page %x: part %u", pfn, i);
+		if (zero && !is_zero(pfn + i))
+			pool_error("2 MiB page %x: part %u is not zero", pfn, i);
+		mark(u, pfn + i);
+	}
+}
+
+/* What use leaves on a page. */
+static void make_used(struct page *page)
+{
+	SetPageDirty(page);
+	set_bit(PG_referenced, &page->flags);
+	page->index = 99;
+	page->mapping = NULL;
+	set_page_private(page, 7);
+}
+
+/* Like a pipe or direct I/O; the pool must not hand the page out again. */
+static bool hold_on(struct taker *u, struct page *page)
+{
+	if (!hold || u->nr_held == ARRAY_SIZE(u->held) || get_random_u32() % 200)
+		return false;
+	get_page(page);
+	u->held[u->nr_held++] = page;
+	set_page_private(compound_head(page), 0);
+	ClearPageDirty(compound_head(page));
+	return true;
+}
+
+static void let_go(struct taker *u)
+{
+	while (u->nr_held) {
+		struct page *page = u->held[--u->nr_held];
+
+		if (PageTail(page) && page_ref_count(compound_head(page)) < 1)
+			pool_error("a held page was freed");
+		put_page(page);
+	}
+}
+
+static void take_small(struct taker *u, u32 r)
+{
+	unsigned int want = min_t(unsigned int, 1 + (r >> 8) % (r & 1 ? 16 : 150), SMALL - u->nr);
+	unsigned int flags = r & 2 ? PW_ALLOC_ZERO : 0, got, i;
+
+	if (r & 4 && u->promises) {
+		flags |= PW_ALLOC_PROMISED;
+		want = min_t(unsigned long, want, u->promises);
+		u->promises -= want;
+	}
+	if (!want)
+		return;
+	got = pw_pool_alloc(u->small + u->nr, want, flags);
+	if (flags & PW_ALLOC_PROMISED && got < want)
+		pool_error("%u pages for %u promises", got, want);
+	for (i = 0; i < got; i++)
+		receive(u, u->small[u->nr + i], flags & PW_ALLOC_ZERO);
+	u->nr += got;
+}
+
+static void free_small(struct taker *u, u32 r)
+{
+	unsigned int i, nr = min(1 + (r >> 8) % (r & 1 ? 16 : 150), u->nr);
+
+	u->nr -= nr;
+	for (i = u->nr; i < u->nr + nr; i++) {
+		check(u, u->small[i]);
+		make_used(pfn_to_page(u->small[i]));
+		hold_on(u, pfn_to_page(u->small[i]));
+	}
+	pw_pool_free(u->small + u->nr, nr, r & 2 ? PW_FREE_PROMISED : 0);
+	if (r & 2)
+		u->promises += nr;
+}
+
+static void take_huge(struct taker *u, u32 r)
+{
+	unsigned int flags = r & 2 ? PW_ALLOC_ZERO : 0;
+	unsigned long pfn;
+
+	if (u->nr_huge == HUGE)
+		return;
+	if (r & 4 && u->promises >= 512)
+		flags |= PW_ALLOC_PROMISED;
+	pfn = pw_pool_alloc_huge(flags);
+	if (!pfn)
+		return;
+	if (flags & PW_ALLOC_PROMISED)
+		u->promises -= 512;
+	receive_huge(u, pfn, flags & PW_ALLOC_ZERO);
+	u->huge[u->nr_huge].pfn = pfn;
+	u->huge[u->nr_huge++].split = false;
+}
+
+static void check_huge(struct taker *u, u32 pfn)
+{
+	unsigned int i;
+
+	for (i = 0; i < 512; i++)
+		check(u, pfn + i);
+}
+
+static void split_huge(struct taker *u, u32 r)
+{
+	unsigned int i, at = u->nr_huge ? r % u->nr_huge : 0;
+	u32 pfn = u->huge[at].pfn;
+
+	if (!u->nr_huge || u->huge[at].split)
+		return;
+	check_huge(u, pfn);
+	pw_pool_split_huge(pfn);
+	u->huge[at].split = true;
+	for (i = 0; i < 512; i++)
+		receive(u, pfn + i, false);
+}
+
+static void free_parts(u32 pfn, unsigned int step, unsigned int flags)
+{
+	unsigned int i, k, nr;
+	u32 pfns[64];
+
+	for (i = 0; i < 512; i += nr) {
+		nr = min(step, 512 - i);
+		for (k = 0; k < nr; k++)
+			pfns[k] = pfn + i + k;
+		pw_pool_free(pfns, nr, flags);
+	}
+}
+
+static void free_huge(struct taker *u, u32 r)
+{
+	unsigned int at = u->nr_huge ? r % u->nr_huge : 0;
+	unsigned int flags = r & 0x10000 ? PW_FREE_PROMISED : 0;
+	u32 pfn = u->huge[at].pfn;
+
+	if (!u->nr_huge)
+		return;
+	check_huge(u, pfn);
+	if (u->huge[at].split) {
+		free_parts(pfn, 1 + (r >> 20) % 64, flags);
+	} else {
+		make_used(pfn_to_page(pfn));
+		hold_on(u, pfn_to_page(pfn + (r >> 20) % 512));
+		pw_pool_free_huge(pfn, flags);
+	}
+	if (flags)
+		u->promises += 512;
+	u->huge[at] = u->huge[--u->nr_huge];
+}
+
+static void random_step(struct taker *u)
+{
+	u32 r = get_random_u32(), what = get_random_u32() % 16;
+
+	atomic_long_inc(&operations);
+	if (what < 5)
+		take_small(u, r);
+	else if (what < 10)
+		free_small(u, r);
+	else if (what < 12)
+		take_huge(u, r);
+	else if (what < 13)
+		split_huge(u, r);
+	else if (what < 14)
+		free_huge(u, r);
+	else if (u->promises < 1200 && !pw_pool_reserve(r % 600))
+		u->promises += r % 600;
+	if (u->promises > 1500) {
+		pw_pool_unreserve(u->promises - 700);
+		u->promises = 700;
+	}
+	if (u->nr_held && !(r % 64))
+		let_go(u);
+}
+
+/* Promise pages away until there is none, then all of them must be there. */
+static void last_step(struct taker *u)
+{
+	unsigned int want, got, i;
+
+	atomic_long_inc(&operations);
+	/* Pages and credit on this CPU's lists. */
+	got = pw_pool_alloc(u->small, 1 + get_random_u32() % 30, 0);
+	pw_pool_free(u->small, got, 0);
+	for (want = 256; want; want /= 2)
+		while (u->nr + want <= SMALL && !pw_pool_reserve(want)) {
+			u->promises += want;
+			u->nr += want;
+		}
+	if (u->nr < SMALL)
+		atomic_long_inc(&refused);
+	for (u->nr = 0; u->promises; u->promises -= want, u->nr += got) {
+		want = min_t(unsigned long, u->promises, 1 + get_random_u32() % 40);
+		got = pw_pool_alloc(u->small + u->nr, want, PW_ALLOC_PROMISED);
+		if (got != want)
+			pool_error("%u pages for %u promises", got, want);
+		for (i = 0; i < got; i++)
+			receive(u, u->small[u->nr + i], false);
+	}
+	for (i = 0; i < u->nr; i++)
+		check(u, u->small[i]);
+	while (u->nr) {
+		want = min_t(unsigned int, u->nr, 1 + get_random_u32() % 40);
+		u->nr -= want;
+		pw_pool_free(u->small + u->nr, want, 0);
+	}
+}
+
+static void give_all(struct taker *u)
+{
+	while (u->nr)
+		free_small(u, 0);
+	while (u->nr_huge)
+		free_huge(u, 0);
+	pw_pool_unreserve(u->promises);
+	u->promises = 0;
+	let_go(u);
+}
+
+static int user_thread(void *arg)
+{
+	void (*step)(struct taker *u) = strcmp(test, "last") ? random_step : last_step;
+	unsigned long end = jiffies + secs * HZ;
+	struct taker *u = arg;
+
+	while (time_before(jiffies, end)) {
+		step(u);
+		cond_resched();
+	}
+	give_all(u);
+	complete(&u->done);
+	return 0;
+}
+
+/* With nobody at work, every page is free and the numbers agree. */
+static void check_rest(void)
+{
+	const char *bad = pw_pool_check();
+	struct pw_pool_stat st;
+
+	if (bad)
+		pool_error("%s", bad);
+	pw_pool_get_stat(&st);
+	if (st.free != st.held || st.avail != st.free || st.debt)
+		pool_error("held %lu free %lu avail %lu debt %lu", st.held, st.free,
+			   st.avail, st.debt);
+	if (st.held < st.floor && !st.lost)
+		pool_error("held %lu, floor %lu", st.held, st.floor);
+}
+
+static int run_threads(void)
+{
+	struct taker *users = vzalloc(array_size(threads, sizeof(*users)));
+	const char *bad;
+	unsigned int i;
+
+	if (!users)
+		return -ENOMEM;
+	for (i = 0; i < threads; i++) {
+		users[i].id = i + 1;
+		init_completion(&users[i].done);
+		if (IS_ERR(kthread_run(user_thread, &users[i], "pool_test/%u", i)))
+			complete(&users[i].done);
+	}
+	for (i = 0; i < threads; i++)
+		while (!wait_for_completion_timeout(&users[i].done, HZ / 4)) {
+			bad = pw_pool_check();
+			if (bad)
+				pool_error("%s", bad);
+		}
+	vfree(users);
+	return 0;
+}
+
+static void shuffle(u32 *pfns, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = nr; i > 1; i--) {
+		unsigned int other = get_random_u32() % i;
+
+		swap(pfns[i - 1], pfns[other]);
+	}
+}
+
+/* What part of the free memory cannot be had as 2 MiB, in thousandths? */
+static void check_fragmentation(u32 *pfns)
+{
+	struct pw_pool_stat st;
+	unsigned long permille;
+	unsigned int nr = 0;
+
+	pw_pool_get_stat(&st);
+	while ((pfns[nr] = pw_pool_alloc_huge(0)))
+		nr++;
+	permille = 1000 - 512000UL * nr / st.free;
+	pr_info("order: of %lu free pages %lu.%lu%% are of no use for 2 MiB\n",
+		st.free, permille / 10, permille % 10);
+	if (permille >= 50)
+		pool_error("fragmentation of %lu permille", permille);
+	while (nr)
+		pw_pool_free_huge(pfns[--nr], 0);
+}
+
+/*
+ * Requests of random orders until nothing is left; then all but a part is freed
+ * in other sizes, in the order of the requests or page by page at random. Many
+ * times over, then everything is freed.
+ */
+static int test_order(void)
+{
+	unsigned int total = max_mb << (20 - PAGE_SHIFT), round, nr = 0, got;
+	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
+
+	if (!pfns)
+		return -ENOMEM;
+	for (round = 0; round < 8; round++) {
+		unsigned int keep = total / 2 / (round + 1);
+
+		while (nr < total) {
+			unsigned int want = min(1U << get_random_u32() % 10, total - nr);
+
+			got = pw_pool_alloc(pfns + nr, want, 0);
+			nr += got;
+			if (!got)
+				break;
+		}
+		if (round & 1)
+			shuffle(pfns, nr);
+		while (nr > keep) {
+			got = min(1U << get_random_u32() % 10, nr - keep);
+			nr -= got;
+			pw_pool_free(pfns + nr, got, 0);
+		}
+		cond_resched();
+	}
+	while (nr) {
+		got = min(512U, nr);
+		nr -= got;
+		pw_pool_free(pfns + nr, got, 0);
+	}
+	check_fragmentation(pfns);
+	vfree(pfns);
+	return 0;
+}
+
+static int test_return(void)
+{
+	unsigned long floor = (unsigned long)floor_mb << (20 - PAGE_SHIFT);
+	unsigned long max = (unsigned long)max_mb << (20 - PAGE_SHIFT);
+	struct pw_pool_stat st;
+
+	if (pw_pool_reserve(max))
+		pool_error("the pool does not grow to its ceiling");
+	else
+		pw_pool_unreserve(max);
+	if (!pw_pool_reserve(max + 1))
+		pool_error("a promise above the ceiling");
+	pw_pool_set_max(floor);
+	pw_pool_get_stat(&st);
+	if (st.held != floor)
+		pool_error("shrunk to %lu pages, not %lu", st.held, floor);
+	pw_pool_set_max(max);
+	return 0;
+}
+
+static int run(void)
+{
+	if (!strcmp(test, "random") || !strcmp(test, "last"))
+		return run_threads();
+	if (!strcmp(test, "order"))
+		return test_order();
+	if (!strcmp(test, "return"))
+		return test_return();
+	if (!strcmp(test, "bench"))
+		return pool_bench();
+	return -EINVAL;
+}
+
+static int __init pool_test_init(void)
+{
+	struct pw_stats sum;
+	int err = pw_stats_init();
+
+	if (err)
+		return err;
+	err = pw_pool_init((unsigned long)floor_mb << (20 - PAGE_SHIFT),
+			   (unsigned long)max_mb << (20 - PAGE_SHIFT));
+	if (err)
+		goto out_stats;
+	err = run();
+	check_rest();
+	pw_stats_sum(&sum);
+	pr_info("%s: %ld operations, %ld refused, %llu joined, %llu cut, %llu lost, %d errors\n",
+		test, atomic_long_read(&operations), atomic_long_read(&refused),
+		sum.blocks_joined, sum.blocks_cut, sum.pages_lost, atomic_read(&errors));
+	if (!err && !atomic_read(&errors))
+		return 0;
+	pw_pool_exit();
+out_stats:
+	pw_stats_exit();
+	return err ? err : -EUCLEAN;
+}
+
+static void __exit pool_test_exit(void)
+{
+	pw_pool_exit();
+	pw_stats_exit();
+}
+
+module_init(pool_test_init);
+module_exit(pool_test_exit);
+
+MODULE_DESCRIPTION("Tests of Pagewell's page pool");
+MODULE_AUTHOR("The Pagewell developers");
+MODULE_LICENSE("GPL");
