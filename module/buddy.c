@@ -449,6 +449,22 @@ void pw_buddy_free(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
 }
 
 /**
+ * pw_buddy_in_use() - is a page owned and not free?
+ * @blk: its block
+ * @index: which page of the block
+ */
+bool pw_buddy_in_use(const struct pw_block *blk, unsigned int index)
+{
+	unsigned int order;
+
+	for (order = 0; order < PW_ORDERS; order++)
+		if (test_bit(node_of(index, order), blk->free[PW_DIRTY]) ||
+		    test_bit(node_of(index, order), blk->free[PW_CLEAR]))
+			return false;
+	return test_bit(index, blk->owned);
+}
+
+/**
  * pw_buddy_low_idle() - how much lay idle all the time since the last call
  * @b: all blocks
  *

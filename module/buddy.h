@@ -113,6 +113,7 @@ unsigned int pw_buddy_alloc_bulk(struct pw_buddy *b, u32 *pfns, unsigned int nr,
 void pw_buddy_free(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
 		   unsigned int order, enum pw_kind kind);
 
+bool pw_buddy_in_use(const struct pw_block *blk, unsigned int index);
 unsigned long pw_buddy_low_idle(struct pw_buddy *b);
 const char *pw_buddy_check(const struct pw_buddy *b);
 

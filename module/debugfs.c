@@ -29,11 +29,31 @@ static unsigned long count_heaps(void)
 	return nr;
 }
 
+/*
+ * Of the pages in free runs, the part that no allocation of an order can use
+ * because it lies in smaller runs. 1.000 at order 9: no 2 MiB page is left.
+ */
+static unsigned int unusable_permille(const struct pw_buddy_stat *st, unsigned int order)
+{
+	unsigned long runs[2] = {};
+	unsigned int i;
+
+	for (i = 0; i < PW_STAT_ORDERS; i++)
+		runs[i >= order] += (st->nr_free[i][0] + st->nr_free[i][1]) << i;
+	if (!runs[0] && !runs[1])
+		return 1000;
+	return div64_u64(runs[0] * 1000ULL, runs[0] + runs[1]);
+}
+
 static int pool_show(struct seq_file *m, void *v)
 {
+	struct pw_buddy_stat buddy;
 	struct pw_pool_stat st;
+	unsigned int permille;
 
 	pw_pool_get_stat(&st);
+	pw_pool_buddy_stat(&buddy);
+	permille = unusable_permille(&buddy, PW_STAT_ORDERS - 1);
 	seq_printf(m, "floor_pages: %lu\n", st.floor);
 	seq_printf(m, "max_pages: %lu\n", st.max);
 	seq_printf(m, "held_pages: %lu\n", st.held);
@@ -48,40 +68,26 @@ static int pool_show(struct seq_file *m, void *v)
 	seq_printf(m, "debt_pages: %lu\n", st.debt);
 	seq_printf(m, "lost_pages: %lu\n", st.lost);
 	seq_printf(m, "heaps: %lu\n", count_heaps());
+	seq_printf(m, "bookkeeping_bytes: %lu\n", buddy.bookkeeping);
+	seq_printf(m, "fragmentation: %u.%03u\n", permille / 1000, permille % 1000);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(pool);
 
-/*
- * Of the pages in free runs, the part that no allocation of an order can use
- * because it lies in smaller runs. 1.000 at order 9: no 2 MiB page is left.
- */
-static unsigned int unusable_permille(const unsigned long *usable, unsigned int order)
-{
-	if (!usable[0])
-		return 1000;
-	return div64_u64((usable[0] - usable[order]) * 1000ULL, usable[0]);
-}
-
 static int buddy_show(struct seq_file *m, void *v)
 {
-	unsigned long usable[PW_STAT_ORDERS + 1] = {};
 	struct pw_buddy_stat st;
 	unsigned int permille;
 	int order;
 
 	pw_pool_buddy_stat(&st);
-	for (order = PW_STAT_ORDERS - 1; order >= 0; order--)
-		usable[order] = usable[order + 1] +
-			((st.nr_free[order][0] + st.nr_free[order][1]) << order);
-
 	seq_puts(m, "order run_kb clear dirty free_pages unusable\n");
 	for (order = 0; order < PW_STAT_ORDERS; order++) {
-		permille = unusable_permille(usable, order);
+		permille = unusable_permille(&st, order);
 		seq_printf(m, "%d %lu %lu %lu %lu %u.%03u\n", order,
 			   PAGE_SIZE >> 10 << order,
 			   st.nr_free[order][1], st.nr_free[order][0],
-			   usable[order] - usable[order + 1],
+			   (st.nr_free[order][0] + st.nr_free[order][1]) << order,
 			   permille / 1000, permille % 1000);
 	}
 	return 0;
@@ -204,6 +210,39 @@ static int faults_show(struct seq_file *m, void *v)
 }
 DEFINE_SHOW_ATTRIBUTE(faults);
 
+/* Reading, or writing anything, has the pool verified. */
+static int check_show(struct seq_file *m, void *v)
+{
+	const char *bad = pw_pool_check();
+
+	seq_printf(m, "check: %s\n", bad ? bad : "ok");
+	return 0;
+}
+
+static int check_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, check_show, NULL);
+}
+
+static ssize_t check_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	const char *bad = pw_pool_check();
+
+	if (!bad)
+		return len;
+	pr_err("pagewell: the pool is damaged: %s\n", bad);
+	return -EUCLEAN;
+}
+
+static const struct file_operations check_fops = {
+	.owner		= THIS_MODULE,
+	.open		= check_open,
+	.read		= seq_read,
+	.write		= check_write,
+	.llseek		= seq_lseek,
+	.release	= single_release,
+};
+
 /**
  * pw_debugfs_init() - make the files
  *
@@ -217,6 +256,7 @@ int pw_debugfs_init(void)
 	debugfs_create_file("pool", 0444, pw_debugfs_dir, NULL, &pool_fops);
 	debugfs_create_file("buddy", 0444, pw_debugfs_dir, NULL, &buddy_fops);
 	debugfs_create_file("heaps", 0444, pw_debugfs_dir, NULL, &heaps_fops);
+	debugfs_create_file("check", 0600, pw_debugfs_dir, NULL, &check_fops);
 	debugfs_create_file("faults", 0444, pw_debugfs_dir, NULL, &faults_fops);
 	return 0;
 }

@@ -456,6 +456,60 @@ unsigned int pw_pcp_rescue(u32 *pfns, unsigned int nr)
 	return got;
 }
 
+/* Is the page taken out of the buddy, and nobody's? */
+static const char *check_page(u32 pfn, bool huge)
+{
+	struct pw_block *blk = pw_pool_block(pfn);
+
+	if (!blk || !pw_buddy_in_use(blk, pfn % PW_BLOCK_PAGES))
+		return "a page on a list is not out of the buddy";
+	if (blk->compound != huge || (huge && pfn % PW_BLOCK_PAGES))
+		return "a page on a list is of the wrong size";
+	if (pfn_to_page(pfn)->flags & PW_FLAGS_HELD || page_private(pfn_to_page(pfn)))
+		return "a page on a list is not as new";
+	return NULL;
+}
+
+static const char *check_lists(const struct pw_pcp *pcp)
+{
+	const char *bad = NULL;
+	unsigned int i, kind;
+
+	for (kind = 0; kind < PW_KINDS; kind++) {
+		if (pcp->nr[kind] > PW_PCP_MAX || pcp->nr_huge[kind] > PW_PCP_HUGE)
+			return "a list is too long";
+		for (i = 0; i < pcp->nr[kind] && !bad; i++)
+			bad = check_page(pcp->pfn[kind][i], false);
+		for (i = 0; i < pcp->nr_huge[kind] && !bad; i++)
+			bad = check_page(pcp->huge[kind][i], true);
+	}
+	return bad;
+}
+
+/**
+ * pw_pcp_check() - verify that what is on the lists belongs there
+ *
+ * Return: NULL, or what is wrong.
+ */
+const char *pw_pcp_check(void)
+{
+	const char *bad = NULL;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
+
+		pw_pcp_lock(pcp);
+		spin_lock(&pw_pool.lock);
+		bad = check_lists(pcp);
+		spin_unlock(&pw_pool.lock);
+		pw_pcp_unlock(pcp);
+		if (bad)
+			break;
+	}
+	return bad;
+}
+
 /**
  * pw_pcp_count() - how many pages are on the lists
  * @clear: out: how many of them are clear

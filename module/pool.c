@@ -405,6 +405,9 @@ void pw_pool_buddy_stat(struct pw_buddy_stat *st)
 	st->partial = b->nr_partial;
 	list_for_each_entry(blk, &b->idle, idle)
 		st->idle++;
+	/* An entry of the xarray for each block; lists for each CPU. */
+	st->bookkeeping = b->nr_blocks * (kmalloc_size_roundup(sizeof(*blk)) + sizeof(long)) +
+			  num_possible_cpus() * sizeof(struct pw_pcp);
 	for (order = 0; order < PW_ORDERS; order++)
 		for (kind = 0; kind < PW_KINDS; kind++)
 			st->nr_free[order][kind] = b->nr[kind][order];
@@ -412,7 +415,7 @@ void pw_pool_buddy_stat(struct pw_buddy_stat *st)
 }
 
 /**
- * pw_pool_check() - verify the buddy
+ * pw_pool_check() - verify the buddy and the lists
  *
  * Slow, and keeps everybody else from the buddy meanwhile: for debugging.
  *
@@ -425,7 +428,7 @@ const char *pw_pool_check(void)
 	spin_lock(&pw_pool.lock);
 	bad = pw_buddy_check(&pw_pool.buddy);
 	spin_unlock(&pw_pool.lock);
-	return bad;
+	return bad ? bad : pw_pcp_check();
 }
 
 static int pool_fill(unsigned long floor)

@@ -61,11 +61,12 @@ struct pw_pool_stat {
  * @blocks: 2 MiB ranges of physical memory with pages of ours
  * @partial: of these, ranges of which the pool owns a part only
  * @idle: of these, ranges without a page in use
+ * @bookkeeping: bytes that the pool needs to know what it has
  * @nr_free: free runs of 2^order pages, [order][0] dirty, [order][1] clear;
  *           pages on per-CPU lists and being zeroed are not in here
  */
 struct pw_buddy_stat {
-	unsigned long blocks, partial, idle;
+	unsigned long blocks, partial, idle, bookkeeping;
 	unsigned long nr_free[PW_STAT_ORDERS][2];
 };
 

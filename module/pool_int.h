@@ -218,6 +218,7 @@ void pw_pcp_open(void);
 unsigned int pw_pcp_rescue(u32 *pfns, unsigned int nr);
 void pw_pcp_drain_all(void);
 void pw_pcp_drain_idle(void);
+const char *pw_pcp_check(void);
 unsigned long pw_pcp_count(unsigned long *clear, unsigned long *credit);
 
 /* supply.c */

@@ -41,12 +41,17 @@ wait_rows() {
 }
 
 same "pool has its keys" "floor_pages max_pages held_pages used_pages free_pages clear_pages \
-pcp_pages zeroing_pages idle_pages avail_pages promised_pages debt_pages lost_pages heaps " \
+pcp_pages zeroing_pages idle_pages avail_pages promised_pages debt_pages lost_pages heaps \
+bookkeeping_bytes fragmentation " \
 	"$(keys $dir/pool)"
 same "pool has nothing else" "$(keys $dir/pool | wc -w)" "$(wc -l <$dir/pool)"
 same "used and free pages are all pages" "$(value pool held_pages)" \
 	"$(($(value pool used_pages) + $(value pool free_pages)))"
 
+check "the bookkeeping is under 0.2 % of the pool" test \
+	"$(value pool bookkeeping_bytes)" -lt "$(($(value pool held_pages) * 4096 / 500))"
+same "check says that all is well" "check: ok" "$(cat $dir/check)"
+check "check can be written to" eval 'echo 1 >$dir/check'
 counters=$(sed -n 's/^[[:space:]]*X(\([a-z_]*\),.*/\1/p' module/stats.h | tr '\n' ' ')
 same "faults has the counters of stats.h" "${counters}pages_per_fault " "$(keys $dir/faults)"
 

@@ -16,7 +16,7 @@ pool() {
 	shift
 
 	check "$name" insmod "$ko" "$@"
-	dmesg | grep 'pagewell_test: ' | tail -n 3 | sed 's/^/# /'
+	dmesg | grep 'pagewell_test: ' | tail -n 1 | sed 's/^/# /'
 	if [ -d /sys/module/pagewell_test ]; then
 		check "$name, unloaded" rmmod pagewell_test
 	fi
@@ -28,6 +28,22 @@ pool "pages of both sizes, hardly any" test=random secs="$secs" floor_mb=4 max_m
 pool "the last page, promised to one only" test=last secs="$secs" floor_mb=2 max_mb=4 threads=4
 pool "the last page, growing and shrinking" test=last secs="$secs" floor_mb=2 max_mb=8 \
 	threads=4 pool_idle_s=1
+
+# A processor that comes and goes, with what is on its lists.
+cpu=/sys/devices/system/cpu/cpu1/online
+if [ -e $cpu ]; then
+	while sleep 0.3; do echo 0 >$cpu; sleep 0.3; echo 1 >$cpu; done 2>/dev/null &
+	pool "the last page, processors come and go" test=last secs="$secs" floor_mb=2 \
+		max_mb=4 threads=4
+	pool "pages of both sizes, processors come and go" test=random secs="$secs" \
+		floor_mb=4 max_mb=16
+	kill $!
+	wait
+	echo 1 >$cpu 2>/dev/null
+else
+	skip "processors come and go" "there is one that cannot go"
+fi
+
 pool "zeroing on free" test=random secs="$secs" zero_on_free=1
 pool "a ceiling that comes and goes" test=return floor_mb=4 max_mb=64
 pool "2 MiB pages after orders of all kinds" test=order floor_mb=64 max_mb=1024
