@@ -9,8 +9,13 @@
 #include "sys.h"
 #include "tcache.h"
 
-/* What all full lists of a thread may hold. */
-#define THREAD_BYTES	(32 * MIB)
+/*
+ * What all full lists of a thread may hold, of small and of large blocks. Small
+ * ones, a part of what the thread's arena has out if that is more.
+ */
+#define SMALL_BYTES	(MIB + MIB / 4)
+#define SMALL_SHIFT_OUT	6
+#define LARGE_BYTES	(32 * MIB)
 
 /*
  * And of small blocks in one class. Lists keep the order in which blocks were
@@ -163,21 +168,6 @@ static struct stack *stack_of(struct thread *t, unsigned int c)
 	return st;
 }
 
-/*
- * The budget follows what was missed: lists that had to go and were needed
- * again. Growing it where they go would make threads that only free hoard.
- */
-static void grow_budget(struct thread *t, struct stack *st)
-{
-	size_t left = t->bytes < THREAD_BYTES ? (THREAD_BYTES - t->bytes) / st->size : 0;
-	size_t most = st->size < LIST_LARGE ? STACK_BLOCKS / st->room : UINT16_MAX;
-	size_t more = MIN((size_t)st->flushed, MIN(left, most - st->budget));
-
-	st->budget = (uint16_t)(st->budget + more);
-	t->bytes += more * st->size;
-	st->flushed = 0;
-}
-
 /* Empties a bin; its list is shorter than a full one. */
 static struct block *bin_unload(unsigned int c, unsigned int *blocks)
 {
@@ -217,16 +207,62 @@ static void drain_large(struct thread *t)
 			drain_class(t, c);
 }
 
+/*
+ * Programs go on to other sizes. What is kept in those they left comes back as
+ * memory for these, and is likely to be in the caches still.
+ */
+static void reclaim_small(struct thread *t, const struct stack *keep)
+{
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++) {
+		struct stack *st = &t->full[c];
+
+		if (!st->budget || st->size >= LIST_LARGE || st == keep)
+			continue;
+		drain_stack(t, c);
+		st->budget = 0;
+		st->low = 0;
+	}
+	t->bytes[false] = (size_t)keep->budget * keep->size;
+}
+
+static size_t small_limit(const struct thread *t)
+{
+	return MAX(SMALL_BYTES, READ_ONCE(t->arena->blocks_out) >> SMALL_SHIFT_OUT);
+}
+
+/*
+ * The budget follows what was missed: lists that had to go and were needed
+ * again. Growing it where they go would make threads that only free hoard.
+ */
+static void grow_budget(struct thread *t, struct stack *st)
+{
+	bool is_large = st->size >= LIST_LARGE;
+	size_t most = is_large ? UINT16_MAX : STACK_BLOCKS / st->room;
+	size_t more = MIN((size_t)st->flushed, most - st->budget);
+	size_t limit = is_large ? LARGE_BYTES : small_limit(t), left;
+
+	if (!is_large && t->bytes[false] + more * st->size > limit)
+		reclaim_small(t, st);
+	left = limit - MIN(limit, t->bytes[is_large]);
+	more = MIN(more, left / st->size);
+	st->budget = (uint16_t)(st->budget + more);
+	t->bytes[is_large] += more * st->size;
+	st->flushed = 0;
+}
+
 /* Half of the lists that were never needed of late go to the fast bins. */
 static void sweep_class(struct thread *t, unsigned int c)
 {
 	struct stack *st = &t->full[c];
 	unsigned int unused = (st->low + 1U) / 2;
 	unsigned int less = MIN(unused, (unsigned int)st->budget);
+	size_t *bytes = &t->bytes[st->size >= LIST_LARGE];
 	struct block *first;
 
 	st->budget = (uint16_t)(st->budget - less);
-	t->bytes -= MIN(t->bytes, (size_t)less * st->size);
+	*bytes -= MIN(*bytes, (size_t)less * st->size);
 	/* What is pushed may have everything of this thread's sorted back. */
 	while (unused-- && (first = stack_pop(st, c)))
 		fastbin_push(c, first, st->room);
@@ -472,7 +508,8 @@ static void thread_exit(void *arg)
 		}
 	}
 	/* What libc still frees for this thread goes straight to its span. */
-	t->bytes = 0;
+	t->bytes[false] = 0;
+	t->bytes[true] = 0;
 	pw_tcache.gone = true;
 	pw_tcache.thread = NULL;
 	thread_unlist(t);

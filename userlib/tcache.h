@@ -43,7 +43,7 @@ struct tcache;
  * struct thread - what a thread needs on the slow paths
  * @full: full lists
  * @used: classes that ever had a list here
- * @bytes: of the lists that the budgets in @full allow
+ * @bytes: of the lists that the budgets in @full allow, of small and large blocks
  * @tick: counts down to the next look at the clock
  * @swept: when unused lists were last given back, milliseconds
  * @grown: blocks that realloc() made larger
@@ -55,7 +55,7 @@ struct tcache;
 struct thread {
 	struct stack full[NR_CLASSES];
 	uint64_t used[(NR_CLASSES + 63) / 64];
-	size_t bytes;
+	size_t bytes[2];
 	uint32_t tick;
 	uint64_t swept;
 	void *grown[NR_GROWN];

@@ -3,8 +3,11 @@
  * work.c - workloads for comparing allocators
  *
  * usage: work WORKLOAD [THREADS]
+ *	  work run LIBRARY COMMAND [ARG...]
  *
  * Prints "nanoseconds KiB": the CPU time of all threads, and the largest RSS.
+ * With run, those of a command and all its children, LIBRARY preloaded, to
+ * standard error.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -13,7 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MAX_THREADS	16
 
@@ -62,6 +68,25 @@ static void pairs(void)
 				free(p);
 			}
 		}
+	}
+}
+
+/* A thousand blocks at a time, freed in the order they came, or the other way. */
+static void batches(void)
+{
+	static void *held[1000];
+	uint32_t r = 21;
+	int round, i;
+
+	for (round = 0; round < 4000; round++) {
+		size_t size = 16 + next(&r) % 1000;
+
+		for (i = 0; i < 1000; i++) {
+			held[i] = malloc(size);
+			*(char *)held[i] = 1;
+		}
+		for (i = 0; i < 1000; i++)
+			free(held[round % 2 ? i : 999 - i]);
 	}
 }
 
@@ -150,6 +175,64 @@ static void handover(void)
 	run_threads(half);
 }
 
+/* One thread fills arrays with blocks, the other frees them in no order. */
+#define ARRAY	20000
+
+static void **passed;
+
+static void *fill_arrays(void *arg)
+{
+	uint32_t r = 31;
+	int round, i;
+
+	for (round = 0; round < 100; round++) {
+		void **array = malloc(ARRAY * sizeof(*array));
+
+		for (i = 0; i < ARRAY; i++) {
+			uint32_t k = next(&r) % (uint32_t)(i + 1);
+
+			array[i] = array[k];
+			array[k] = malloc(16 + (i * 37 & 511));
+			*(char *)array[k] = 1;
+		}
+		while (__atomic_load_n(&passed, __ATOMIC_ACQUIRE))
+			sched_yield();
+		__atomic_store_n(&passed, array, __ATOMIC_RELEASE);
+	}
+	return arg;
+}
+
+static void *free_arrays(void *arg)
+{
+	int round, i;
+
+	for (round = 0; round < 100; round++) {
+		void **array;
+
+		while (!(array = __atomic_exchange_n(&passed, NULL, __ATOMIC_ACQ_REL)))
+			sched_yield();
+		for (i = 0; i < ARRAY; i++)
+			free(array[i]);
+		free(array);
+	}
+	return arg;
+}
+
+static void *asymmetric_half(void *arg)
+{
+	return (long)arg % 2 ? free_arrays(arg) : fill_arrays(arg);
+}
+
+/* Always two threads. */
+static void asymmetric(void)
+{
+	int asked = threads;
+
+	threads = 2;
+	run_threads(asymmetric_half);
+	threads = asked;
+}
+
 /* Many live blocks of all sizes, replaced at random. */
 static void random_sizes(void)
 {
@@ -189,6 +272,70 @@ static void grow(void)
 	}
 }
 
+/* Blocks on cache lines and pages, as for vectors and buffers. */
+static void aligned(void)
+{
+	static void *held[3000];
+	uint32_t r = 13;
+	int i;
+
+	for (i = 0; i < 1500000; i++) {
+		void **h = &held[next(&r) % 3000];
+		size_t align = (size_t)32 << (next(&r) % 8);
+
+		free(*h);
+		if (posix_memalign(h, align, 1 + next(&r) % 4000))
+			abort();
+		*(char *)*h = 1;
+	}
+}
+
+/* Phases of other sizes, and a fifth of each phase's blocks outlives it. */
+static void fragments(void)
+{
+	static void *held[60000];
+	uint32_t r = 17;
+	int phase, i;
+
+	for (phase = 0; phase < 40; phase++) {
+		size_t from = 16 + (next(&r) % 60) * 16, span = 16 + next(&r) % 500;
+
+		for (i = 0; i < 60000; i++) {
+			if (held[i] && next(&r) % 5 == 0)
+				continue;
+			free(held[i]);
+			held[i] = malloc(from + next(&r) % span);
+			*(char *)held[i] = 1;
+		}
+	}
+}
+
+/* Words in a table, replaced by their neighbours put together. */
+static void strings(void)
+{
+	static char *word[20000];
+	uint32_t r = 19;
+	int i;
+
+	for (i = 0; i < 2000000; i++) {
+		uint32_t a = next(&r) % 20000, b = next(&r) % 20000;
+		size_t la = word[a] ? strlen(word[a]) : 0, lb = word[b] ? strlen(word[b]) : 0;
+		char *s;
+
+		if (la + lb > 400) {
+			free(word[a]);
+			word[a] = strdup("word");
+			continue;
+		}
+		s = malloc(la + lb + 8);
+		memcpy(s, word[a] ?: "", la);
+		memcpy(s + la, word[b] ?: "", lb);
+		memcpy(s + la + lb, "letters", 8);
+		free(word[a]);
+		word[a] = s;
+	}
+}
+
 static void first_touch(void)
 {
 	int i;
@@ -203,7 +350,7 @@ static void large(void)
 	uint32_t r = 3;
 	int i;
 
-	for (i = 0; i < 3000; i++) {
+	for (i = 0; i < 20000; i++) {
 		void **h = &held[next(&r) % 16];
 		size_t size = (1 + next(&r) % 16) << 20, at;
 
@@ -288,19 +435,43 @@ static long peak_rss(void)
 	return kib;
 }
 
+static int run_command(const char *library, char **command)
+{
+	struct rusage ru;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		setenv("LD_PRELOAD", library, 1);
+		execvp(command[0], command);
+		perror(command[0]);
+		_exit(127);
+	}
+	if (pid < 0 || wait4(pid, &status, 0, &ru) != pid)
+		return 126;
+	fprintf(stderr, "%lld %ld\n",
+		((long long)ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000000 +
+		((long long)ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * 1000, ru.ru_maxrss);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 125;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*run)(void);
 	} works[] = {
-		{ "pairs", pairs }, { "server", server }, { "handover", handover },
-		{ "random", random_sizes }, { "grow", grow }, { "touch", first_touch },
-		{ "large", large }, { "trees", trees }, { "threads", come_and_go },
+		{ "pairs", pairs }, { "batches", batches }, { "random", random_sizes },
+		{ "aligned", aligned }, { "strings", strings }, { "fragments", fragments },
+		{ "grow", grow }, { "large", large }, { "touch", first_touch },
+		{ "trees", trees }, { "server", server }, { "handover", handover },
+		{ "asymmetric", asymmetric }, { "threads", come_and_go },
 	};
 	uint64_t start;
 	unsigned int i;
 
+	if (argc > 3 && !strcmp(argv[1], "run"))
+		return run_command(argv[2], argv + 3);
 	if (argc > 2)
 		threads = atoi(argv[2]);
 	if (threads < 2 || threads > MAX_THREADS || threads % 2) {
@@ -316,7 +487,7 @@ int main(int argc, char **argv)
 		printf("%llu %ld\n", (unsigned long long)start, peak_rss());
 		return 0;
 	}
-	fprintf(stderr, "usage: work WORKLOAD [THREADS]; workloads:");
+	fprintf(stderr, "usage: work WORKLOAD [THREADS] | run LIBRARY COMMAND...; workloads:");
 	for (i = 0; i < sizeof(works) / sizeof(works[0]); i++)
 		fprintf(stderr, " %s", works[i].name);
 	fprintf(stderr, "\n");
