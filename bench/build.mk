@@ -11,8 +11,9 @@ build/bench/%: bench/%.c module/uapi/pagewell.h
 	$(CC) $(CFLAGS) -std=gnu11 -pthread -fno-builtin -Imodule/uapi \
 		-Wall -Werror -o $@ $<
 
-bench-user: lib $(bench-progs)	## measure the library
+bench-user: lib $(bench-progs)	## measure the library beside the installed peers
 	bench/user/count
+	bench/user/run
 
 # Sleeps first, and before each row: the boot settles, pages are zeroed ahead.
 bench-kernel: modules $(bench-progs)	## measure the module
