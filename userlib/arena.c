@@ -22,6 +22,19 @@
 /* From this size on an arena's memory is worth huge pages. */
 #define HUGE_FROM	(16 * MIB)
 
+/* Huge pages are asked for so many bytes at a time. */
+#define HUGE_STEP	(8 * MIB)
+
+/* Processor time of a huge page that was not at hand. Small ones: 300 us. */
+#define HUGE_SLOW_NS	1000000
+
+/* From this size on a heap waits for slow ones, so long in all. */
+#define HUGE_LARGE	(128 * MIB)
+#define HUGE_PATIENCE_NS	1500000000UL
+
+/* Most steps that go without huge pages before they are tried again. */
+#define HUGE_SKIP_MAX	31
+
 /* Threads that must have met a locked arena before one moves off. */
 #define CONTENTION	4
 
@@ -208,6 +221,66 @@ static void drop_segment(struct arena *a, struct segment *seg)
 	segment_free(seg);
 }
 
+static uint64_t thread_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Takes the first huge page that [@from, @to) covers; how long did it take? */
+static uint64_t probe_huge(uintptr_t from, uintptr_t to)
+{
+	uintptr_t page = ALIGN_UP(from, HUGE_SIZE);
+	uint64_t start;
+
+	if (page + HUGE_SIZE > to)
+		return 0;
+	start = thread_ns();
+	*(volatile char *)page = 0;
+	return thread_ns() - start;
+}
+
+/* Is it worth having huge pages although one took @ns? */
+static bool worth_waiting(struct arena *a, uint64_t ns)
+{
+	if (ns < HUGE_SLOW_NS)
+		return true;
+	if (a->size < HUGE_LARGE || a->huge_waited >= HUGE_PATIENCE_NS)
+		return false;
+	a->huge_waited += ns * (HUGE_STEP / HUGE_SIZE);
+	return true;
+}
+
+/*
+ * A huge page pays if the system has one at hand. It may have to move pages
+ * about for it first, or be a guest whose own free memory went back to its
+ * host: that takes ten times as long as small pages from what is at hand. So
+ * the first huge page of each step is taken here, with a look at the time, and
+ * while that is slow further steps get small pages. A large heap is patient up
+ * to a point: it will use them for long, and so will who comes next.
+ */
+static void try_huge(struct arena *a, struct os_brk *b, uintptr_t from)
+{
+	struct os_brk first = *b;
+
+	if (a->huge_skip) {
+		a->huge_skip--;
+		return;
+	}
+	first.brk = MIN(ALIGN_UP(from, HUGE_SIZE) + HUGE_SIZE, b->brk);
+	if (!os_brk_grew_large(&first, from))
+		return;
+	if (worth_waiting(a, probe_huge(from, b->brk))) {
+		a->huge_backoff = 1;
+		os_brk_grew_large(b, from);
+		return;
+	}
+	a->huge_skip = a->huge_backoff;
+	a->huge_backoff = MIN(2 * a->huge_backoff + 1, HUGE_SKIP_MAX);
+}
+
 static int move_break(struct arena *a, struct segment *seg, size_t bytes)
 {
 	uintptr_t old = seg->brk.brk;
@@ -220,8 +293,10 @@ static int move_break(struct arena *a, struct segment *seg, size_t bytes)
 		return ret;
 	seg->end = (uint32_t)granule_of(seg->brk.brk);
 	a->size += bytes;
-	if ((a->size >= HUGE_FROM && !a->big) || pw_env.huge == HUGE_ALWAYS)
+	if (pw_env.huge == HUGE_ALWAYS)
 		os_brk_grew_large(&seg->brk, ALIGN_DOWN(old, HUGE_SIZE));
+	else if (a->size >= HUGE_FROM && !a->big)
+		try_huge(a, &seg->brk, ALIGN_DOWN(old, HUGE_SIZE));
 	return 0;
 }
 
@@ -235,8 +310,10 @@ static int grow_segment(struct arena *a, struct segment *seg, size_t granules)
 
 	step = ALIGN_UP(MAX(step, least + MIN(READ_ONCE(pw_tune.top_pad), GIB)), GRANULE);
 	/* A huge page that the break cuts in two is small pages until it moves on. */
-	if (a->size >= HUGE_FROM)
+	if (a->size >= HUGE_FROM) {
+		step = MAX(MIN(step, HUGE_STEP), least);
 		step = ALIGN_UP(seg->brk.brk + step, HUGE_SIZE) - seg->brk.brk;
+	}
 	ret = move_break(a, seg, step);
 	return ret && step > least ? move_break(a, seg, least) : ret;
 }

@@ -115,6 +115,9 @@ struct segment {
  * @private: belongs to a heap of the program's; its blocks never enter a tcache
  * @big: for large blocks, which may be touched here and there only: no huge pages
  * @falling: pages were last returned because it fell
+ * @huge_waited: nanoseconds spent on slow huge pages
+ * @huge_backoff: how many steps go without huge pages when they are slow next
+ * @huge_skip: how many still do
  * @contended: threads that found it locked since one last moved off
  * @small: spans with free blocks, by class
  * @unsorted: spans that fell empty
@@ -139,12 +142,15 @@ struct arena {
 	bool private;
 	bool big;
 	bool falling;
+	uint8_t huge_backoff;
+	uint8_t huge_skip;
 	uint32_t contended;
 	struct spans small[NR_CLASSES];
 	struct spans unsorted;
 	struct span *large[NR_LARGE_BINS];
 	uint64_t large_map[(NR_LARGE_BINS + 63) / 64];
 	struct segment *segments;
+	uint64_t huge_waited;
 	size_t size;
 	size_t limit;
 	size_t free;

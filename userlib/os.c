@@ -306,10 +306,12 @@ int os_advise(uintptr_t addr, size_t length, enum os_advice advice)
 	return ret;
 }
 
-void os_brk_grew_large(struct os_brk *b, uintptr_t from)
+bool os_brk_grew_large(struct os_brk *b, uintptr_t from)
 {
-	if (!os_device_owns(b->start))
-		os_anon_huge(from, b->brk - from);
+	if (os_device_owns(b->start) || pw_env.huge == HUGE_NEVER)
+		return false;
+	os_anon_huge(from, b->brk - from);
+	return true;
 }
 
 void os_get_stats(struct os_stats *out)

@@ -103,8 +103,11 @@ int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_mov
 /* Advice about part of a break or map. */
 int os_advise(uintptr_t addr, size_t length, enum os_advice advice);
 
-/* May memory of this break be asked for in huge pages from here on? */
-void os_brk_grew_large(struct os_brk *b, uintptr_t from);
+/*
+ * Memory of this break, from here on, may come in huge pages. False: whether it
+ * does is not for us to say.
+ */
+bool os_brk_grew_large(struct os_brk *b, uintptr_t from);
 
 void os_get_stats(struct os_stats *stats);
 
