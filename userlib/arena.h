@@ -16,13 +16,14 @@ enum span_state {
 	SPAN_CLASS,	/* blocks of one class */
 	SPAN_RUN,	/* one block of whole granules, in a segment */
 	SPAN_LARGE,	/* one block, mapped by itself */
+	SPAN_PAGES,	/* pages that the program mapped through us */
 };
 
 /* span.flags */
 #define SPAN_DIRTY	1U	/* may hold something else than zeroes */
 #define SPAN_BINNED	2U	/* in its small bin */
 #define SPAN_UNSORTED	4U	/* in the unsorted bin */
-#define SPAN_GUARDED	8U	/* SPAN_LARGE: mapped with OS_GUARD */
+#define SPAN_GUARDED	8U	/* mapped with OS_GUARD */
 #define SPAN_RETURN	16U	/* blocks came back since pages were last returned */
 
 /**
@@ -42,7 +43,7 @@ enum span_state {
  *	      and was not used since
  * @bits: a set bit for each of them, if there are no more than 64 blocks
  * @more_bits: the same in an array, if there are
- * @size: bytes of the one block of a run or a large span
+ * @size: bytes of the one block of a run or a large span, or of mapped pages
  * @next: in its bin
  * @prev: in its bin
  * @reciprocal: of @block_size, to divide by

@@ -3,6 +3,7 @@
  * heaps.c - heaps of the program's: private arenas
  */
 #include <errno.h>
+#include <string.h>
 
 #include "arena.h"
 #include "entry.h"
@@ -25,36 +26,107 @@ PUBLIC pagewell_heap_t *pagewell_heap_create(size_t limit)
 	return (pagewell_heap_t *)a;
 }
 
-static void *alloc(struct arena *a, size_t size)
+static void *class_block(struct arena *a, size_t size, bool *zeroed)
 {
 	struct batch batch;
-	bool done, zeroed;
+	bool done;
 
-	if (size > CLASS_MAX)
-		return size > PTRDIFF_MAX ? NULL : run_block_alloc(a, size, MIN_ALIGN, &zeroed);
 	lock(&a->lock);
 	done = bin_take(a, (unsigned int)class_of(size ? size : 1), 1, NEW_PAGES, &batch);
 	unlock(&a->lock);
-	return done ? batch.first : NULL;
+	if (!done)
+		return NULL;
+	*zeroed = batch.fresh;
+	batch.first->key = 0;
+	return batch.first;
+}
+
+static void *alloc(pagewell_heap_t *heap, size_t size, bool *zeroed)
+{
+	struct arena *a = to_arena(heap);
+	void *p = NULL;
+
+	if (size <= CLASS_MAX)
+		p = class_block(a, size, zeroed);
+	else if (size <= PTRDIFF_MAX)
+		p = run_block_alloc(a, size, MIN_ALIGN, zeroed);
+	if (!p)
+		errno = ENOMEM;
+	return p;
 }
 
 PUBLIC void *pagewell_heap_alloc(pagewell_heap_t *heap, size_t size)
 {
-	void *p = alloc(to_arena(heap), size);
+	bool zeroed;
+
+	return alloc(heap, size, &zeroed);
+}
+
+PUBLIC void *pagewell_heap_calloc(pagewell_heap_t *heap, size_t n, size_t size)
+{
+	bool zeroed;
+	void *p;
+
+	if (__builtin_mul_overflow(n, size, &size)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	p = alloc(heap, size, &zeroed);
+	if (p && !zeroed)
+		memset(p, 0, size);
+	return p;
+}
+
+static struct span *check_block(pagewell_heap_t *heap, void *p, const char *call)
+{
+	struct span *s = in_window((uintptr_t)p) ? span_of((uintptr_t)p) : NULL;
+	bool ours = s && (s->state == SPAN_CLASS || s->state == SPAN_RUN) &&
+		    span_arena(s) == to_arena(heap);
+
+	if (!ours)
+		pw_heap_error(call, "not a block of this heap:", p);
+	return s;
+}
+
+PUBLIC void *pagewell_heap_realloc(pagewell_heap_t *heap, void *p, size_t size)
+{
+	size_t old;
+	void *q;
 
 	if (!p)
-		errno = ENOMEM;
-	return p;
+		return pagewell_heap_alloc(heap, size);
+	check_block(heap, p, "pagewell_heap_realloc()");
+	old = NAME(malloc_usable_size)(p);
+	if (size && size <= old && size > old / 2)
+		return p;
+	q = size ? pagewell_heap_alloc(heap, size) : NULL;
+	if (size && !q)
+		return NULL;
+	if (q)
+		memcpy(q, p, MIN(old, size));
+	pw_free_slow(p);
+	return q;
 }
 
 PUBLIC void pagewell_heap_free(pagewell_heap_t *heap, void *p)
 {
 	if (!p)
 		return;
-	if (!in_window((uintptr_t)p) || span_of((uintptr_t)p)->state == SPAN_LARGE ||
-	    span_arena(span_of((uintptr_t)p)) != to_arena(heap))
-		pw_heap_error("pagewell_heap_free()", "not a block of this heap:", p);
+	check_block(heap, p, "pagewell_heap_free()");
 	pw_free_slow(p);
+}
+
+PUBLIC size_t pagewell_heap_size(pagewell_heap_t *heap, size_t *in_use)
+{
+	struct arena *a = to_arena(heap);
+	size_t size;
+
+	lock(&a->lock);
+	size = a->size;
+	if (in_use)
+		*in_use = a->blocks_out;
+	unlock(&a->lock);
+	return size;
 }
 
 PUBLIC void pagewell_heap_destroy(pagewell_heap_t *heap)

@@ -100,6 +100,7 @@ static void give(struct span *s, struct block *b, const char *call)
 
 	lock(&a->lock);
 	ret = bin_give(a, s, (uintptr_t)b);
+	arena_freed(a);
 	unlock(&a->lock);
 	if (ret != GIVE_OK)
 		pw_heap_error(call, ret == GIVE_TWICE ? "double free of" : "invalid pointer", b);

@@ -12,6 +12,7 @@
 #include "large.h"
 #include "meta.h"
 #include "os.h"
+#include "pagewell.h"
 #include "report.h"
 #include "sys.h"
 #include "tcache.h"
@@ -327,6 +328,41 @@ PUBLIC int NAME(malloc_info)(int options, FILE *fp)
 		READ_ONCE(pw_large_count), READ_ONCE(pw_large_bytes));
 	print_system(fp, sum.system + READ_ONCE(pw_large_bytes));
 	fputs("</malloc>\n", fp);
+	return 0;
+}
+
+/* ---- pagewell.h ---- */
+
+PUBLIC int pagewell_get_stats(struct pagewell_stats *stats, size_t size)
+{
+	struct mallinfo2 mi = { 0 };
+	struct pagewell_stats all;
+	struct os_stats os;
+	size_t blocks;
+
+	if (size > sizeof(all) || !pw_heap_start()) {
+		errno = size > sizeof(all) ? EINVAL : ENOMEM;
+		return -1;
+	}
+	fill(&mi);
+	os_get_stats(&os);
+	all = (struct pagewell_stats){
+		.backend = os.backend,
+		.committed = os.committed,
+		.limit = os.limit,
+		.arenas = mi.arena,
+		.in_use = mi.uordblks + mi.hblkhd,
+		.cached = cached(&blocks),
+		.mapped = mi.hblkhd,
+		.mapped_blocks = mi.hblks,
+		.tables = pw_meta_bytes(),
+		.returned = os.returned,
+		.brk_moves = os.brk_moves,
+		.maps = os.maps,
+		.remaps = os.remaps,
+		.refused = os.refused,
+	};
+	memcpy(stats, &all, size);
 	return 0;
 }
 

@@ -147,6 +147,51 @@ static void wrong_heap(void)
 	pagewell_heap_free(b, p);
 }
 
+static void wrong_heap_realloc(void)
+{
+	pagewell_heap_t *a = pagewell_heap_create(0);
+	void *p = pw_malloc(100);
+
+	expect("pagewell_heap_realloc(): not a block of this heap:", p);
+	pagewell_heap_realloc(a, p, 1000);
+}
+
+static void wrong_pool(void)
+{
+	pagewell_pool_t *a = pagewell_pool_create(100, 0, 0), *b = pagewell_pool_create(100, 0, 0);
+	void *p = pagewell_pool_alloc(a);
+
+	expect("pagewell_pool_free(): not an object of this pool:", p);
+	pagewell_pool_free(b, p);
+}
+
+static void middle_of_object(void)
+{
+	pagewell_pool_t *pool = pagewell_pool_create(100, 0, 0);
+	char *p = pagewell_pool_alloc(pool);
+
+	expect("pagewell_pool_free(): not an object of this pool:", p + 16);
+	pagewell_pool_free(pool, p + 16);
+}
+
+static void pool_twice(void)
+{
+	pagewell_pool_t *pool = pagewell_pool_create(100, 0, 0);
+	void *p = pagewell_pool_alloc(pool);
+
+	pagewell_pool_free(pool, p);
+	expect("pagewell_pool_free(): double free of", p);
+	pagewell_pool_free(pool, p);
+}
+
+static void free_of_map(void)
+{
+	void *p = pagewell_map(MIB, 0, 0);
+
+	expect("free(): invalid pointer", p);
+	pw_free(p);
+}
+
 static void harden(void)
 {
 	setenv("PAGEWELL_HARDEN", "1", 1);
@@ -222,6 +267,11 @@ int main(void)
 		{ "a free block that was written to", overwritten_list },
 		{ "realloc of a local variable", realloc_wild },
 		{ "a block given to another heap", wrong_heap },
+		{ "a block of malloc given to a heap", wrong_heap_realloc },
+		{ "an object given to another pool", wrong_pool },
+		{ "the middle of an object given to its pool", middle_of_object },
+		{ "an object given to its pool twice", pool_twice },
+		{ "free of mapped pages", free_of_map },
 		{ "hardened: double free of a block that was overwritten", hardened_twice },
 		{ "hardened: free of the middle of a block, at once", hardened_middle },
 		{ "hardened: a write after free", hardened_use_after_free },

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * malloc_heaps.c - what pagewell.h declares: heaps, pools, pages, statistics
+ */
+#include <pthread.h>
+
+#include "malloc_test.h"
+#include "../../userlib/pagewell.h"
+
+#define FAILS(call, error)	do { errno = 0; CHECK((call) && errno == (error)); } while (0)
+
+static void heap_calloc_and_realloc(void)
+{
+	pagewell_heap_t *h = pagewell_heap_create(0);
+	unsigned char *p;
+	size_t size, i;
+
+	for (size = 1; size < 9 * MIB; size = size * 3 + 5) {
+		p = pagewell_heap_alloc(h, size);
+		memset(p, 0xff, size);
+		pagewell_heap_free(h, p);
+		p = pagewell_heap_calloc(h, 1, size);
+		CHECK(p);
+		for (i = 0; i < size; i++)
+			CHECK(!p[i]);
+		memset(p, 0x5a, size);
+		p = pagewell_heap_realloc(h, p, 2 * size + 1);
+		CHECK(p && p[0] == 0x5a && p[size - 1] == 0x5a);
+		p = pagewell_heap_realloc(h, p, 1);
+		CHECK(p && p[0] == 0x5a);
+		CHECK(!pagewell_heap_realloc(h, p, 0));
+	}
+	FAILS(!pagewell_heap_calloc(h, SIZE_MAX / 2, 3), ENOMEM);
+	FAILS(!pagewell_heap_alloc(h, SIZE_MAX), ENOMEM);
+	p = pagewell_heap_realloc(h, NULL, 100);
+	CHECK(p);
+	FAILS(!pagewell_heap_realloc(h, p, SIZE_MAX - 100), ENOMEM);
+	pagewell_heap_free(h, p);
+	pagewell_heap_destroy(h);
+}
+
+static void heap_sizes(void)
+{
+	pagewell_heap_t *h = pagewell_heap_create(8 * MIB);
+	size_t in_use = 1, i;
+	void *p;
+
+	CHECK(pagewell_heap_size(h, &in_use) == 0 && in_use == 0);
+	p = pagewell_heap_alloc(h, 1000);
+	CHECK(pagewell_heap_size(h, &in_use) >= 1000 && in_use == 1008);
+	pagewell_heap_free(h, p);
+	CHECK(pagewell_heap_size(h, NULL) >= 1000);
+	pagewell_heap_size(h, &in_use);
+	CHECK(in_use == 0);
+	/* The limit is what it has from the system. */
+	for (i = 0; pagewell_heap_alloc(h, 10000); i++)
+		CHECK(pagewell_heap_size(h, NULL) <= 8 * MIB);
+	CHECK(i > 700 && i < 839);
+	pagewell_heap_destroy(h);
+}
+
+/* Every size and alignment: contents stay apart, and all of it comes back. */
+static void pools(void)
+{
+	static const size_t sizes[] = { 1, 16, 24, 100, 1000, 5000, 70000, MIB };
+	size_t before = pw_mallinfo2().arena, align;
+	unsigned int s, i;
+
+	for (s = 0; s < ARRAY_SIZE(sizes); s++) {
+		for (align = 0; align <= 16 * KIB; align = align ? 4 * align : 16) {
+			pagewell_pool_t *pool = pagewell_pool_create(sizes[s], align, 0);
+			unsigned char *p[40];
+
+			CHECK(pool);
+			for (i = 0; i < 40; i++) {
+				p[i] = pagewell_pool_alloc(pool);
+				CHECK(p[i] && (uintptr_t)p[i] % (align ? align : 16) == 0);
+				memset(p[i], (int)i, sizes[s]);
+			}
+			for (i = 0; i < 40; i++) {
+				CHECK(p[i][0] == i && p[i][sizes[s] - 1] == i);
+				if (i % 2)
+					pagewell_pool_free(pool, p[i]);
+			}
+			for (i = 1; i < 40; i += 2) {
+				p[i] = pagewell_pool_alloc(pool);
+				memset(p[i], 0xee, sizes[s]);
+			}
+			for (i = 0; i < 40; i += 2)
+				CHECK(p[i][0] == i && p[i][sizes[s] - 1] == i);
+			pagewell_pool_free(pool, NULL);
+			pagewell_pool_destroy(pool);
+		}
+	}
+	pagewell_pool_destroy(NULL);
+	CHECK(pw_mallinfo2().arena == before);
+}
+
+static void pool_errors(void)
+{
+	pagewell_pool_t *pool = pagewell_pool_create(1000, 0, 2 * MIB);
+	size_t i;
+
+	FAILS(!pagewell_pool_create(0, 0, 0), EINVAL);
+	FAILS(!pagewell_pool_create(CLASS_MAX + 1, 0, 0), EINVAL);
+	FAILS(!pagewell_pool_create(10, 48, 0), EINVAL);
+	FAILS(!pagewell_pool_create(10, 32 * KIB, 0), EINVAL);
+	FAILS(!pagewell_pool_create(10, 0, 1), ENOMEM);
+	for (i = 0; pagewell_pool_alloc(pool); i++)
+		CHECK(i < 2100);
+	CHECK(errno == ENOMEM && i > 1800);
+	pagewell_pool_destroy(pool);
+}
+
+static pagewell_pool_t *shared;
+
+static void *use_pool(void *arg)
+{
+	unsigned char *p[64] = { NULL };
+	unsigned int i, round;
+
+	for (round = 0; round < 20000; round++) {
+		i = (round * 7 + (unsigned int)(long)arg) % 64;
+		if (p[i]) {
+			CHECK(p[i][0] == (long)arg && p[i][99] == (long)arg);
+			pagewell_pool_free(shared, p[i]);
+			p[i] = NULL;
+		} else {
+			p[i] = pagewell_pool_alloc(shared);
+			memset(p[i], (int)(long)arg, 100);
+		}
+	}
+	return NULL;
+}
+
+static void pool_of_threads(void)
+{
+	pthread_t thread[4];
+	long i;
+
+	shared = pagewell_pool_create(100, 0, 0);
+	for (i = 0; i < 4; i++)
+		CHECK(!pthread_create(&thread[i], NULL, use_pool, (void *)(i + 1)));
+	for (i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+	pagewell_pool_destroy(shared);
+}
+
+static bool is_zero(const unsigned char *p, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < size; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+static void maps(void)
+{
+	unsigned char *p, *q;
+	size_t size;
+
+	for (size = 1; size < 10 * MIB; size = size * 5 + 1) {
+		p = pagewell_map(size, size & 1 ? 0 : 64 * KIB, 0);
+		CHECK(p && is_zero(p, ALIGN_UP(size, GRANULE)));
+		memset(p, 7, size);
+		q = pagewell_remap(p, 2 * size + GRANULE, PAGEWELL_MAYMOVE);
+		CHECK(q && q[0] == 7 && q[size - 1] == 7);
+		CHECK(is_zero(q + ALIGN_UP(size, GRANULE), GRANULE));
+		q = pagewell_remap(q, 1, 0);
+		CHECK(q && q[0] == 7);
+		CHECK(!pagewell_advise(q, GRANULE, PAGEWELL_DONTNEED) && is_zero(q, GRANULE));
+		CHECK(!pagewell_advise(q, GRANULE, PAGEWELL_WILLNEED));
+		CHECK(!pagewell_unmap(q));
+	}
+	p = pagewell_map(1, 4 * MIB, 0);
+	CHECK((uintptr_t)p % (4 * MIB) == 0);
+	CHECK(!pagewell_unmap(p));
+}
+
+static void map_errors(void)
+{
+	char *p = pagewell_map(100000, 0, 0), *guarded;
+
+	FAILS(!pagewell_map(0, 0, 0), EINVAL);
+	FAILS(!pagewell_map(100, 3, 0), EINVAL);
+	FAILS(!pagewell_map(100, 0, 2), EINVAL);
+	FAILS(!pagewell_map((size_t)1 << 46, 0, 0), ENOMEM);
+	FAILS(pagewell_unmap(p + GRANULE), EINVAL);
+	FAILS(pagewell_unmap(NULL), EINVAL);
+	FAILS(pagewell_unmap(&p), EINVAL);
+	FAILS(!pagewell_remap(p, 0, 0), EINVAL);
+	FAILS(!pagewell_remap(p, 100, 8), EINVAL);
+	FAILS(!pagewell_remap(p, (size_t)1 << 46, PAGEWELL_MAYMOVE), ENOMEM);
+	FAILS(pagewell_advise(p + 1, PAGE_SIZE, PAGEWELL_DONTNEED), EINVAL);
+	FAILS(pagewell_advise(p, PAGE_SIZE + 1, PAGEWELL_DONTNEED), EINVAL);
+	FAILS(pagewell_advise(p, PAGE_SIZE, (enum pagewell_advice)7), EINVAL);
+	FAILS(pagewell_advise(ALIGN_DOWN((uintptr_t)&p, PAGE_SIZE) + (char *)NULL, PAGE_SIZE,
+			      PAGEWELL_DONTNEED), EINVAL);
+	CHECK(!pagewell_unmap(p));
+	FAILS(pagewell_unmap(p), EINVAL);
+	guarded = pagewell_map(GRANULE, 0, PAGEWELL_GUARD);
+	CHECK(guarded);
+	FAILS(!pagewell_remap(guarded, 2 * GRANULE, PAGEWELL_MAYMOVE), EINVAL);
+	CHECK(!pagewell_unmap(guarded));
+}
+
+static void behind_guard(void)
+{
+	char *p = pagewell_map(GRANULE, 0, PAGEWELL_GUARD);
+
+	/* As without a sanitizer, which would print a page about it. */
+	signal(SIGSEGV, SIG_DFL);
+	((volatile char *)p)[GRANULE] = 1;
+}
+
+static void guard(void)
+{
+	char text[64];
+	int status = in_child(behind_guard, text, sizeof(text));
+
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+}
+
+static void breaks(void)
+{
+	pagewell_brk_t *b = pagewell_brk_create(4 * MIB), *c = pagewell_brk_create(0);
+	unsigned char *start = pagewell_sbrk(b, 0), *p;
+
+	CHECK(b && c && start);
+	CHECK(pagewell_sbrk(b, MIB) == start);
+	CHECK(is_zero(start, MIB));
+	memset(start, 1, MIB);
+	CHECK(pagewell_sbrk(b, MIB) == start + MIB);
+	CHECK(pagewell_sbrk(b, -(intptr_t)MIB - (intptr_t)GRANULE) == start + 2 * MIB);
+	CHECK(start[MIB - GRANULE - 1] == 1);
+	/* What was given back is new when it comes again. */
+	CHECK(pagewell_sbrk(b, MIB) == start + MIB - GRANULE);
+	CHECK(is_zero(start + MIB - GRANULE, MIB));
+	FAILS(!pagewell_sbrk(b, 1), EINVAL);
+	FAILS(!pagewell_sbrk(b, -(intptr_t)(16 * MIB)), EINVAL);
+	FAILS(!pagewell_sbrk(b, (intptr_t)1 << 46), ENOMEM);
+	p = pagewell_sbrk(c, 0);
+	CHECK(pagewell_sbrk(c, GRANULE) == p && (p < start || p >= start + 2 * MIB));
+	pagewell_brk_destroy(b);
+	pagewell_brk_destroy(c);
+	pagewell_brk_destroy(NULL);
+	FAILS(!pagewell_brk_create(SIZE_MAX), ENOMEM);
+}
+
+static void statistics(void)
+{
+	struct pagewell_stats before, after;
+	struct {
+		struct pagewell_stats stats;
+		size_t more;
+	} newer;
+	void *p, *map;
+
+	CHECK(!pagewell_get_stats(&before, sizeof(before)));
+	CHECK(!strcmp(before.backend, "device") || !strcmp(before.backend, "anonymous"));
+	p = pw_malloc(100 * KIB);
+	map = pagewell_map(MIB, 0, 0);
+	CHECK(!pagewell_get_stats(&after, sizeof(after)));
+	CHECK(after.in_use >= before.in_use + 100 * KIB);
+	CHECK(after.committed >= before.committed + MIB + 100 * KIB);
+	CHECK(after.maps == before.maps + 1 && after.limit == before.limit);
+	pw_free(p);
+	pagewell_unmap(map);
+	CHECK(!pagewell_get_stats(&after, sizeof(after)) && after.in_use == before.in_use);
+	/* An older program's is shorter, a newer one's is refused. */
+	memset(&after, 0x77, sizeof(after));
+	CHECK(!pagewell_get_stats(&after, offsetof(struct pagewell_stats, limit)));
+	CHECK(after.backend && after.limit == 0x7777777777777777);
+	FAILS(pagewell_get_stats(&newer.stats, sizeof(newer)), EINVAL);
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		{ "heaps: calloc and realloc", heap_calloc_and_realloc },
+		{ "heaps: sizes and limits", heap_sizes },
+		{ "pools of every size and alignment", pools },
+		{ "pools: errors and limits", pool_errors },
+		{ "a pool that threads share", pool_of_threads },
+		{ "maps: remap, advice", maps },
+		{ "maps: errors", map_errors },
+		{ "maps: the guard", guard },
+		{ "breaks", breaks },
+		{ "statistics", statistics },
+	};
+
+	return run_tests(tests, ARRAY_SIZE(tests));
+}
