@@ -7,12 +7,16 @@
  * A page that is dropped while an entry still leads to it would look pinned
  * and be lost to the pool.
  */
+#include <linux/highmem.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "heap.h"
 #include "map.h"
 #include "pool.h"
+#include "stats.h"
 
 /* Pages detached, unmapped and dropped at a time; an array on the stack. */
 #define DROP_BATCH	128
@@ -174,6 +178,160 @@ bool pw_chunk_clear_suspect(struct pw_chunk *c, unsigned int i,
 	return true;
 }
 
+/* Blocks: pages of 2 MiB */
+
+/**
+ * pw_block_is_held() - does somebody refer to a chunk's block?
+ * @c: the chunk, locked
+ * @extra: references that the caller knows of
+ */
+bool pw_block_is_held(const struct pw_chunk *c, unsigned int extra)
+{
+	struct page *head = pfn_to_page(c->block);
+
+	return page_count(head) != 1 + extra + pw_compound_mapcount(head);
+}
+
+/**
+ * pw_chunk_set_block() - put a page of 2 MiB into an empty chunk
+ * @heap: whose
+ * @slot: which
+ * @c: its chunk, locked, not shared
+ * @pfn: the head of the page
+ */
+void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
+			struct pw_chunk *c, u32 pfn)
+{
+	struct page *head = pfn_to_page(pfn);
+	unsigned int i;
+
+	for (i = 0; i < PW_SLOT_PAGES; i++)
+		c->pfn[i] = pfn + i;
+	c->block = pfn;
+	pw_chunk_filled(c, 0, PW_SLOT_PAGES);
+	atomic_long_add(PW_SLOT_PAGES, &heap->resident);
+	head->mapping = heap->family->inode->i_mapping;
+	head->index = slot << PW_SLOT_SHIFT;
+}
+
+/**
+ * pw_family_zap() - unmap pages from all heaps of a family
+ * @heap: one of them
+ * @page: the first, heap-relative
+ * @nr: how many
+ *
+ * Hits whatever the others have there, which costs them a fault.
+ */
+void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr)
+{
+	struct pw_family *family = heap->family;
+
+	atomic_inc(&family->zaps);
+	unmap_mapping_range(family->inode->i_mapping, (loff_t)page << PAGE_SHIFT,
+			    (loff_t)nr << PAGE_SHIFT, 1);
+	atomic_dec(&family->zaps);
+}
+
+/* Let a zap by a relative come to its end, so that its references are gone. */
+static void wait_for_zaps(struct pw_heap *heap)
+{
+	while (atomic_read(&heap->family->zaps))
+		cond_resched();
+}
+
+/* The caller holds the lock of the chunk, so it is not mapped again. */
+static void unmap_block(struct pw_heap *heap, unsigned long slot,
+			struct page *head)
+{
+	/* Who is about to map it has locked it. */
+	lock_page(head);
+	unlock_page(head);
+	pw_family_zap(heap, slot << PW_SLOT_SHIFT, PW_SLOT_PAGES);
+}
+
+/**
+ * pw_chunk_cut() - small pages instead of one of 2 MiB
+ * @heap: whose
+ * @slot: which
+ * @c: its chunk, locked; others may have it too
+ *
+ * Return: true when the chunk has small pages now; false when somebody refers
+ * to the block, it is unmapped then.
+ */
+bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
+{
+	struct page *head = pfn_to_page(c->block);
+
+	lockdep_assert_held(&c->lock);
+	if (!c->block)
+		return true;
+	unmap_block(heap, slot, head);
+	if (page_count(head) != 1 || pw_page_sharers(head))
+		return false;
+	pw_pool_split_huge(c->block);
+	c->block = 0;
+	pw_stat_inc(huge_cut);
+	return true;
+}
+
+/* Let go of a block. Returns false when another chunk keeps it. */
+static bool put_block(u32 pfn, unsigned int flags)
+{
+	if (pw_page_unshare(pfn))
+		return false;
+	pw_pool_free_huge(pfn, flags);
+	return true;
+}
+
+/**
+ * pw_chunk_copy_block() - the same with copies, where somebody holds the block
+ * @heap: whose
+ * @slot: which
+ * @c: its chunk, locked
+ *
+ * What the holder writes or sees from now on is not what the heap does.
+ *
+ * Return: false without memory; nothing has changed then.
+ */
+bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
+			 struct pw_chunk *c)
+{
+	u32 *pfns = kmalloc_array(PW_SLOT_PAGES, sizeof(*pfns), GFP_KERNEL);
+	unsigned int got, i;
+
+	if (!pfns)
+		return false;
+	got = pw_pool_alloc(pfns, PW_SLOT_PAGES, 0);
+	if (got < PW_SLOT_PAGES) {
+		pw_pool_free(pfns, got, 0);
+		kfree(pfns);
+		return false;
+	}
+	unmap_block(heap, slot, pfn_to_page(c->block));
+	for (i = 0; i < PW_SLOT_PAGES; i++)
+		copy_highpage(pfn_to_page(pfns[i]), pfn_to_page(c->pfn[i]));
+	put_block(c->block, 0);
+	memcpy(c->pfn, pfns, sizeof(c->pfn));
+	bitmap_zero(c->suspect, PW_SLOT_PAGES);
+	c->block = 0;
+	kfree(pfns);
+	pw_stat_inc(huge_cut);
+	return true;
+}
+
+/* Both chunks hold the pages from now on. */
+static void share_pages(struct pw_chunk *c)
+{
+	unsigned int i;
+
+	if (c->block) {
+		pw_page_share(c->block);
+		return;
+	}
+	for (i = 0; i < PW_SLOT_PAGES; i++)
+		pw_page_share(c->pfn[i]);
+}
+
 /**
  * pw_chunk_own() - a chunk of one's own in place of a shared one
  * @heap: whose
@@ -186,11 +344,12 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 			      struct pw_chunk *c)
 {
 	struct pw_chunk *own;
-	unsigned int i;
 
 	lockdep_assert_held(&c->lock);
 	if (c->users == 1)
 		return c;
+
+	pw_chunk_cut(heap, slot, c);
 
 	own = alloc_chunk(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	refcount_inc(&own->refs);
@@ -199,8 +358,8 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	bitmap_copy(own->used, c->used, PW_SLOT_PAGES);
 	bitmap_copy(own->suspect, c->suspect, PW_SLOT_PAGES);
 	own->nr = c->nr;
-	for (i = 0; i < PW_SLOT_PAGES; i++)
-		pw_page_share(own->pfn[i]);
+	own->block = c->block;
+	share_pages(own);
 	c->users--;
 	/* Replaces an entry: needs no memory. */
 	xa_store(&heap->chunks, slot, own, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
@@ -374,7 +533,12 @@ void pw_chunk_leave(struct pw_heap *heap, unsigned long slot)
 	atomic_long_sub(c->nr, &heap->resident);
 	remove_slot(heap, slot, c);
 	if (!c->users && c->nr) {
-		pw_pages_drop(c->pfn, PW_SLOT_PAGES, 0);
+		wait_for_zaps(heap);
+		if (c->block)
+			put_block(c->block, 0);
+		else
+			pw_pages_drop(c->pfn, PW_SLOT_PAGES, 0);
+		c->block = 0;
 		c->nr = 0;
 	}
 	pw_chunk_unlock(c);
@@ -424,11 +588,91 @@ static unsigned long count_kept(const struct pw_chunk *c, unsigned int from,
 	unsigned long n = 0;
 	unsigned int i;
 
+	if (c->block)
+		return pw_page_sharers(pfn_to_page(c->block)) ? to - from : 0;
 	for (i = find_next_bit(c->used, to, from); i < to;
 	     i = find_next_bit(c->used, to, i + 1))
 		n += !pw_pfn_is_page(c->pfn[i]) ||
 		     pw_page_sharers(pfn_to_page(c->pfn[i]));
 	return n;
+}
+
+/* Take the block out of a chunk and out of the heap's page tables. */
+static u32 detach_block(struct pw_heap *heap, unsigned long slot,
+			struct pw_chunk *c, bool mapped)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+	u32 pfn = c->block;
+
+	c->block = 0;
+	memset(c->pfn, 0, sizeof(c->pfn));
+	bitmap_zero(c->used, PW_SLOT_PAGES);
+	bitmap_zero(c->suspect, PW_SLOT_PAGES);
+	c->nr = 0;
+	count_gone(heap, PW_SLOT_PAGES);
+	if (mapped) {
+		/* Who is about to map it has locked it. */
+		lock_page(pfn_to_page(pfn));
+		unlock_page(pfn_to_page(pfn));
+		zap_pages(heap, first, first + PW_SLOT_PAGES);
+	}
+	return pfn;
+}
+
+static void drop_block(struct drop *d, unsigned long slot, struct pw_chunk *c)
+{
+	unsigned long spare = d->keep_promise ?
+			      count_kept(c, 0, PW_SLOT_PAGES) : 0;
+	u32 pfn;
+
+	if (spare && pw_pool_reserve(spare)) {
+		d->err = -ENOMEM;
+		return;
+	}
+	pfn = detach_block(d->heap, slot, c, d->mapped);
+	wait_for_zaps(d->heap);
+	d->dropped += PW_SLOT_PAGES;
+	if (put_block(pfn, d->keep_promise && !spare ? PW_FREE_PROMISED : 0)) {
+		pw_pool_unreserve(spare);
+		if (spare)
+			return;
+	}
+	if (d->keep_promise)
+		atomic_long_add(PW_SLOT_PAGES, &d->heap->promised);
+}
+
+/*
+ * Cut a block. A holder keeps the block in one piece, and what it writes goes
+ * to the heap; but if it is held because another chunk has it too, or had it,
+ * the heap gets copies.
+ */
+static bool make_small(struct pw_heap *heap, unsigned long slot,
+		       struct pw_chunk *c)
+{
+	if (pw_chunk_cut(heap, slot, c))
+		return true;
+	return (pw_page_sharers(pfn_to_page(c->block)) ||
+		test_bit(0, c->suspect)) &&
+	       pw_chunk_copy_block(heap, slot, c);
+}
+
+/*
+ * Part of a block goes, and somebody holds the block, so it stays in one piece:
+ * that part is cleared in place, and stays the heap's.
+ */
+static void clear_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
+		       unsigned int from, unsigned int to)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+
+	if (pw_page_sharers(pfn_to_page(c->block))) {
+		d->err = -ENOMEM;
+		return;
+	}
+	if (d->mapped)
+		zap_pages(d->heap, first + from, first + to);
+	for (; from < to; from++)
+		clear_highpage(pfn_to_page(c->pfn[from]));
 }
 
 static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
@@ -437,6 +681,15 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 	unsigned long first = slot << PW_SLOT_SHIFT;
 	unsigned long spare = 0;
 	struct batch b;
+
+	if (c->block && to - from == PW_SLOT_PAGES) {
+		drop_block(d, slot, c);
+		return;
+	}
+	if (!make_small(d->heap, slot, c)) {
+		clear_part(d, slot, c, from, to);
+		return;
+	}
 
 	if (d->keep_promise)
 		spare = count_kept(c, from, to);
@@ -451,6 +704,7 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		if (d->mapped)
 			zap_pages(d->heap, first + b.first, first + b.end);
 		d->dropped += b.nr;
+		wait_for_zaps(d->heap);
 		if (d->keep_promise)
 			drop_keeping_promise(d->heap, b.pfns, b.nr, &spare);
 		else
@@ -637,6 +891,43 @@ static void attach(struct pw_heap *heap, unsigned long page,
 	pw_chunk_unlock(c);
 }
 
+/* A whole slot, and what stands behind it is one page of 2 MiB. */
+static bool move_block(struct pw_heap *heap, unsigned long from,
+		       unsigned long to)
+{
+	unsigned long slot = from >> PW_SLOT_SHIFT;
+	struct pw_chunk *c = pw_chunk_lock(heap, slot);
+	bool suspect;
+	u32 pfn;
+
+	if (!c)
+		return false;
+	if (c->block)
+		c = pw_chunk_own(heap, slot, c);
+	if (!c->block) {
+		pw_chunk_unlock(c);
+		return false;
+	}
+	suspect = !bitmap_empty(c->suspect, PW_SLOT_PAGES);
+	pfn = detach_block(heap, slot, c, true);
+	remove_slot(heap, slot, c);
+	pw_chunk_unlock(c);
+
+	while (!(c = pw_chunk_lock_own(heap, to >> PW_SLOT_SHIFT)))
+		cond_resched();
+	pw_chunk_set_block(heap, to >> PW_SLOT_SHIFT, c, pfn);
+	if (suspect)
+		bitmap_fill(c->suspect, PW_SLOT_PAGES);
+	pw_chunk_unlock(c);
+	return true;
+}
+
+static bool slot_moves_whole(unsigned long from, unsigned long to,
+			     unsigned long nr)
+{
+	return !((from | to) & PW_SLOT_MASK) && nr >= PW_SLOT_PAGES;
+}
+
 /* Within one slot on either side. */
 static void move_part(struct pw_heap *heap, unsigned long from,
 		      unsigned long to, unsigned int nr)
@@ -668,10 +959,64 @@ static void move_part(struct pw_heap *heap, unsigned long from,
 }
 
 /**
- * pw_range_move() - let the pages of one range stand behind another
+ * pw_range_vacate() - make sure that no page stands behind free addresses
+ * @heap: the caller's own
+ * @lo: first page; nobody may touch the range, and nothing is mapped there
+ * @hi: page behind the last
+ *
+ * A part of a held block stays where it is when its addresses are given up.
+ *
+ * Return: 0, or -ENOMEM when it is held still.
+ */
+int pw_range_vacate(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct drop d = { .heap = heap };
+
+	drop_range(&d, lo, hi);
+	return pw_range_populated(heap, lo, hi) ? -ENOMEM : 0;
+}
+
+/**
+ * pw_range_cut() - prepare for a move: cut the blocks that it takes apart
  * @heap: the caller's own
  * @from: first page of the old range, which nobody may touch now
- * @to: first page of the new one, empty, the same
+ * @to: first page of the new one
+ * @nr: pages
+ *
+ * Return: 0, or -ENOMEM when a block is held and there is no memory to copy it.
+ */
+int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
+		 unsigned long nr)
+{
+	int err = 0;
+
+	/* Pairs with the barrier in pw_chunk_lock_new(). */
+	smp_mb();
+	while (nr && !err) {
+		unsigned long n = min(nr, PW_SLOT_PAGES - (from & PW_SLOT_MASK));
+		unsigned long slot = from >> PW_SLOT_SHIFT;
+		struct pw_chunk *c = NULL;
+
+		if (!slot_moves_whole(from, to, n))
+			c = pw_chunk_lock(heap, slot);
+		if (c) {
+			if (!pw_chunk_cut(heap, slot, c) &&
+			    !pw_chunk_copy_block(heap, slot, c))
+				err = -ENOMEM;
+			pw_chunk_unlock(c);
+		}
+		from += n;
+		to += n;
+		nr -= n;
+	}
+	return err;
+}
+
+/**
+ * pw_range_move() - let the pages of one range stand behind another
+ * @heap: the caller's own
+ * @from: first page of the old range, prepared by pw_range_cut()
+ * @to: first page of the new one, empty, nobody may touch it
  * @nr: pages
  *
  * Nothing is copied.
@@ -687,8 +1032,11 @@ void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
 		unsigned long n = min3(nr, PW_SLOT_PAGES - (from & PW_SLOT_MASK),
 				       PW_SLOT_PAGES - (to & PW_SLOT_MASK));
 
-		n = min_t(unsigned long, n, DROP_BATCH);
-		move_part(heap, from, to, n);
+		if (!slot_moves_whole(from, to, n) ||
+		    !move_block(heap, from, to)) {
+			n = min_t(unsigned long, n, DROP_BATCH);
+			move_part(heap, from, to, n);
+		}
 		from += n;
 		to += n;
 		nr -= n;

@@ -44,6 +44,21 @@ static inline pte_t pw_pte_mkwrite(pte_t pte)
 #endif
 }
 
+/* Page table entries that lead to a compound page, or to a part of it. */
+static inline int pw_compound_mapcount(struct page *head)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	return folio_mapcount(page_folio(head));
+#else
+	int n = compound_mapcount(head), i;
+
+	if (PageDoubleMap(head))
+		for (i = 0; i < HPAGE_PMD_NR; i++)
+			n += atomic_read(&head[i]._mapcount) + 1;
+	return n;
+#endif
+}
+
 /* Each series exports another one of the two. */
 static inline void pw_zap_page_range(struct vm_area_struct *vma,
 				     unsigned long addr, unsigned long len)

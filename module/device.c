@@ -151,7 +151,7 @@ static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
 		.page_shift = PAGE_SHIFT,
 		.features = PAGEWELL_FEATURE_BRK | PAGEWELL_FEATURE_MAP |
 			    PAGEWELL_FEATURE_REMAP | PAGEWELL_FEATURE_ADVISE |
-			    PAGEWELL_FEATURE_MAILBOX,
+			    PAGEWELL_FEATURE_HUGE | PAGEWELL_FEATURE_MAILBOX,
 		.window = (u64)PW_WINDOW_PAGES << PAGE_SHIFT,
 		.limit = ~0ULL,
 		.pool_size = (u64)pool.held << PAGE_SHIFT,

@@ -12,8 +12,10 @@
  * nothing here may take the mmap_lock or look for other VMAs.
  */
 #include <linux/highmem.h>
-#include <linux/sched/coredump.h>
+#include <linux/huge_mm.h>
 #include <linux/log2.h>
+#include <linux/pagemap.h>
+#include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
@@ -40,22 +42,26 @@
  * struct touch - one page being touched, and how far its surroundings reach
  * @heap: whose
  * @vma: through which
+ * @vmf: the fault, NULL when populating
  * @page: heap-relative
  * @slot: of the page
  * @c: its chunk, locked
  * @lo: first page of the surroundings: same slot, same VMA, same region
  * @hi: page behind them
  * @promised: they are strict
+ * @huge: PAGEWELL_HUGE_ for them
  */
 struct touch {
 	struct pw_heap *heap;
 	struct vm_area_struct *vma;
+	struct vm_fault *vmf;
 	unsigned long page;
 	unsigned long slot;
 	struct pw_chunk *c;
 	unsigned long lo;
 	unsigned long hi;
 	bool promised;
+	u32 huge;
 };
 
 static u32 *entry_at(struct touch *t, unsigned long page)
@@ -79,6 +85,7 @@ static bool look_up(struct touch *t)
 	t->hi = min3(where.hi, first + PW_SLOT_PAGES,
 		     t->vma->vm_pgoff + vma_pages(t->vma));
 	t->promised = where.promised;
+	t->huge = where.huge;
 	return true;
 }
 
@@ -233,6 +240,50 @@ static vm_fault_t no_page(struct touch *t)
 	return VM_FAULT_SIGBUS;
 }
 
+/* Can the slot be mapped by one entry, as far as anybody but the pool knows? */
+static bool slot_is_whole(struct touch *t)
+{
+	unsigned long first = t->slot << PW_SLOT_SHIFT;
+
+	if (t->lo != first || t->hi != first + PW_SLOT_PAGES ||
+	    (t->vma->vm_flags & VM_NOHUGEPAGE) ||
+	    test_bit(MMF_DISABLE_THP, &t->vma->vm_mm->flags))
+		return false;
+	return !pw_map_has_table(t->vma, addr_of(t, t->page));
+}
+
+static bool block_is_exclusive(struct touch *t)
+{
+	return t->c->users == 1 && !test_bit(0, t->c->suspect) &&
+	       !pw_page_sharers(pfn_to_page(t->c->block));
+}
+
+/* Hand the block to the kernel, which maps it, all of it where it can. */
+static vm_fault_t map_block(struct touch *t)
+{
+	struct page *head = pfn_to_page(t->c->block);
+
+	/* Locked until it is mapped: whoever unmaps it waits for that. */
+	get_page(head);
+	lock_page(head);
+	t->vmf->page = head + (t->page & PW_SLOT_MASK);
+	if (block_is_exclusive(t) && (t->vma->vm_flags & VM_WRITE))
+		t->vmf->flags |= FAULT_FLAG_WRITE;
+	return VM_FAULT_LOCKED;
+}
+
+static bool take_block(struct touch *t)
+{
+	u32 pfn = pw_heap_alloc_block(t->heap, t->promised);
+
+	if (!pfn)
+		return false;
+	pw_chunk_set_block(t->heap, t->slot, t->c, pfn);
+	pw_stat_add(fault_pages, PW_SLOT_PAGES);
+	atomic64_add(PW_SLOT_PAGES, &t->heap->fault_pages);
+	return true;
+}
+
 static vm_fault_t first_touch(struct touch *t)
 {
 	unsigned long nr, from;
@@ -245,6 +296,15 @@ static vm_fault_t first_touch(struct touch *t)
 
 	t->c = pw_chunk_own(t->heap, t->slot, t->c);
 	nr = plan(t, &up);
+	if (!t->c->nr && (t->huge == PAGEWELL_HUGE_ALWAYS ||
+			  (t->huge == PAGEWELL_HUGE_AUTO &&
+			   nr == PW_SLOT_PAGES)) &&
+	    slot_is_whole(t) && take_block(t)) {
+		pw_stat_inc(faults);
+		pw_stat_inc(huge_faults);
+		atomic64_inc(&t->heap->faults);
+		return map_block(t);
+	}
 	from = up ? t->page : t->page + 1 - nr;
 	got = fill(t, &from, nr, up);
 	if (!got)
@@ -278,7 +338,7 @@ static bool take_away(struct pw_heap *h, unsigned long page, u32 pfn)
 
 	if (!c)
 		return false;
-	found = c->pfn[page & PW_SLOT_MASK] == pfn;
+	found = c->pfn[page & PW_SLOT_MASK] == pfn && !c->block;
 	if (found) {
 		c = pw_chunk_own(h, slot, c);
 		c->pfn[page & PW_SLOT_MASK] = PW_PFN_LOST;
@@ -287,8 +347,7 @@ static bool take_away(struct pw_heap *h, unsigned long page, u32 pfn)
 	if (!found)
 		return false;
 	/* Unmapped before it is dropped: it must not see what comes next. */
-	unmap_mapping_range(h->family->inode->i_mapping,
-			    (loff_t)page << PAGE_SHIFT, PAGE_SIZE, 1);
+	pw_family_zap(h, page, 1);
 	pw_pages_drop(&pfn, 1, 0);
 	pw_stat_inc(cow_stolen);
 	return true;
@@ -396,6 +455,52 @@ static vm_fault_t write_touch(struct touch *t, bool mapped)
 	return VM_FAULT_NOPAGE;
 }
 
+/* The slot has small pages now: the touch starts over. */
+static vm_fault_t touch(struct touch *t, bool write);
+
+/*
+ * A block that cannot be mapped by one entry: part of the slot is unmapped or
+ * protected, or has been, and a page table is there. If it is held and so must
+ * stay what it is, the kernel maps the one page that is touched.
+ */
+static vm_fault_t map_part(struct touch *t, bool write)
+{
+	if (pw_chunk_cut(t->heap, t->slot, t->c))
+		return touch(t, write);
+	if (pw_map_make_table(t->vma, addr_of(t, t->page)))
+		return VM_FAULT_OOM;
+	return map_block(t);
+}
+
+/* A write to a block; @known references are the fault's own. */
+static vm_fault_t write_block(struct touch *t, unsigned int known)
+{
+	struct page *head = pfn_to_page(t->c->block);
+
+	t->c = pw_chunk_own(t->heap, t->slot, t->c);
+	if (t->c->block && !pw_page_sharers(head) &&
+	    !pw_block_is_held(t->c, known))
+		bitmap_zero(t->c->suspect, PW_SLOT_PAGES);
+	if (t->c->block && !block_is_exclusive(t) &&
+	    !pw_chunk_copy_block(t->heap, t->slot, t->c))
+		return no_page(t);
+	if (!t->c->block)
+		return known ? VM_FAULT_NOPAGE : touch(t, true);
+	if (known) {
+		lock_page(head);
+		return VM_FAULT_LOCKED;
+	}
+	return slot_is_whole(t) ? map_block(t) : map_part(t, true);
+}
+
+static vm_fault_t touch_block(struct touch *t, bool write)
+{
+	pw_stat_inc(refaults);
+	if (write)
+		return write_block(t, 0);
+	return slot_is_whole(t) ? map_block(t) : map_part(t, false);
+}
+
 static vm_fault_t segv(void)
 {
 	pw_stat_inc(segv);
@@ -410,6 +515,8 @@ static vm_fault_t touch(struct touch *t, bool write)
 		return no_page(t);
 	if (!pfn)
 		return first_touch(t);
+	if (t->c->block)
+		return touch_block(t, write);
 	if (write)
 		return write_touch(t, false);
 	return refault(t);
@@ -435,6 +542,7 @@ static vm_fault_t pw_fault(struct vm_fault *vmf)
 	struct touch t = {
 		.heap = vmf->vma->vm_private_data,
 		.vma = vmf->vma,
+		.vmf = vmf,
 		.page = vmf->pgoff,
 		.slot = vmf->pgoff >> PW_SLOT_SHIFT,
 	};
@@ -461,6 +569,7 @@ static vm_fault_t pw_mkwrite(struct vm_fault *vmf)
 	struct touch t = {
 		.heap = vmf->vma->vm_private_data,
 		.vma = vmf->vma,
+		.vmf = vmf,
 		.page = vmf->pgoff,
 		.slot = vmf->pgoff >> PW_SLOT_SHIFT,
 	};
@@ -469,8 +578,15 @@ static vm_fault_t pw_mkwrite(struct vm_fault *vmf)
 	t.c = pw_chunk_lock(t.heap, t.slot);
 	if (!t.c)
 		return VM_FAULT_NOPAGE;
-	if (*entry_at(&t, t.page) == page_to_pfn(vmf->page))
-		ret = look_up(&t) ? write_touch(&t, true) : segv();
+	if (*entry_at(&t, t.page) != page_to_pfn(vmf->page))
+		goto out;
+	if (!look_up(&t))
+		ret = segv();
+	else if (t.c->block)
+		ret = write_block(&t, 1);
+	else
+		ret = write_touch(&t, true);
+out:
 	if (t.c)
 		pw_chunk_unlock(t.c);
 	return ret;
@@ -528,6 +644,14 @@ static int populate_slot(struct touch *t, unsigned long to)
 	unsigned long first = t->slot << PW_SLOT_SHIFT;
 	unsigned long page = t->page, end, got;
 
+	if (!t->c->nr && t->huge != PAGEWELL_HUGE_NEVER && page == first &&
+	    to == first + PW_SLOT_PAGES && slot_is_whole(t)) {
+		t->c = pw_chunk_own(t->heap, t->slot, t->c);
+		take_block(t);
+	}
+	if (t->c->block)
+		return 0;
+
 	for (;;) {
 		page = first + find_next_zero_bit(t->c->used, to - first,
 						  page - first);
@@ -562,6 +686,7 @@ static int populate_some(struct pw_heap *heap, unsigned long *page,
 		.slot = *page >> PW_SLOT_SHIFT,
 	};
 	int err = -ENOMEM;
+	bool block;
 
 	t.vma = find_vma_intersection(heap->mm, addr, addr + PAGE_SIZE);
 	if (!t.vma || !pw_vma_is_ours(t.vma) ||
@@ -576,7 +701,13 @@ static int populate_some(struct pw_heap *heap, unsigned long *page,
 		err = populate_slot(&t, to);
 		*page = to;
 	}
+	block = t.c->block;
 	pw_chunk_unlock(t.c);
+	/* The kernel maps it, and for that takes the way of a fault. */
+	if (block && !err && fixup_user_fault(heap->mm, addr,
+					      t.vma->vm_flags & VM_WRITE ?
+					      FAULT_FLAG_WRITE : 0, NULL))
+		err = -ENOMEM;
 	return err;
 }
 

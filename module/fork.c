@@ -86,11 +86,21 @@ static bool has_pinned(struct pw_heap *parent, struct pw_chunk *c)
 
 	if (!test_bit(MMF_HAS_PINNED, &parent->mm->flags))
 		return false;
+	if (c->block)
+		return pw_block_is_held(c, 0);
 	for (i = 0; i < PW_SLOT_PAGES; i++)
 		if (pw_pfn_is_page(c->pfn[i]) &&
 		    page_is_pinned(pfn_to_page(c->pfn[i])))
 			return true;
 	return false;
+}
+
+/* A block that could not be cut is held as a whole. */
+static bool must_copy(struct pw_heap *parent, struct pw_chunk *c,
+		      struct page *page)
+{
+	return c->block || (test_bit(MMF_HAS_PINNED, &parent->mm->flags) &&
+			    page_is_pinned(page));
 }
 
 /* The child's entry for a page of the parent: the page, or a copy of it. */
@@ -101,8 +111,7 @@ static u32 child_entry(struct pw_heap *parent, struct pw_chunk *c,
 
 	if (!pw_pfn_is_page(pfn))
 		return pfn;
-	if (!test_bit(MMF_HAS_PINNED, &parent->mm->flags) ||
-	    !page_is_pinned(pfn_to_page(pfn))) {
+	if (!must_copy(parent, c, pfn_to_page(pfn))) {
 		pw_page_share(pfn);
 		__set_bit(i, c->suspect);
 		__set_bit(i, own->suspect);
@@ -123,6 +132,7 @@ static void copy_chunk(struct pw_heap *child, struct pw_heap *parent,
 	struct pw_where where;
 	struct pw_chunk *own = NULL;
 
+	pw_chunk_cut(parent, slot, c);
 	for (; lo < hi; lo++) {
 		unsigned int i = lo & PW_SLOT_MASK;
 

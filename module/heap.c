@@ -310,6 +310,40 @@ unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 	return pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
 }
 
+static bool take_promises(struct pw_heap *heap, unsigned long nr)
+{
+	long have = atomic_long_read(&heap->promised);
+
+	do {
+		if (have < (long)nr)
+			return false;
+	} while (!atomic_long_try_cmpxchg(&heap->promised, &have, have - nr));
+	return true;
+}
+
+/**
+ * pw_heap_alloc_block() - a zeroed page of 2 MiB for a first touch
+ * @heap: which
+ * @promised: it lies in a strict region
+ *
+ * Return: its page frame number, 0 when there is none; small pages may be
+ * there all the same.
+ */
+u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised)
+{
+	u32 pfn;
+
+	if (!promised)
+		return within_lazy_limit(heap, PW_SLOT_PAGES) == PW_SLOT_PAGES ?
+		       pw_pool_alloc_huge(PW_ALLOC_ZERO) : 0;
+	if (!take_promises(heap, PW_SLOT_PAGES))
+		return 0;
+	pfn = pw_pool_alloc_huge(PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
+	if (!pfn)
+		atomic_long_add(PW_SLOT_PAGES, &heap->promised);
+	return pfn;
+}
+
 static int check_policy(struct pw_heap *heap, const struct pagewell_heap *arg)
 {
 	if (arg->set & ~(PAGEWELL_SET_LIMIT | PAGEWELL_SET_COMMIT |

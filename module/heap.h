@@ -56,6 +56,8 @@ struct pw_heap;
  * @inode: of our own, so that its i_mmap holds this family's VMAs only
  * @lock: protects @heaps
  * @heaps: all live heaps, by pw_heap.family_node
+ * @zaps: pages are being unmapped from all of them: references to pages that
+ *        nobody else holds may linger until that is done
  *
  * Lives as long as the file, which every VMA of a heap holds.
  */
@@ -63,6 +65,7 @@ struct pw_family {
 	struct inode *inode;
 	struct mutex lock;
 	struct list_head heaps;
+	atomic_t zaps;
 };
 
 /**
@@ -73,6 +76,7 @@ struct pw_family {
  * @users: heaps that have it in a slot; above one the chunk is shared, its
  *         PTEs are read-only, and it must be unshared before it is changed
  * @nr: entries of @pfn in use
+ * @block: they are the parts of one page of 2 MiB, and this is its head; else 0
  * @used: which ones
  * @suspect: entries that were shared, and that someone who had them then may
  *           still hold by a reference (a pipe, direct I/O); their pages must
@@ -82,13 +86,15 @@ struct pw_family {
  *
  * A page of an index carries one page reference however many chunks hold it;
  * page_private() counts the chunks beyond the first. It goes back to the pool
- * with the last one.
+ * with the last one. A page of 2 MiB has one chunk, which may be shared as
+ * a whole; it is cut into pages before the chunk is unshared.
  */
 struct pw_chunk {
 	struct mutex lock;
 	refcount_t refs;
 	unsigned int users;
 	unsigned int nr;
+	u32 block;
 	DECLARE_BITMAP(used, PW_SLOT_PAGES);
 	DECLARE_BITMAP(suspect, PW_SLOT_PAGES);
 	struct rcu_head rcu;
@@ -104,6 +110,7 @@ struct pw_chunk {
  * @start: first page
  * @end: page behind the reserve; the region tree holds [start, end)
  * @brk: the break, bytes from the heap's base; faults read it without a lock
+ * @huge: PW_REGION_HUGE, PW_REGION_SMALL or 0, then the heap's policy rules
  * @strict_from: pages from here to the break are promised, those below are
  *               lazy: what a child inherits, or all of it in a lazy heap
  * @rcu: frees it
@@ -117,6 +124,7 @@ struct pw_break {
 	unsigned long end;
 	unsigned long brk;
 	unsigned long strict_from;
+	unsigned long huge;
 	struct rcu_head rcu;
 };
 
@@ -125,6 +133,8 @@ struct pw_break {
 #define PW_REGION_LAZY	0x2	/* not promised */
 #define PW_REGION_GUARD	0x4	/* must not be touched */
 #define PW_REGION_DYING	0x8	/* being unmapped, addresses not free yet */
+#define PW_REGION_HUGE	0x10	/* 2 MiB pages wherever one fits */
+#define PW_REGION_SMALL	0x20	/* never 2 MiB pages */
 
 /**
  * struct pw_stream - one run of touches that moves in one direction
@@ -226,11 +236,13 @@ struct pw_heap {
  * @lo: first page of the same kind
  * @hi: page behind the last one
  * @promised: a promise stands behind each of them
+ * @huge: PAGEWELL_HUGE_, of the region or else of the heap
  */
 struct pw_where {
 	unsigned long lo;
 	unsigned long hi;
 	bool promised;
+	u32 huge;
 };
 
 /* device.c */
@@ -254,6 +266,7 @@ void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info);
 void pw_heap_refused(struct pw_heap *heap, unsigned long nr);
 unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 			   bool promised);
+u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised);
 
 static inline unsigned long pw_heap_addr(const struct pw_heap *heap,
 					 unsigned long page)
@@ -289,10 +302,18 @@ void pw_chunk_unlock(struct pw_chunk *c);
 void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		    struct pw_chunk *c);
 void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
+void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr);
 void pw_page_share(u32 pfn);
 bool pw_page_unshare(u32 pfn);
 bool pw_chunk_clear_suspect(struct pw_chunk *c, unsigned int i,
 			    unsigned int extra);
+void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
+			struct pw_chunk *c, u32 pfn);
+bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot,
+		  struct pw_chunk *c);
+bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
+			 struct pw_chunk *c);
+bool pw_block_is_held(const struct pw_chunk *c, unsigned int extra);
 void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags);
 bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi);
@@ -301,6 +322,9 @@ unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
 int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		   bool promised);
 void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+int pw_range_vacate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
+		 unsigned long nr);
 void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
 		   unsigned long nr);
 

@@ -196,6 +196,18 @@ static void wrprotect_table(struct mm_struct *mm, pmd_t *pmd,
 	spin_unlock(ptl);
 }
 
+/* As above, for an entry that maps 2 MiB: true if it does. */
+static bool wrprotect_huge(struct mm_struct *mm, pmd_t *pmd)
+{
+	spinlock_t *ptl = pmd_lock(mm, pmd);
+	bool huge = pmd_trans_huge(*pmd);
+
+	if (huge && (pmd_write(*pmd) || pmd_dirty(*pmd)))
+		set_pmd(pmd, pmd_mkclean(pmd_wrprotect(*pmd)));
+	spin_unlock(ptl);
+	return huge;
+}
+
 /* The page middle directory entry for an address, NULL if there is no table. */
 static pmd_t *find_pmd(struct mm_struct *mm, unsigned long addr)
 {
@@ -230,10 +242,42 @@ bool pw_map_accessed(struct vm_area_struct *vma, unsigned long addr)
 	pmd_t *pmd = find_pmd(vma->vm_mm, addr);
 	pte_t pte;
 
-	if (!pmd)
+	if (!pmd || pmd_trans_huge(*pmd))
 		return true;
 	pte = pw_ptep_get(pte_offset_kernel(pmd, addr));
 	return !pte_present(pte) || pte_young(pte);
+}
+
+static int leave_entry(pte_t *ptep, unsigned long addr, void *data)
+{
+	return 0;
+}
+
+/**
+ * pw_map_make_table() - have a page table for an address
+ * @vma: of the address
+ * @addr: which
+ *
+ * The kernel maps a page of 2 MiB as a whole only where there is none.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int pw_map_make_table(struct vm_area_struct *vma, unsigned long addr)
+{
+	return apply_to_page_range(vma->vm_mm, addr, PAGE_SIZE, leave_entry,
+				   NULL);
+}
+
+/**
+ * pw_map_has_table() - is there a page table for an address?
+ * @vma: of the address
+ * @addr: which
+ */
+bool pw_map_has_table(struct vm_area_struct *vma, unsigned long addr)
+{
+	pmd_t *pmd = find_pmd(vma->vm_mm, addr);
+
+	return pmd && !pmd_trans_huge(*pmd);
 }
 
 /**
@@ -254,7 +298,7 @@ void pw_map_wrprotect(struct vm_area_struct *vma)
 		pmd_t *pmd = find_pmd(vma->vm_mm, addr);
 
 		next = pmd_addr_end(addr, vma->vm_end);
-		if (pmd)
+		if (pmd && !wrprotect_huge(vma->vm_mm, pmd))
 			wrprotect_table(vma->vm_mm, pmd, addr, next);
 	}
 }

@@ -19,6 +19,8 @@ int pw_map_insert(struct vm_area_struct *vma, unsigned long addr,
 bool pw_map_accessed(struct vm_area_struct *vma, unsigned long addr);
 int pw_map_mkwrite(struct vm_area_struct *vma, unsigned long addr,
 		   struct pw_chunk *c, unsigned int i, unsigned int nr);
+int pw_map_make_table(struct vm_area_struct *vma, unsigned long addr);
+bool pw_map_has_table(struct vm_area_struct *vma, unsigned long addr);
 void pw_map_wrprotect(struct vm_area_struct *vma);
 void pw_map_zap(struct vm_area_struct *vma, unsigned long addr,
 		unsigned long len);

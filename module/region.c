@@ -95,6 +95,16 @@ void pw_region_destroy(struct pw_heap *heap)
 	mtree_destroy(&heap->regions);
 }
 
+/* What the flags of a region say about page size, or else the heap. */
+static u32 huge_policy(const struct pw_heap *heap, unsigned long flags)
+{
+	if (flags & PW_REGION_HUGE)
+		return PAGEWELL_HUGE_ALWAYS;
+	if (flags & PW_REGION_SMALL)
+		return PAGEWELL_HUGE_NEVER;
+	return READ_ONCE(heap->huge);
+}
+
 static bool break_lookup(const struct pw_break *b, unsigned long page,
 			 struct pw_where *where)
 {
@@ -131,11 +141,15 @@ bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
 	rcu_read_lock();
 	entry = mas_walk(&mas);
 	if (is_break(entry)) {
-		ok = break_lookup(entry, page, where);
+		const struct pw_break *b = entry;
+
+		ok = break_lookup(b, page, where);
+		where->huge = huge_policy(heap, READ_ONCE(b->huge));
 	} else if (entry_flags(entry) & PW_REGION_MAP) {
 		where->lo = mas.index;
 		where->hi = mas.last + 1;
 		where->promised = !(entry_flags(entry) & PW_REGION_LAZY);
+		where->huge = huge_policy(heap, entry_flags(entry));
 		ok = true;
 	}
 	rcu_read_unlock();
@@ -722,11 +736,13 @@ static bool wholly_mapped(struct pw_heap *heap, unsigned long lo,
 	return true;
 }
 
-/* Mark what is, or will be, a map; it stays strict or lazy, part by part. */
+/* What a map keeps when it moves, part by part. */
+#define PW_KEPT	(PW_REGION_LAZY | PW_REGION_HUGE | PW_REGION_SMALL)
+
+/* Mark what is, or will be, a map. */
 static void *moving(const void *entry)
 {
-	return xa_mk_value(PW_REGION_DYING |
-			   (entry_flags(entry) & PW_REGION_LAZY));
+	return xa_mk_value(PW_REGION_DYING | (entry_flags(entry) & PW_KEPT));
 }
 
 /* [to, to + (hi - lo)) like [lo, hi), then up to @end like @entry. */
@@ -739,7 +755,9 @@ static void mark_target(struct pw_heap *heap, unsigned long lo,
 	for_each_span(s, heap, lo, hi)
 		store_span(heap, to + (s.lo - lo), to + (s.hi - lo),
 			   moving(s.entry), GFP_UNMAP);
-	store_span(heap, to + (hi - lo), end, moving(entry), GFP_UNMAP);
+	if (to + (hi - lo) < end)
+		store_span(heap, to + (hi - lo), end, moving(entry),
+			   GFP_UNMAP);
 }
 
 static void unmark_target(struct pw_heap *heap, unsigned long to,
@@ -749,9 +767,26 @@ static void unmark_target(struct pw_heap *heap, unsigned long to,
 
 	for_each_span(s, heap, to, end)
 		store_span(heap, s.lo, s.hi,
-			   map_entry(false, !(entry_flags(s.entry) &
-					      PW_REGION_LAZY)),
+			   xa_mk_value(PW_REGION_MAP |
+				       (entry_flags(s.entry) & PW_KEPT)),
 			   GFP_UNMAP);
+}
+
+/*
+ * A gap for [from, from + nr). What holds pages of 2 MiB keeps them if it lies
+ * in the new place as it lay in the old one.
+ */
+static int find_target(struct pw_heap *heap, unsigned long from,
+		       unsigned long old, unsigned long nr, unsigned long *to)
+{
+	unsigned long offset = from & PW_SLOT_MASK;
+
+	if (old >= PW_SLOT_PAGES &&
+	    !find_gap(heap, 0, offset + nr, PW_SLOT_PAGES, to)) {
+		*to += offset;
+		return 0;
+	}
+	return find_gap(heap, 0, nr, 1, to);
 }
 
 /*
@@ -767,23 +802,30 @@ static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
 
 	mmap_read_lock(heap->mm);
 	mutex_lock(&heap->lock);
-	err = find_gap(heap, 0, nr, 1, &to);
+	err = find_target(heap, from, hi - from, nr, &to);
 	if (!err) {
 		mark_target(heap, from, hi, to, to + nr, entry);
-		store_span(heap, from, hi, xa_mk_value(PW_REGION_DYING),
-			   GFP_UNMAP);
+		mark_target(heap, to, to + (hi - from), from, hi, NULL);
 	}
 	mutex_unlock(&heap->lock);
 	if (err)
 		goto out;
 
-	pw_range_move(heap, from, to, hi - from);
+	err = pw_range_vacate(heap, to, to + nr) ?:
+	      pw_range_cut(heap, from, to, hi - from);
+	if (!err)
+		pw_range_move(heap, from, to, hi - from);
 
 	mutex_lock(&heap->lock);
-	unmark_target(heap, to, to + nr);
-	store_span(heap, from, hi, NULL, GFP_UNMAP);
+	if (err) {
+		unmark_target(heap, from, hi);
+		store_span(heap, to, to + nr, NULL, GFP_UNMAP);
+	} else {
+		unmark_target(heap, to, to + nr);
+		store_span(heap, from, hi, NULL, GFP_UNMAP);
+		*lo = to;
+	}
 	mutex_unlock(&heap->lock);
-	*lo = to;
 out:
 	mmap_read_unlock(heap->mm);
 	return err;
@@ -897,6 +939,33 @@ static int will_need(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 	return err == -EINTR ? err : 0;
 }
 
+/* A break has one page size for all of it. */
+static int set_page_size(struct pw_heap *heap, unsigned long lo,
+			 unsigned long hi, unsigned long size)
+{
+	struct span s;
+	int err = 0;
+
+	mutex_lock(&heap->lock);
+	for_each_span(s, heap, lo, hi) {
+		unsigned long flags = entry_flags(s.entry);
+
+		if (is_break(s.entry)) {
+			WRITE_ONCE(((struct pw_break *)s.entry)->huge, size);
+			continue;
+		}
+		if (!(flags & PW_REGION_MAP))
+			continue;
+		flags &= ~(PW_REGION_HUGE | PW_REGION_SMALL);
+		err = store_span(heap, s.lo, s.hi, xa_mk_value(flags | size),
+				 GFP_REGION);
+		if (err)
+			break;
+	}
+	mutex_unlock(&heap->lock);
+	return err;
+}
+
 /**
  * pw_advise() - advice about a range
  * @heap: the caller's
@@ -912,7 +981,7 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 	int err;
 
 	if (advice < PAGEWELL_ADVISE_POPULATE ||
-	    advice > PAGEWELL_ADVISE_DONTNEED)
+	    advice > PAGEWELL_ADVISE_NOHUGEPAGE)
 		return -EINVAL;
 	if (!length)
 		return 0;
@@ -923,6 +992,10 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 		return pw_populate(heap, lo, hi);
 	case PAGEWELL_ADVISE_WILLNEED:
 		return for_each_mapped(heap, lo, hi, will_need);
+	case PAGEWELL_ADVISE_HUGEPAGE:
+		return set_page_size(heap, lo, hi, PW_REGION_HUGE);
+	case PAGEWELL_ADVISE_NOHUGEPAGE:
+		return set_page_size(heap, lo, hi, PW_REGION_SMALL);
 	}
 	mutex_lock(&heap->unmap_lock);
 	err = for_each_mapped(heap, lo, hi, pw_range_clear);
@@ -942,6 +1015,7 @@ static int fork_break(struct pw_heap *child, const struct pw_break *b)
 	copy->id = b->id;
 	copy->brk = READ_ONCE(b->brk);
 	copy->strict_from = pages_up(copy->brk);
+	copy->huge = READ_ONCE(b->huge);
 	err = xa_insert(&child->breaks, copy->id, copy, GFP_KERNEL_ACCOUNT);
 	if (err) {
 		kfree(copy);

@@ -33,14 +33,7 @@ static void say_cannot_open(int err)
 	}
 }
 
-static void warn_about_features(const struct launch *launch, uint64_t features)
-{
-	if (launch->huge && !strcmp(launch->huge, "always") &&
-	    !(features & PAGEWELL_FEATURE_HUGE))
-		say("--huge always: this module maps no 2 MiB pages");
-}
-
-bool device_usable(const struct launch *launch)
+bool device_usable(void)
 {
 	struct pagewell_info info = { .size = sizeof(info) };
 	int fd = open(PAGEWELL_DEVICE, O_RDWR | O_CLOEXEC);
@@ -61,7 +54,6 @@ bool device_usable(const struct launch *launch)
 		    " install both from one release", info.abi, PAGEWELL_ABI_VERSION);
 		return false;
 	}
-	warn_about_features(launch, info.features);
 	return true;
 }
 
@@ -112,7 +104,7 @@ static bool preload(void)
 
 bool launch_prepare(const struct launch *launch)
 {
-	if (!preload() || (!launch->fallback && !device_usable(launch)))
+	if (!preload() || (!launch->fallback && !device_usable()))
 		return false;
 	if (launch->limit)
 		setenv("PAGEWELL_LIMIT", launch->limit, 1);

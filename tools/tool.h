@@ -159,7 +159,7 @@ struct launch {
 };
 
 /* Is the device there, and ours? Else says why not. */
-bool device_usable(const struct launch *launch);
+bool device_usable(void);
 /* The same, and sets up the environment for exec; says why when it cannot. */
 bool launch_prepare(const struct launch *launch);
 

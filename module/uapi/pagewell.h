@@ -86,8 +86,11 @@ struct pagewell_info {
 #define PAGEWELL_COMMIT_STRICT	0	/* brk and map promise pages, or fail */
 #define PAGEWELL_COMMIT_LAZY	1	/* pages are found when touched: SIGBUS if not */
 
-/* pagewell_heap.huge */
-#define PAGEWELL_HUGE_AUTO	0
+/*
+ * pagewell_heap.huge: when an aligned 2 MiB of a break or map gets one page, the
+ * first time that it is touched. PAGEWELL_ADVISE_ can say otherwise for a range.
+ */
+#define PAGEWELL_HUGE_AUTO	0	/* in a long walk, and when populating */
 #define PAGEWELL_HUGE_ALWAYS	1
 #define PAGEWELL_HUGE_NEVER	2
 
@@ -254,6 +257,8 @@ struct pagewell_remap {
 #define PAGEWELL_ADVISE_POPULATE	1 /* all pages in place now, or ENOMEM */
 #define PAGEWELL_ADVISE_WILLNEED	2 /* as many as can be had */
 #define PAGEWELL_ADVISE_DONTNEED	3 /* give the pages back; reads as zero again */
+#define PAGEWELL_ADVISE_HUGEPAGE	4 /* a page of 2 MiB wherever one fits */
+#define PAGEWELL_ADVISE_NOHUGEPAGE	5 /* none, from now on */
 
 /**
  * struct pagewell_advise - PAGEWELL_IOC_ADVISE: advice about a range
@@ -262,7 +267,8 @@ struct pagewell_remap {
  * @addr: start
  * @length: bytes, rounded up to a page; 0 does nothing
  *
- * Works on breaks and maps alike and never changes what may be touched. Errors:
+ * Works on breaks and maps alike and never changes what may be touched. The page
+ * size is advice for all of a break. Errors:
  * ENOMEM (populate: a page cannot be had, or part of the range is not mapped;
  * dontneed in a strict region: a child keeps the page and no other can be
  * promised for it, the rest of the range is then untouched), EINTR, EINVAL.

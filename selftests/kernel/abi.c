@@ -38,7 +38,7 @@ static const struct call {
 	{ "map", PAGEWELL_IOC_MAP, sizeof(struct pagewell_map), 15 },
 	{ "unmap", PAGEWELL_IOC_UNMAP, sizeof(struct pagewell_unmap), 0 },
 	{ "remap", PAGEWELL_IOC_REMAP, sizeof(struct pagewell_remap), 1 },
-	{ "advise", PAGEWELL_IOC_ADVISE, sizeof(struct pagewell_advise), 3 },
+	{ "advise", PAGEWELL_IOC_ADVISE, sizeof(struct pagewell_advise), 7 },
 	{ "mailbox", PAGEWELL_IOC_MAILBOX, sizeof(struct pagewell_mailbox), 0 },
 };
 
@@ -171,7 +171,7 @@ TEST_F(abi, unknown_flags)
 
 TEST_F(abi, unknown_values)
 {
-	uint32_t advice[] = { 0, 4, 5, 100, ~0U };
+	uint32_t advice[] = { 0, 15, 16, 0x80000000, ~0U };
 	struct pagewell_heap heap;
 	char *p = pw_map_pages(&self->h, 1);
 

@@ -26,6 +26,8 @@ static uint32_t brk_id;
 static long brk_pages;
 static uint64_t rnd, next_tag = 1;
 static uint64_t seed;
+static bool huge;		/* pages of 2 MiB wherever one fits */
+static int hold[2];		/* a pipe that refers to some pages */
 static long op_nr;
 static int depth;
 
@@ -169,6 +171,18 @@ static void op_map(void)
 	set_range(want, want + nr, (struct page){ guard ? GUARD : MAP, !guard, 0 });
 }
 
+/* Whole slots, for pages of 2 MiB. */
+static void op_map_slots(void)
+{
+	long lo = SLOT * (1 + pick(3)), nr = SLOT * (1 + pick(2));
+	uint32_t populate = pick(2) ? PAGEWELL_MAP_POPULATE : 0;
+
+	if (lo + nr > PAGES)
+		nr = PAGES - lo;
+	MUST(pw_map(heap.fd, PAGEWELL_MAP_FIXED | populate, addr(lo), nr * PAGE, 0, NULL) == 0);
+	set_range(lo, lo + nr, (struct page){ MAP, true, 0 });
+}
+
 static void op_map_fixed(void)
 {
 	bool guard = pick(8) == 0, replace = pick(2);
@@ -204,11 +218,38 @@ static void op_unmap(void)
 	set_range(lo, lo + nr, (struct page){ NONE, false, 0 });
 }
 
+/* What a pipe refers to must stay with whom it belongs to, and nobody else. */
+static void op_hold(void)
+{
+	struct iovec iov = { addr(pick(PAGES)), PAGE };
+
+	vmsplice(hold[1], &iov, 1, SPLICE_F_NONBLOCK);
+}
+
+static void op_let_go(void)
+{
+	static char buf[16 * PAGE];
+
+	while (read(hold[0], buf, sizeof(buf)) > 0)
+		;
+}
+
+/* From a slot on, what moves stays where it was within its slot, if it can. */
+static long remap_target(long lo, long old, long nr)
+{
+	long offset = lo % SLOT;
+
+	for (long to = SLOT; old >= SLOT && to + offset + nr <= PAGES; to += SLOT)
+		if (range_free(to, to + offset + nr))
+			return to + offset;
+	return lowest_gap(nr);
+}
+
 static void op_remap(void)
 {
 	bool move = pick(2);
-	long lo = SLOT + pick(PAGES - SLOT), old = 1 + pick(60);
-	long nr = pick(4) ? 1 + pick(120) : 1 + pick(500), to = lo;
+	long lo = SLOT + pick(PAGES - SLOT), old = 1 + pick(pick(4) ? 60 : 900);
+	long nr = pick(4) ? 1 + pick(120) : 1 + pick(1100), to = lo;
 	static struct page saved[PAGES];
 	char *at;
 	int err;
@@ -219,7 +260,7 @@ static void op_remap(void)
 	if (lo + nr > PAGES)
 		return;
 	if (nr > old && all_are(lo, lo + old, MAP) && !range_free(lo + old, lo + nr)) {
-		to = lowest_gap(nr);
+		to = remap_target(lo, old, nr);
 		if (move && to < 0)
 			return;
 	}
@@ -228,6 +269,14 @@ static void op_remap(void)
 	if (!all_are(lo, lo + old, MAP)) {
 		MUST(err == -EFAULT);
 		return;
+	}
+	/* Part of a page of 2 MiB that a pipe refers to may be in the way. */
+	if (err == -ENOMEM && move) {
+		op_let_go();
+		err = pw_remap(heap.fd, PAGEWELL_REMAP_MAYMOVE, addr(lo), old * PAGE,
+			       nr * PAGE, &at);
+		if (err == -ENOMEM && huge)
+			return;
 	}
 	if (nr > old && to != lo && !move) {
 		MUST(err == -ENOMEM);
@@ -305,7 +354,7 @@ static void run(long ops)
 	static void (*const all[])(void) = {
 		op_write, op_write, op_write, op_write, op_read, op_read, op_brk,
 		op_map, op_map, op_map_fixed, op_unmap, op_remap, op_remap,
-		op_dontneed, op_populate,
+		op_dontneed, op_populate, op_map_slots, op_hold, op_let_go,
 	};
 
 	for (op_nr = 0; op_nr < ops; op_nr++) {
@@ -329,7 +378,10 @@ static int one_seed(uint64_t s, long ops)
 		return pw_wait(pid);
 	seed = s;
 	rnd = s * 0x9e3779b97f4a7c15ULL | 1;
+	huge = s % 2;
 	pw_heap(&heap, PAGES * PAGE);
+	MUST(pw_set_huge(heap.fd, huge ? PAGEWELL_HUGE_ALWAYS : PAGEWELL_HUGE_AUTO) == 0);
+	MUST(pipe2(hold, O_NONBLOCK) == 0);
 	MUST(pw_brk_create(heap.fd, HUGE, &brk_id, &start) == 0);
 	MUST(start == heap.base);
 	run(ops);
@@ -340,7 +392,7 @@ int main(int argc, char **argv)
 {
 	uint64_t s = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL) << 8;
 	long ops = argc > 2 ? atol(argv[2]) : 700;
-	int seeds = argc > 1 ? 1 : pw_scaled(3);
+	int seeds = argc > 1 ? 1 : pw_scaled(4);
 
 	ksft_print_header();
 	ksft_set_plan(seeds + 1);

@@ -135,6 +135,13 @@ static inline int pw_set_commit(int fd, uint32_t commit)
 	return pw_policy(fd, &heap);
 }
 
+static inline int pw_set_huge(int fd, uint32_t policy)
+{
+	struct pagewell_heap heap = { .set = PAGEWELL_SET_HUGE, .huge = policy };
+
+	return pw_policy(fd, &heap);
+}
+
 static inline int pw_brk_create(int fd, size_t reserve, uint32_t *id, char **start)
 {
 	struct pagewell_brk_create arg = { .size = sizeof(arg), .reserve = reserve };
