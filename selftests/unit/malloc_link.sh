@@ -1,0 +1,252 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# malloc_link.sh - every way to have the library in a program
+#
+# Preloaded, linked with pkg-config's words, linked statically, loaded by
+# dlopen(); operator new and delete of C++ in all their forms. TAP.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+root=$PWD
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export PAGEWELL_BACKEND=anon
+
+mkdir -p "$work/prefix/lib/pkgconfig" "$work/prefix/include"
+cp build/libpagewell.a userlib/pagewell.h "$work/prefix/include/"
+mv "$work/prefix/include/libpagewell.a" "$work/prefix/lib/"
+cp build/libpagewell.so "$work/prefix/lib/libpagewell.so.1"
+ln -s libpagewell.so.1 "$work/prefix/lib/libpagewell.so"
+sed "s|^prefix=.*|prefix=$work/prefix|" build/libpagewell.pc >"$work/prefix/lib/pkgconfig/pagewell.pc"
+export PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig LD_LIBRARY_PATH=$work/prefix/lib
+
+cat >"$work/use.c" <<'END'
+#include <malloc.h>
+#include <pagewell.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *thread(void *arg)
+{
+	void *p[100];
+	int i;
+
+	for (i = 0; i < 100; i++)
+		p[i] = calloc(1, i * 100);
+	for (i = 0; i < 100; i++)
+		free(p[i]);
+	return arg;
+}
+
+int main(void)
+{
+	pagewell_heap_t *h = pagewell_heap_create(0);
+	struct pagewell_stats before, after;
+	pthread_t t;
+	char *p;
+
+	pagewell_get_stats(&before, sizeof(before));
+	p = strdup("a block of libc's goes through us");
+	p = realloc(p, 100000);
+	pagewell_get_stats(&after, sizeof(after));
+	if (after.in_use < before.in_use + 100000)
+		return 1;
+	free(p);
+	pthread_create(&t, NULL, thread, NULL);
+	pthread_join(t, NULL);
+	p = pagewell_heap_alloc(h, 100);
+	pagewell_heap_destroy(h);
+	puts(p ? "used" : "not used");
+	return 0;
+}
+END
+
+cat >"$work/load.c" <<'END'
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+int main(int argc, char **argv)
+{
+	void *lib = dlopen(argv[1], RTLD_NOW), *p;
+	void *(*get)(size_t) = lib ? dlsym(lib, "malloc") : NULL;
+	void (*put)(void *) = lib ? dlsym(lib, "free") : NULL;
+
+	if (argc < 2 || !get || !put) {
+		puts(dlerror());
+		return 1;
+	}
+	p = get(1000);
+	memset(p, 1, 1000);
+	put(p);
+	puts("loaded");
+	return 0;
+}
+END
+
+cat >"$work/ops.cc" <<'END'
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <malloc.h>
+#include <new>
+#include <pagewell.h>
+
+static int failures, calls;
+
+static void check(bool good, const char *what)
+{
+	if (!good) {
+		std::printf("wrong: %s\n", what);
+		failures++;
+	}
+}
+
+static std::size_t in_use()
+{
+	pagewell_stats s;
+
+	pagewell_get_stats(&s, sizeof(s));
+	return s.in_use;
+}
+
+template <typename F> static bool throws(F f)
+{
+	try {
+		return !f();
+	} catch (const std::bad_alloc &) {
+		return true;
+	}
+}
+
+static void handler()
+{
+	if (++calls == 3)
+		std::set_new_handler(nullptr);
+}
+
+int main()
+{
+	/* Not a constant: compilers know what cannot work. */
+	volatile std::size_t huge = SIZE_MAX / 2 - 4096;
+	const auto wide = std::align_val_t(256);
+	std::size_t before;
+	void *p;
+
+	p = ::operator new(100);
+	::operator delete(p);
+	before = in_use();
+#define FORM(get, put) do {					\
+	p = get;						\
+	check(p && in_use() > before, #get);			\
+	put;							\
+	check(in_use() == before, #put);			\
+} while (0)
+#define WIDE(get, put) FORM(get, (check(!((std::uintptr_t)p & 255), "alignment"), put))
+	FORM(::operator new(100), ::operator delete(p));
+	FORM(::operator new(100), ::operator delete(p, std::size_t(100)));
+	FORM(::operator new(100, std::nothrow), ::operator delete(p, std::nothrow));
+	FORM(::operator new[](100), ::operator delete[](p));
+	FORM(::operator new[](100), ::operator delete[](p, std::size_t(100)));
+	FORM(::operator new[](100, std::nothrow), ::operator delete[](p, std::nothrow));
+	WIDE(::operator new(100, wide), ::operator delete(p, wide));
+	WIDE(::operator new(100, wide), ::operator delete(p, std::size_t(100), wide));
+	WIDE(::operator new(100, wide, std::nothrow), ::operator delete(p, wide, std::nothrow));
+	WIDE(::operator new[](100, wide), ::operator delete[](p, wide));
+	WIDE(::operator new[](100, wide), ::operator delete[](p, std::size_t(100), wide));
+	WIDE(::operator new[](100, wide, std::nothrow), ::operator delete[](p, wide, std::nothrow));
+	::operator delete(nullptr);
+	::operator delete[](nullptr, wide);
+
+	check(throws([&] { return ::operator new(huge); }), "new throws");
+	check(throws([&] { return ::operator new[](huge); }), "new[] throws");
+	check(throws([&] { return ::operator new(huge, wide); }), "aligned new throws");
+	check(throws([&] { return ::operator new[](huge, wide); }), "aligned new[] throws");
+	check(!::operator new(huge, std::nothrow), "nothrow new returns null");
+	check(!::operator new[](huge, std::nothrow), "nothrow new[] returns null");
+	check(!::operator new(huge, wide, std::nothrow), "aligned nothrow new returns null");
+	check(!::operator new[](huge, wide, std::nothrow), "aligned nothrow new[] returns null");
+	std::set_new_handler(handler);
+	check(throws([&] { return ::operator new(huge); }) && calls == 3, "the handler is called again and again");
+	if (!failures)
+		std::puts("all forms");
+	return failures;
+}
+END
+
+n=0
+failed=0
+test_case()
+{
+	local name=$1 want=$2
+	shift 2
+	n=$((n + 1))
+	if "$@" >"$work/out" 2>&1 && grep -qx "$want" "$work/out"; then
+		echo "ok $n $name"
+	else
+		echo "not ok $n $name"
+		sed 's/^/# /' "$work/out" | head -20
+		failed=1
+	fi
+}
+
+with_pkg_config()
+{
+	# shellcheck disable=SC2046  # words
+	cc -pthread -o "$work/use" "$work/use.c" $(pkg-config --cflags --libs pagewell) &&
+		ldd "$work/use" | grep -q libpagewell && "$work/use"
+}
+
+with_archive()
+{
+	cc -pthread "-I$work/prefix/include" -o "$work/use-a" "$work/use.c" \
+		"$work/prefix/lib/libpagewell.a" && ! ldd "$work/use-a" | grep libpagewell &&
+		"$work/use-a"
+}
+
+all_static()
+{
+	cc -static -pthread "-I$work/prefix/include" -o "$work/use-s" "$work/use.c" \
+		"$work/prefix/lib/libpagewell.a" 2>/dev/null && "$work/use-s"
+}
+
+loaded()
+{
+	cc -o "$work/load" "$work/load.c" && "$work/load" "$work/prefix/lib/libpagewell.so.1"
+}
+
+operators()
+{
+	g++ -std=c++17 "-I$work/prefix/include" -O1 -fno-builtin -o "$work/ops" "$work/ops.cc" \
+		"-L$work/prefix/lib" -lpagewell && "$work/ops"
+}
+
+operators_archive()
+{
+	g++ -std=c++17 "-I$work/prefix/include" -O1 -fno-builtin -o "$work/ops-a" "$work/ops.cc" \
+		"$work/prefix/lib/libpagewell.a" && "$work/ops-a"
+}
+
+# What programs may link against: ours with a version, libc's without.
+symbols()
+{
+	nm -D --defined-only "$root/build/libpagewell.so" | awk '
+		$3 ~ /^pagewell_/ && $3 !~ /@@PAGEWELL_1\.0$/ { print "no version: " $3; bad = 1 }
+		$3 !~ /^pagewell_/ && $3 ~ /@/ { print "a version: " $3; bad = 1 }
+		$3 ~ /^pw_/ { print "internal: " $3; bad = 1 }
+		END { if (!bad) print "as they should be" }'
+}
+
+echo "TAP version 13"
+echo "1..7"
+test_case "linked with what pkg-config says" used with_pkg_config
+test_case "linked with the archive" used with_archive
+test_case "a static program" used all_static
+test_case "loaded by dlopen" loaded loaded
+test_case "operator new and delete, shared" "all forms" operators
+test_case "operator new and delete, archive" "all forms" operators_archive
+test_case "the exported names and their versions" "as they should be" symbols
+exit $failed
