@@ -229,10 +229,10 @@ static uint64_t thread_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-/* Takes the first huge page that [@from, @to) covers; how long did it take? */
-static uint64_t probe_huge(uintptr_t from, uintptr_t to)
+/* Takes the first huge page of fresh memory [@old, @to); how long did it take? */
+static uint64_t probe_huge(uintptr_t old, uintptr_t to)
 {
-	uintptr_t page = ALIGN_UP(from, HUGE_SIZE);
+	uintptr_t page = ALIGN_UP(old, HUGE_SIZE);
 	uint64_t start;
 
 	if (page + HUGE_SIZE > to)
@@ -261,18 +261,19 @@ static bool worth_waiting(struct arena *a, uint64_t ns)
  * while that is slow further steps get small pages. A large heap is patient up
  * to a point: it will use them for long, and so will who comes next.
  */
-static void try_huge(struct arena *a, struct os_brk *b, uintptr_t from)
+static void try_huge(struct arena *a, struct os_brk *b, uintptr_t old)
 {
+	uintptr_t from = ALIGN_DOWN(old, HUGE_SIZE);
 	struct os_brk first = *b;
 
 	if (a->huge_skip) {
 		a->huge_skip--;
 		return;
 	}
-	first.brk = MIN(ALIGN_UP(from, HUGE_SIZE) + HUGE_SIZE, b->brk);
+	first.brk = MIN(ALIGN_UP(old, HUGE_SIZE) + HUGE_SIZE, b->brk);
 	if (!os_brk_grew_large(&first, from))
 		return;
-	if (worth_waiting(a, probe_huge(from, b->brk))) {
+	if (worth_waiting(a, probe_huge(old, b->brk))) {
 		a->huge_backoff = 1;
 		os_brk_grew_large(b, from);
 		return;
@@ -296,7 +297,7 @@ static int move_break(struct arena *a, struct segment *seg, size_t bytes)
 	if (pw_env.huge == HUGE_ALWAYS)
 		os_brk_grew_large(&seg->brk, ALIGN_DOWN(old, HUGE_SIZE));
 	else if (a->size >= HUGE_FROM && !a->big)
-		try_huge(a, &seg->brk, ALIGN_DOWN(old, HUGE_SIZE));
+		try_huge(a, &seg->brk, old);
 	return 0;
 }
 
