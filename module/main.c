@@ -8,6 +8,7 @@
 #include <linux/module.h>
 
 #include "heap.h"
+#include "limit.h"
 #include "pool.h"
 #include "stats.h"
 #include "watch.h"
@@ -85,6 +86,7 @@ static void __exit pw_exit(void)
 	pw_netlink_exit();
 	pw_debugfs_exit();
 	pw_heap_exit();
+	pw_limit_exit();
 	pw_chunk_exit();
 	pw_pool_exit();
 	pw_stats_exit();

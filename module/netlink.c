@@ -15,6 +15,7 @@
 
 #include "pagewell.h"
 #include "pagewell_netlink.h"
+#include "limit.h"
 #include "pool.h"
 #include "stats.h"
 #include "watch.h"
@@ -242,6 +243,120 @@ static int heap_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 	return skb->len;
 }
 
+/* All ones for none; what is left over of a page is not granted. */
+static unsigned long max_pages(const struct nlattr *attr)
+{
+	u64 bytes = nla_get_u64(attr);
+
+	return bytes == U64_MAX ? PW_NO_LIMIT : bytes >> PAGE_SHIFT;
+}
+
+static int limit_set_user(struct sk_buff *skb, struct genl_info *info, unsigned long max)
+{
+	kuid_t uid = make_kuid(&init_user_ns, nla_get_u32(info->attrs[PAGEWELL_A_LIMIT_UID]));
+
+	if (!uid_valid(uid))
+		return -EINVAL;
+	if (!netlink_capable(skb, CAP_SYS_ADMIN) &&
+	    (!uid_eq(uid, NETLINK_CREDS(skb)->uid) || max > pw_limit_user_max(uid))) {
+		NL_SET_ERR_MSG(info->extack,
+			       "users may lower their own limit, all else needs CAP_SYS_ADMIN");
+		return -EPERM;
+	}
+	pw_limit_set_user(uid, max);
+	return 0;
+}
+
+static int limit_set_cgroup(struct sk_buff *skb, struct genl_info *info, unsigned long max)
+{
+	const struct nlattr *attr = info->attrs[PAGEWELL_A_LIMIT_CGROUP];
+	int err;
+
+	if (!netlink_capable(skb, CAP_SYS_ADMIN)) {
+		NL_SET_ERR_MSG(info->extack, "the limit of a cgroup needs CAP_SYS_ADMIN");
+		return -EPERM;
+	}
+	err = pw_limit_set_cgroup(nla_data(attr), max);
+	if (err)
+		NL_SET_ERR_MSG_ATTR(info->extack, attr, "no cgroup v2 has this path");
+	return err;
+}
+
+static int limit_set_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nlattr **attrs = info->attrs;
+
+	if (!attrs[PAGEWELL_A_LIMIT_MAX_SIZE] ||
+	    !attrs[PAGEWELL_A_LIMIT_UID] == !attrs[PAGEWELL_A_LIMIT_CGROUP]) {
+		NL_SET_ERR_MSG(info->extack, "a limit is a uid or a cgroup, and max-size");
+		return -EINVAL;
+	}
+	if (attrs[PAGEWELL_A_LIMIT_UID])
+		return limit_set_user(skb, info, max_pages(attrs[PAGEWELL_A_LIMIT_MAX_SIZE]));
+	return limit_set_cgroup(skb, info, max_pages(attrs[PAGEWELL_A_LIMIT_MAX_SIZE]));
+}
+
+static bool put_limit_u64(struct sk_buff *skb, int attr, u64 value)
+{
+	return put_u64(skb, attr, value, PAGEWELL_A_LIMIT_PAD);
+}
+
+static bool put_limit(struct sk_buff *skb, const struct pw_limit_stat *st)
+{
+	u64 max = st->max == PW_NO_LIMIT ? U64_MAX : (u64)st->max << PAGE_SHIFT;
+
+	if (st->is_user ? nla_put_u32(skb, PAGEWELL_A_LIMIT_UID,
+				      from_kuid_munged(&init_user_ns, st->uid)) :
+			  nla_put_string(skb, PAGEWELL_A_LIMIT_CGROUP, st->path))
+		return false;
+	return put_limit_u64(skb, PAGEWELL_A_LIMIT_MAX_SIZE, max) &&
+	       put_limit_u64(skb, PAGEWELL_A_LIMIT_USED, (u64)st->used << PAGE_SHIFT) &&
+	       put_limit_u64(skb, PAGEWELL_A_LIMIT_REFUSED, st->refused);
+}
+
+static bool dump_limit(struct sk_buff *skb, struct netlink_callback *cb,
+		       const struct pw_limit_stat *st)
+{
+	void *hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+				&pw_genl, NLM_F_MULTI, PAGEWELL_CMD_LIMIT_GET);
+
+	if (!hdr)
+		return false;
+	if (!put_limit(skb, st)) {
+		genlmsg_cancel(skb, hdr);
+		return false;
+	}
+	genlmsg_end(skb, hdr);
+	return true;
+}
+
+/* Others see their own account only. cb->args[0]: where to go on. */
+static int limit_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	bool admin = netlink_capable(cb->skb, CAP_SYS_ADMIN);
+	struct pw_limit_stat st;
+	unsigned long pos = cb->args[0];
+
+	st.path = kmalloc(PW_CGROUP_PATH, GFP_KERNEL);
+	if (!st.path)
+		return -ENOMEM;
+	while (pw_limit_next_stat(&pos, &st)) {
+		bool own = st.is_user && uid_eq(st.uid, NETLINK_CREDS(cb->skb)->uid);
+
+		if ((admin || own) && !dump_limit(skb, cb, &st))
+			break;
+		cb->args[0] = pos;
+	}
+	kfree(st.path);
+	return skb->len;
+}
+
+static const struct nla_policy limit_set_policy[] = {
+	[PAGEWELL_A_LIMIT_UID] = { .type = NLA_U32 },
+	[PAGEWELL_A_LIMIT_CGROUP] = { .type = NLA_NUL_STRING, .len = PW_CGROUP_PATH - 1 },
+	[PAGEWELL_A_LIMIT_MAX_SIZE] = { .type = NLA_U64 },
+};
+
 static const struct nla_policy pool_set_policy[] = {
 	[PAGEWELL_A_POOL_MAX_SIZE] = { .type = NLA_U64 },
 };
@@ -267,6 +382,14 @@ static const struct genl_ops pw_genl_ops[] = {
 		.doit		= heap_get_doit,
 		.start		= heap_get_start,
 		.dumpit		= heap_get_dumpit,
+	}, {
+		.cmd		= PAGEWELL_CMD_LIMIT_GET,
+		.dumpit		= limit_get_dumpit,
+	}, {
+		.cmd		= PAGEWELL_CMD_LIMIT_SET,
+		.policy		= limit_set_policy,
+		.maxattr	= ARRAY_SIZE(limit_set_policy) - 1,
+		.doit		= limit_set_doit,
 	},
 };
 

@@ -22,6 +22,7 @@
  * @pool: where answers about the pool go
  * @heap: where the answer about one heap goes
  * @heaps: where answers about all heaps go
+ * @limits: where answers about limits go
  * @listener: where events go
  * @done: the answer is complete
  * @gone: the family has been taken away
@@ -34,6 +35,7 @@ struct mod {
 	struct pool *pool;
 	struct heap *heap;
 	struct heaps *heaps;
+	struct limits *limits;
 	const struct listener *listener;
 	bool done;
 	bool gone;
@@ -211,6 +213,39 @@ static void add_heap(struct mod *mod, const struct heap *heap)
 	heaps->heap = more;
 }
 
+static void add_limit(struct mod *mod, struct nlmsghdr *nlh)
+{
+	static struct nla_policy policy[PAGEWELL_A_LIMIT_MAX + 1] = {
+		[PAGEWELL_A_LIMIT_UID] = { .type = NLA_U32 },
+		[PAGEWELL_A_LIMIT_CGROUP] = { .type = NLA_STRING },
+		[PAGEWELL_A_LIMIT_MAX_SIZE] = { .type = NLA_U64 },
+		[PAGEWELL_A_LIMIT_USED] = { .type = NLA_U64 },
+		[PAGEWELL_A_LIMIT_REFUSED] = { .type = NLA_U64 },
+	};
+	struct nlattr *attrs[PAGEWELL_A_LIMIT_MAX + 1];
+	struct limits *limits = mod->limits;
+	struct limit *limit;
+
+	if (genlmsg_parse(nlh, 0, attrs, PAGEWELL_A_LIMIT_MAX, policy))
+		return;
+	limit = reallocarray(limits->limit, limits->nr + 1, sizeof(*limit));
+	if (!limit) {
+		mod->error = ENOMEM;
+		return;
+	}
+	limits->limit = limit;
+	limit += limits->nr++;
+	*limit = (struct limit) {
+		.is_user = attrs[PAGEWELL_A_LIMIT_UID],
+		.uid = get_u32(attrs, PAGEWELL_A_LIMIT_UID),
+		.max = get_u64(attrs, PAGEWELL_A_LIMIT_MAX_SIZE),
+		.used = get_u64(attrs, PAGEWELL_A_LIMIT_USED),
+		.refused = get_u64(attrs, PAGEWELL_A_LIMIT_REFUSED),
+	};
+	if (attrs[PAGEWELL_A_LIMIT_CGROUP])
+		limit->cgroup = nla_strdup(attrs[PAGEWELL_A_LIMIT_CGROUP]);
+}
+
 static void read_family_gone(struct mod *mod, struct nlmsghdr *nlh)
 {
 	struct nlattr *attrs[CTRL_ATTR_MAX + 1];
@@ -245,6 +280,10 @@ static int on_message(struct nl_msg *msg, void *arg)
 			add_heap(mod, &heap);
 		else if (mod->heap)
 			*mod->heap = heap;
+		break;
+	case PAGEWELL_CMD_LIMIT_GET:
+		if (mod->limits)
+			add_limit(mod, nlh);
 		break;
 	case PAGEWELL_CMD_HEAP_LIMIT:
 		if (mod->listener && read_heap(nlh, &heap))
@@ -444,6 +483,49 @@ bool mod_get_heaps(struct mod *mod, struct heaps *heaps)
 	mod->heaps = NULL;
 	if (err)
 		say("cannot read the heaps: %s", reason(mod));
+	return !err;
+}
+
+bool mod_get_limits(struct mod *mod, struct limits *limits)
+{
+	struct nl_msg *msg = new_request(mod, NLM_F_DUMP, PAGEWELL_CMD_LIMIT_GET);
+	int err;
+
+	*limits = (struct limits) { 0 };
+	if (!msg)
+		return false;
+	mod->limits = limits;
+	err = ask(mod, msg);
+	mod->limits = NULL;
+	if (err)
+		say("cannot read the limits: %s", reason(mod));
+	return !err;
+}
+
+void limits_free(struct limits *limits)
+{
+	size_t i;
+
+	for (i = 0; i < limits->nr; i++)
+		free(limits->limit[i].cgroup);
+	free(limits->limit);
+}
+
+bool mod_set_limit(struct mod *mod, const struct limit *limit)
+{
+	struct nl_msg *msg = new_request(mod, 0, PAGEWELL_CMD_LIMIT_SET);
+	int err;
+
+	if (!msg)
+		return false;
+	if (limit->is_user)
+		nla_put_u32(msg, PAGEWELL_A_LIMIT_UID, limit->uid);
+	else
+		nla_put_string(msg, PAGEWELL_A_LIMIT_CGROUP, limit->cgroup);
+	nla_put_u64(msg, PAGEWELL_A_LIMIT_MAX_SIZE, limit->max);
+	err = ask(mod, msg);
+	if (err)
+		say("cannot set the limit: %s", reason(mod));
 	return !err;
 }
 

@@ -39,9 +39,13 @@ static const struct command {
 	{ "events", cmd_events, "",
 	  "print what happens: limits hit, the pool running low",
 	  "One event a line, until interrupted. Sizes are in bytes.\n" },
-	{ "set", cmd_set, "pool-max SIZE",
-	  "set what the pool may grow to",
-	  "Needs CAP_SYS_ADMIN. What is in use above it stays in use.\n" },
+	{ "set", cmd_set, "pool-max SIZE | user-max USER SIZE | cgroup-max PATH SIZE",
+	  "set what the pool may grow to, and what users and cgroups may commit",
+	  "SIZE may be none for a user or a cgroup. Needs CAP_SYS_ADMIN, but for\n"
+	  "lowering one's own limit. What is in use above it stays in use.\n" },
+	{ "limits", cmd_limits, "",
+	  "show what users and cgroups have committed, and may",
+	  "Without CAP_SYS_ADMIN: what oneself has.\n" },
 	{ "explain", cmd_explain, "SIZE",
 	  "make an allocation and tell what happened at each step",
 	  "Runs malloc(SIZE), touches it, frees it, in a process of its own on our pages;\n"

@@ -28,6 +28,7 @@ int cmd_stat(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_events(int argc, char **argv);
 int cmd_set(int argc, char **argv);
+int cmd_limits(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_map(int argc, char **argv);
 
@@ -126,6 +127,29 @@ bool mod_set_pool_max(struct mod *mod, uint64_t bytes);
 bool mod_get_heap(struct mod *mod, pid_t pid, struct heap *heap);
 /* All heaps by id; free(heaps->heap). */
 bool mod_get_heaps(struct mod *mod, struct heaps *heaps);
+
+/**
+ * struct limit - what a user or a cgroup has committed, and may
+ * @is_user: it is the user @uid, else the cgroup @cgroup
+ * @max: bytes or NO_LIMIT
+ */
+struct limit {
+	bool is_user;
+	uint32_t uid;
+	char *cgroup;
+	uint64_t max, used, refused;
+};
+
+struct limits {
+	struct limit *limit;
+	size_t nr;
+};
+
+/* All there are; limits_free() them. */
+bool mod_get_limits(struct mod *mod, struct limits *limits);
+void limits_free(struct limits *limits);
+/* @max and the user, or the cgroup, of @limit */
+bool mod_set_limit(struct mod *mod, const struct limit *limit);
 
 /**
  * struct listener - what to do with events

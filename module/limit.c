@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * limit.c - limits on what users and cgroups may commit
+ *
+ * An account counts what all heaps of a user, or of a cgroup and those below
+ * it, have committed, whether it has a limit or not, so that a limit set later
+ * finds the sum. It lives as long as a heap is charged to it, an account below
+ * it does, or it has a limit.
+ *
+ * Charging takes no lock: the counter is the authority. Accounts come and go
+ * under one mutex, when heaps do.
+ */
+#include <linux/cgroup.h>
+#include <linux/cred.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "limit.h"
+
+/**
+ * struct pw_account - what one user or cgroup has committed
+ * @all: on the list of all accounts, the oldest first
+ * @nr: never used twice; for those who walk the list
+ * @parent: of a cgroup that is not the root
+ * @cgrp: the cgroup, referenced; NULL: it is a user's
+ * @uid: the user
+ * @refs: heaps, accounts below, and one for a limit; under accounts_lock
+ * @used: pages charged
+ * @refused: charges refused
+ * @max: pages, PW_NO_LIMIT for none; written under accounts_lock
+ */
+struct pw_account {
+	struct list_head all;
+	unsigned long nr;
+	struct pw_account *parent;
+	struct cgroup *cgrp;
+	kuid_t uid;
+	unsigned int refs;
+	atomic_long_t used;
+	atomic_long_t refused;
+	unsigned long max;
+};
+
+static DEFINE_MUTEX(accounts_lock);
+static LIST_HEAD(accounts);
+static unsigned long last_nr;
+
+/* @cgrp: NULL to look for a user */
+static struct pw_account *account_find(kuid_t uid, struct cgroup *cgrp)
+{
+	struct pw_account *acc;
+
+	lockdep_assert_held(&accounts_lock);
+	list_for_each_entry(acc, &accounts, all)
+		if (acc->cgrp == cgrp && (cgrp || uid_eq(acc->uid, uid)))
+			return acc;
+	return NULL;
+}
+
+/* A new account has no reference yet. */
+static struct pw_account *account_make(kuid_t uid, struct pw_account *parent)
+{
+	struct pw_account *acc = kzalloc(sizeof(*acc), GFP_KERNEL | __GFP_NOFAIL);
+
+	acc->nr = ++last_nr;
+	acc->uid = uid;
+	acc->max = PW_NO_LIMIT;
+	acc->parent = parent;
+	if (parent)
+		parent->refs++;
+	list_add_tail(&acc->all, &accounts);
+	return acc;
+}
+
+static struct pw_account *account_user(kuid_t uid)
+{
+	struct pw_account *acc = account_find(uid, NULL);
+
+	return acc ? acc : account_make(uid, NULL);
+}
+
+#ifdef CONFIG_CGROUPS
+static struct pw_account *account_cgroup(struct cgroup *cgrp)
+{
+	struct pw_account *acc = NULL, *parent;
+	int level;
+
+	for (level = 0; level <= cgrp->level; level++) {
+		struct cgroup *at = cgroup_ancestor(cgrp, level);
+
+		parent = acc;
+		acc = account_find(INVALID_UID, at);
+		if (acc)
+			continue;
+		acc = account_make(INVALID_UID, parent);
+		acc->cgrp = at;
+		cgroup_get(at);
+	}
+	return acc;
+}
+
+static struct cgroup *current_cgroup(void)
+{
+	struct cgroup *cgrp;
+
+	rcu_read_lock();
+	do {
+		cgrp = task_dfl_cgroup(current);
+	} while (!cgroup_tryget(cgrp));
+	rcu_read_unlock();
+	return cgrp;
+}
+
+static struct pw_account *account_current_cgroup(void)
+{
+	struct cgroup *cgrp = current_cgroup();
+	struct pw_account *acc = account_cgroup(cgrp);
+
+	acc->refs++;
+	cgroup_put(cgrp);
+	return acc;
+}
+
+static void account_path(struct pw_account *acc, char *path)
+{
+	if (cgroup_path(acc->cgrp, path, PW_CGROUP_PATH) < 0)
+		path[0] = '\0';
+}
+
+static void drop_cgroup(struct pw_account *acc)
+{
+	if (acc->cgrp)
+		cgroup_put(acc->cgrp);
+}
+#else
+static struct pw_account *account_current_cgroup(void)
+{
+	return NULL;
+}
+
+static void account_path(struct pw_account *acc, char *path)
+{
+	path[0] = '\0';
+}
+
+static void drop_cgroup(struct pw_account *acc)
+{
+}
+#endif
+
+/* One reference less; the account may go, and those above it that it held. */
+static void account_put(struct pw_account *acc)
+{
+	struct pw_account *parent;
+
+	lockdep_assert_held(&accounts_lock);
+	for (; acc && !--acc->refs; acc = parent) {
+		parent = acc->parent;
+		WARN_ON_ONCE(atomic_long_read(&acc->used));
+		list_del(&acc->all);
+		drop_cgroup(acc);
+		kfree(acc);
+	}
+}
+
+/**
+ * pw_limits_get() - charge a new heap to the process that makes it
+ * @who: filled in
+ *
+ * Sleeps, may be called with an mmap_lock held.
+ */
+void pw_limits_get(struct pw_limits *who)
+{
+	mutex_lock(&accounts_lock);
+	who->user = account_user(current_uid());
+	who->user->refs++;
+	who->cgroup = account_current_cgroup();
+	mutex_unlock(&accounts_lock);
+}
+
+/**
+ * pw_limits_put() - a heap is gone
+ * @who: of pw_limits_get(); everything has been uncharged
+ */
+void pw_limits_put(struct pw_limits *who)
+{
+	mutex_lock(&accounts_lock);
+	account_put(who->user);
+	account_put(who->cgroup);
+	mutex_unlock(&accounts_lock);
+	who->user = NULL;
+	who->cgroup = NULL;
+}
+
+static bool charge(struct pw_account *acc, unsigned long nr)
+{
+	unsigned long max = READ_ONCE(acc->max);
+	long old = atomic_long_read(&acc->used);
+
+	do {
+		if (nr > max || (unsigned long)old > max - nr) {
+			atomic_long_inc(&acc->refused);
+			return false;
+		}
+	} while (!atomic_long_try_cmpxchg(&acc->used, &old, old + nr));
+	return true;
+}
+
+/* Up to, and without, @end. */
+static void uncharge(struct pw_account *acc, const struct pw_account *end,
+		     unsigned long nr)
+{
+	for (; acc != end; acc = acc->parent)
+		atomic_long_sub(nr, &acc->used);
+}
+
+/* All of an account and those above it, or none. */
+static bool charge_all(struct pw_account *first, unsigned long nr)
+{
+	struct pw_account *acc;
+
+	for (acc = first; acc; acc = acc->parent) {
+		if (charge(acc, nr))
+			continue;
+		uncharge(first, acc, nr);
+		return false;
+	}
+	return true;
+}
+
+/**
+ * pw_limit_charge() - count pages that a heap is about to commit
+ * @who: of the heap
+ * @nr: pages
+ *
+ * Any context.
+ *
+ * Return: 0, or -ENOMEM when a limit is in the way, and nothing is counted.
+ */
+int pw_limit_charge(const struct pw_limits *who, unsigned long nr)
+{
+	if (!charge_all(who->user, nr))
+		return -ENOMEM;
+	if (charge_all(who->cgroup, nr))
+		return 0;
+	uncharge(who->user, NULL, nr);
+	return -ENOMEM;
+}
+
+/**
+ * pw_limit_uncharge() - count pages off again
+ * @who: of the heap
+ * @nr: pages
+ *
+ * Any context.
+ */
+void pw_limit_uncharge(const struct pw_limits *who, unsigned long nr)
+{
+	uncharge(who->user, NULL, nr);
+	uncharge(who->cgroup, NULL, nr);
+}
+
+/* A limit holds a reference. */
+static void account_set_max(struct pw_account *acc, unsigned long max)
+{
+	unsigned long old = acc->max;
+
+	acc->refs++;
+	WRITE_ONCE(acc->max, max);
+	if (max != PW_NO_LIMIT)
+		acc->refs++;
+	if (old != PW_NO_LIMIT)
+		account_put(acc);
+	account_put(acc);
+}
+
+/**
+ * pw_limit_set_user() - limit what all heaps of a user may commit
+ * @uid: whose
+ * @max: pages, PW_NO_LIMIT for none; below what is in use, nothing new is
+ *	 granted, and what there is stays
+ */
+void pw_limit_set_user(kuid_t uid, unsigned long max)
+{
+	mutex_lock(&accounts_lock);
+	account_set_max(account_user(uid), max);
+	mutex_unlock(&accounts_lock);
+}
+
+/**
+ * pw_limit_user_max() - the limit of a user
+ * @uid: whose
+ *
+ * Return: pages, or PW_NO_LIMIT.
+ */
+unsigned long pw_limit_user_max(kuid_t uid)
+{
+	struct pw_account *acc;
+	unsigned long max;
+
+	mutex_lock(&accounts_lock);
+	acc = account_find(uid, NULL);
+	max = acc ? acc->max : PW_NO_LIMIT;
+	mutex_unlock(&accounts_lock);
+	return max;
+}
+
+/**
+ * pw_limit_set_cgroup() - the same for a cgroup and all below it
+ * @path: from the root of the cgroup v2 hierarchy
+ * @max: pages, PW_NO_LIMIT for none
+ *
+ * Return: 0, or what says that there is no such cgroup.
+ */
+int pw_limit_set_cgroup(const char *path, unsigned long max)
+{
+#ifdef CONFIG_CGROUPS
+	struct cgroup *cgrp = cgroup_get_from_path(path);
+
+	if (IS_ERR(cgrp))
+		return PTR_ERR(cgrp);
+	mutex_lock(&accounts_lock);
+	account_set_max(account_cgroup(cgrp), max);
+	mutex_unlock(&accounts_lock);
+	cgroup_put(cgrp);
+	return 0;
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
+/**
+ * pw_limit_next_stat() - walk all accounts
+ * @pos: in: 0, or as it was left; out: where to go on
+ * @st: filled in; @st->path has room for PW_CGROUP_PATH bytes
+ *
+ * Sleeps. Accounts may come and go between calls; none is seen twice.
+ *
+ * Return: true when there was one.
+ */
+bool pw_limit_next_stat(unsigned long *pos, struct pw_limit_stat *st)
+{
+	struct pw_account *acc;
+	bool found = false;
+
+	mutex_lock(&accounts_lock);
+	list_for_each_entry(acc, &accounts, all) {
+		if (acc->nr <= *pos)
+			continue;
+		found = true;
+		*pos = acc->nr;
+		st->is_user = !acc->cgrp;
+		st->uid = acc->uid;
+		st->max = acc->max;
+		st->used = atomic_long_read(&acc->used);
+		st->refused = atomic_long_read(&acc->refused);
+		st->path[0] = '\0';
+		if (acc->cgrp)
+			account_path(acc, st->path);
+		break;
+	}
+	mutex_unlock(&accounts_lock);
+	return found;
+}
+
+/**
+ * pw_limit_exit() - forget all limits; no heap is left
+ */
+void pw_limit_exit(void)
+{
+	struct pw_account *acc;
+
+	mutex_lock(&accounts_lock);
+again:
+	list_for_each_entry(acc, &accounts, all) {
+		if (acc->max == PW_NO_LIMIT)
+			continue;
+		/* The account goes, and perhaps some above it. */
+		account_set_max(acc, PW_NO_LIMIT);
+		goto again;
+	}
+	WARN_ON_ONCE(!list_empty(&accounts));
+	mutex_unlock(&accounts_lock);
+}
