@@ -151,7 +151,8 @@ static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
 		.page_shift = PAGE_SHIFT,
 		.features = PAGEWELL_FEATURE_BRK | PAGEWELL_FEATURE_MAP |
 			    PAGEWELL_FEATURE_REMAP | PAGEWELL_FEATURE_ADVISE |
-			    PAGEWELL_FEATURE_HUGE | PAGEWELL_FEATURE_MAILBOX,
+			    PAGEWELL_FEATURE_HUGE | PAGEWELL_FEATURE_MAILBOX |
+			    PAGEWELL_FEATURE_CONTROL,
 		.window = (u64)PW_WINDOW_PAGES << PAGE_SHIFT,
 		.limit = ~0ULL,
 		.pool_size = (u64)pool.held << PAGE_SHIFT,
@@ -246,7 +247,7 @@ static const struct ioc_op ioc_ops[] = {
 	IOC_OP(PAGEWELL_IOC_INFO, ioc_info, pagewell_info, pool_max, true),
 	IOC_OP(PAGEWELL_IOC_HEAP, ioc_heap, pagewell_heap, limit, true),
 	IOC_OP(PAGEWELL_IOC_BRK_CREATE, ioc_brk_create, pagewell_brk_create,
-	       pad, true),
+	       control, true),
 	IOC_OP(PAGEWELL_IOC_BRK, ioc_brk, pagewell_brk, brk, true),
 	IOC_OP(PAGEWELL_IOC_BRK_DESTROY, ioc_brk_destroy, pagewell_brk_destroy,
 	       pad, false),

@@ -79,7 +79,8 @@ static bool look_up(struct touch *t)
 	unsigned long first = t->slot << PW_SLOT_SHIFT;
 	struct pw_where where;
 
-	if (!pw_region_lookup(t->heap, t->page, &where))
+	if (!pw_region_lookup(t->heap, t->page, &where) ||
+	    pw_region_passed(t->heap, t->page, &where))
 		return false;
 	t->lo = max3(where.lo, first, t->vma->vm_pgoff);
 	t->hi = min3(where.hi, first + PW_SLOT_PAGES,

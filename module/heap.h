@@ -111,6 +111,7 @@ struct pw_chunk {
  * @end: page behind the reserve; the region tree holds [start, end)
  * @brk: the break, bytes from the heap's base; faults read it without a lock
  * @huge: PW_REGION_HUGE, PW_REGION_SMALL or 0, then the heap's policy rules
+ * @control: the program's word for where its break is, up to @brk; or NULL
  * @strict_from: pages from here to the break are promised, those below are
  *               lazy: what a child inherits, or all of it in a lazy heap
  * @rcu: frees it
@@ -123,6 +124,7 @@ struct pw_break {
 	unsigned long start;
 	unsigned long end;
 	unsigned long brk;
+	u64 __user *control;
 	unsigned long strict_from;
 	unsigned long huge;
 	struct rcu_head rcu;
@@ -237,12 +239,14 @@ struct pw_heap {
  * @hi: page behind the last one
  * @promised: a promise stands behind each of them
  * @huge: PAGEWELL_HUGE_, of the region or else of the heap
+ * @control: of a break that has one, else NULL
  */
 struct pw_where {
 	unsigned long lo;
 	unsigned long hi;
 	bool promised;
 	u32 huge;
+	u64 __user *control;
 };
 
 /* device.c */
@@ -277,6 +281,8 @@ static inline unsigned long pw_heap_addr(const struct pw_heap *heap,
 /* region.c */
 bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
 		      struct pw_where *where);
+bool pw_region_passed(struct pw_heap *heap, unsigned long page,
+		      const struct pw_where *where);
 void pw_region_init(struct pw_heap *heap);
 void pw_region_destroy(struct pw_heap *heap);
 int pw_region_fork(struct pw_heap *child, struct pw_heap *parent);

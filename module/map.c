@@ -177,7 +177,9 @@ int pw_map_mkwrite(struct vm_area_struct *vma, unsigned long addr,
 
 /*
  * The fields of entries that the processor sets may change under us; what
- * would be lost is a dirty bit, and clean is what we want.
+ * would be lost is a dirty bit, and clean is what we want. As the kernel's
+ * ptep_set_wrprotect() this writes the entry itself: it stays present, so no
+ * hypervisor wants to know, and set_pte() would be a call for each.
  */
 static void wrprotect_table(struct mm_struct *mm, pmd_t *pmd,
 			    unsigned long addr, unsigned long end)
@@ -191,7 +193,7 @@ static void wrprotect_table(struct mm_struct *mm, pmd_t *pmd,
 
 		/* PROT_NONE entries count as present, and must be clean too. */
 		if (pte_present(pte) && (pte_write(pte) || pte_dirty(pte)))
-			set_pte(ptep, pte_mkclean(pte_wrprotect(pte)));
+			WRITE_ONCE(*ptep, pte_wrprotect(pte_mkclean(pte)));
 	}
 	spin_unlock(ptl);
 }

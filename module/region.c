@@ -11,6 +11,7 @@
 #include <linux/log2.h>
 #include <linux/mmap_lock.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 #include "heap.h"
 #include "pool.h"
@@ -116,6 +117,7 @@ static bool break_lookup(const struct pw_break *b, unsigned long page,
 	where->promised = page >= strict;
 	where->lo = where->promised ? strict : b->start;
 	where->hi = where->promised ? end : strict;
+	where->control = b->control;
 	return true;
 }
 
@@ -150,10 +152,35 @@ bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
 		where->hi = mas.last + 1;
 		where->promised = !(entry_flags(entry) & PW_REGION_LAZY);
 		where->huge = huge_policy(heap, entry_flags(entry));
+		where->control = NULL;
 		ok = true;
 	}
 	rcu_read_unlock();
 	return ok;
+}
+
+/**
+ * pw_region_passed() - does a page lie behind the break as the program keeps it?
+ * @heap: whose
+ * @page: heap-relative, in a region
+ * @where: what pw_region_lookup() said
+ *
+ * Nothing is trusted to the program's word, so it does not matter when it is
+ * read, or that it may not be. It belongs to the process that the heap does.
+ */
+bool pw_region_passed(struct pw_heap *heap, unsigned long page,
+		      const struct pw_where *where)
+{
+	u64 word;
+	int err;
+
+	if (!where->control || current->mm != heap->mm)
+		return false;
+	pagefault_disable();
+	err = __get_user(word, where->control);
+	pagefault_enable();
+	return !err && word >= heap->base &&
+	       page >= DIV_ROUND_UP_ULL(word - heap->base, PAGE_SIZE);
 }
 
 /**
@@ -305,7 +332,7 @@ static int add_break(struct pw_heap *heap, struct pw_break *b,
  * @heap: the caller's
  * @arg: see PAGEWELL_IOC_BRK_CREATE
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0, -EINVAL or -ENOMEM.
  */
 int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg)
 {
@@ -313,6 +340,9 @@ int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg)
 	struct pw_break *b;
 	int err;
 
+	if (arg->control % sizeof(u64) ||
+	    !access_ok(u64_to_user_ptr(arg->control), sizeof(u64)))
+		return -EINVAL;
 	if (arg->reserve >> PAGE_SHIFT >= heap->window)
 		return -ENOMEM;
 	nr = max(PW_SLOT_PAGES,
@@ -320,6 +350,7 @@ int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg)
 	b = alloc_break(0, 0);
 	if (!b)
 		return -ENOMEM;
+	b->control = u64_to_user_ptr(arg->control);
 
 	mutex_lock(&heap->lock);
 	err = add_break(heap, b, nr);
@@ -1016,6 +1047,7 @@ static int fork_break(struct pw_heap *child, const struct pw_break *b)
 	copy->brk = READ_ONCE(b->brk);
 	copy->strict_from = pages_up(copy->brk);
 	copy->huge = READ_ONCE(b->huge);
+	copy->control = b->control;
 	err = xa_insert(&child->breaks, copy->id, copy, GFP_KERNEL_ACCOUNT);
 	if (err) {
 		kfree(copy);

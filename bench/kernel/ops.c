@@ -45,6 +45,23 @@ static double now(void)
 	return ts.tv_sec * 1e9 + ts.tv_nsec;
 }
 
+static void set_huge(unsigned int policy)
+{
+	struct pagewell_heap h = {
+		.size = sizeof(h), .set = PAGEWELL_SET_HUGE, .huge = policy,
+	};
+
+	if (ioctl(fd, PAGEWELL_IOC_HEAP, &h))
+		err(1, "page size");
+}
+
+static void map_heap(void)
+{
+	heap = mmap(NULL, HEAP, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (heap == MAP_FAILED)
+		err(1, "mmap " PAGEWELL_DEVICE);
+}
+
 static char *map_ours(size_t len)
 {
 	struct pagewell_map m = {
@@ -77,6 +94,19 @@ static char *map_anon(size_t len)
 	return p;
 }
 
+/* Aligned; what was reserved to align it goes with the process. */
+static char *map_thp(size_t len)
+{
+	char *p = mmap(NULL, len + 2 * MIB, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		err(1, "mmap");
+	p += -(unsigned long)p % (2 * MIB);
+	madvise(p, len, MADV_HUGEPAGE);
+	return p;
+}
+
 static void unmap_anon(char *p, size_t len)
 {
 	munmap(p, len);
@@ -89,6 +119,7 @@ struct memory {
 
 static const struct memory ours = { map_ours, unmap_ours };
 static const struct memory anon = { map_anon, unmap_anon };
+static const struct memory thp = { map_thp, unmap_anon };
 
 static double touch(char *p, size_t len, size_t step)
 {
@@ -206,6 +237,63 @@ static double break_pair(const struct memory *m)
 	return (now() - t) / n;
 }
 
+/* A break that the program moves by a store, 256 MiB of it granted at once. */
+static volatile __u64 control;
+
+static void grant(struct pagewell_brk_create *b, struct pagewell_brk *brk)
+{
+	*b = (struct pagewell_brk_create){
+		.size = sizeof(*b), .reserve = RUN, .control = (unsigned long)&control,
+	};
+	if (ioctl(fd, PAGEWELL_IOC_BRK_CREATE, b))
+		err(1, "break");
+	*brk = (struct pagewell_brk){
+		.size = sizeof(*brk), .id = b->id, .brk = b->start + RUN,
+	};
+	control = b->start;
+	if (ioctl(fd, PAGEWELL_IOC_BRK, brk))
+		err(1, "break");
+}
+
+static double grow(bool touched)
+{
+	struct pagewell_brk_create b;
+	struct pagewell_brk_destroy d = { .size = sizeof(d) };
+	struct pagewell_brk brk;
+	double t;
+
+	grant(&b, &brk);
+	t = now();
+	while (control < b.start + RUN) {
+		control += PAGE;
+		if (touched)
+			*(volatile char *)(control - 1) = 1;
+	}
+	t = now() - t;
+	d.id = b.id;
+	if (ioctl(fd, PAGEWELL_IOC_BRK_DESTROY, &d))
+		err(1, "break");
+	return t / (RUN / PAGE);
+}
+
+static double grow_sbrk(bool touched)
+{
+	const int n = 10000;
+	char *start = sbrk(0);
+	double t = now();
+
+	for (int i = 0; i < n; i++) {
+		char *p = sbrk(PAGE);
+
+		if (touched)
+			*(volatile char *)p = 1;
+	}
+	t = now() - t;
+	if (brk(start))
+		err(1, "brk");
+	return t / n;
+}
+
 struct fork_cost {
 	double fork, exit, cow, rewrite;
 };
@@ -248,9 +336,10 @@ static void row(const char *what, double a, double b)
 	printf("%-44s %10.0f %10.0f %7.3f\n", what, a, b, a / b);
 }
 
-static void compare(const char *what, double (*fn)(const struct memory *))
+static void compare_with(const struct memory *other, const char *what,
+			 double (*fn)(const struct memory *))
 {
-	double b = fn(&anon), a;
+	double b = fn(other), a;
 
 	fn(&ours);
 	sleep(rest);
@@ -258,36 +347,58 @@ static void compare(const char *what, double (*fn)(const struct memory *))
 	row(what, a, b);
 }
 
-int main(int argc, char **argv)
+static void compare(const char *what, double (*fn)(const struct memory *))
 {
-	struct fork_cost f, g;
+	compare_with(&anon, what, fn);
+}
 
-	fd = open(PAGEWELL_DEVICE, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		err(1, PAGEWELL_DEVICE);
-	heap = mmap(NULL, HEAP, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (heap == MAP_FAILED)
-		err(1, "mmap " PAGEWELL_DEVICE);
-	if (ioctl(fd, PAGEWELL_IOC_BRK_CREATE, &brk_id))
-		err(1, "break");
-	sleep(argc > 1 ? atoi(argv[1]) : 0);
-	rest = argc > 2 ? atoi(argv[2]) : 0;
+static void compare_fork(const struct memory *other)
+{
+	struct fork_cost f, g = fork_cost(other);
 
-	printf("%-44s %10s %10s %7s\n", "operation", "ours", "anonymous",
-	       "ratio");
-	compare("first touch, sequential, a page", first_touch);
-	compare("first touch, backward, a page", backward_touch);
-	compare("first touch, far from any other", lone_touch);
-	compare("worst of all sequential first touches", worst_touch);
-	compare("break up and down by a page, untouched", break_pair);
-	compare("map and unmap 1 MiB, untouched", map_unmap);
-	compare("map, touch once and unmap 1 MiB", map_touch_unmap);
-	g = fork_cost(&anon);
 	sleep(rest);
 	f = fork_cost(&ours);
 	row("fork, a page of 256 MiB", f.fork, g.fork);
 	row("child exit, a page", f.exit, g.exit);
 	row("write to a shared page", f.cow, g.cow);
 	row("write after the child is gone, a page", f.rewrite, g.rewrite);
+}
+
+int main(int argc, char **argv)
+{
+	fd = open(PAGEWELL_DEVICE, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		err(1, PAGEWELL_DEVICE);
+	map_heap();
+	if (ioctl(fd, PAGEWELL_IOC_BRK_CREATE, &brk_id))
+		err(1, "break");
+	sleep(argc > 1 ? atoi(argv[1]) : 0);
+	rest = argc > 2 ? atoi(argv[2]) : 0;
+
+	set_huge(PAGEWELL_HUGE_NEVER);
+	printf("%-44s %10s %10s %7s\n", "with pages of 4 KiB", "ours", "anonymous",
+	       "ratio");
+	compare("first touch, sequential, a page", first_touch);
+	compare("first touch, backward, a page", backward_touch);
+	compare("first touch, far from any other", lone_touch);
+	compare("worst of all sequential first touches", worst_touch);
+	compare("break up and down by a page, untouched", break_pair);
+	row("grow by a page, control word and sbrk", grow(false), grow_sbrk(false));
+	sleep(rest);
+	row("the same, and touch it", grow(true), grow_sbrk(true));
+	compare("map and unmap 1 MiB, untouched", map_unmap);
+	compare("map, touch once and unmap 1 MiB", map_touch_unmap);
+	compare_fork(&anon);
+
+	printf("\n%-44s %10s %10s %7s\n", "with pages of 2 MiB", "ours", "THP",
+	       "ratio");
+	/* Where small pages were, page tables are left, and no 2 MiB fit. */
+	munmap(heap, HEAP);
+	map_heap();
+	set_huge(PAGEWELL_HUGE_ALWAYS);
+	compare_with(&thp, "first touch, sequential, a page of 4 KiB", first_touch);
+	compare_fork(&thp);
+	set_huge(PAGEWELL_HUGE_AUTO);
+	compare_with(&thp, "worst first touch, automatic", worst_touch);
 	return 0;
 }

@@ -44,6 +44,7 @@
 #define PAGEWELL_FEATURE_ADVISE		(1ULL << 3)
 #define PAGEWELL_FEATURE_HUGE		(1ULL << 4)
 #define PAGEWELL_FEATURE_MAILBOX	(1ULL << 5)
+#define PAGEWELL_FEATURE_CONTROL	(1ULL << 6)
 
 /**
  * struct pagewell_info - PAGEWELL_IOC_INFO: what is here, and which heap is mine
@@ -130,6 +131,15 @@ struct pagewell_heap {
  * @start: out: where the break begins, 2 MiB-aligned; it is empty
  * @id: out: names the break in PAGEWELL_IOC_BRK
  * @pad: must be zero
+ * @control: address of a __u64 where the program keeps its break, 0 for none
+ *
+ * With @control the break that PAGEWELL_IOC_BRK moves is only how far the
+ * program may go: up to there, what it stores in the control word is the break,
+ * as an address, without a call. Touches behind the word's page are refused,
+ * but pages behind it may be brought in ahead. The word is a hint that nothing
+ * depends on: where it points beyond what was granted, or cannot be read when
+ * a page is touched, what was granted counts. Memory that the word left behind
+ * keeps its contents; PAGEWELL_IOC_BRK gives it back.
  *
  * Address space costs no memory. Errors: ENOMEM (no address space left, or
  * too many breaks), EINVAL.
@@ -141,6 +151,7 @@ struct pagewell_brk_create {
 	__u64 start;
 	__u32 id;
 	__u32 pad;
+	__u64 control;
 };
 
 /**

@@ -341,6 +341,111 @@ TEST_F(brk, mode_is_settled_by_use)
 	EXPECT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
 }
 
+/* A break that the program moves by itself, within what it was granted. */
+FIXTURE(control) {
+	struct pw h;
+	struct pagewell_brk_create b;
+	volatile uint64_t *word;	/* stores in order with the touches */
+	char *start;
+};
+
+FIXTURE_SETUP(control)
+{
+	pw_heap(&self->h, 16 * MIB);
+	self->word = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->word);
+	self->b = (struct pagewell_brk_create){
+		.size = sizeof(self->b), .reserve = 8 * MIB,
+		.control = (uintptr_t)self->word,
+	};
+	ASSERT_EQ(0, pw_ioctl(self->h.fd, PAGEWELL_IOC_BRK_CREATE, &self->b));
+	self->start = (char *)(uintptr_t)self->b.start;
+	*self->word = self->b.start;
+	ASSERT_EQ(0, pw_brk(self->h.fd, self->b.id, self->start + 4 * MIB, NULL));
+	EXPECT_EQ(4 * MIB, pw_committed(self->h.fd));
+}
+
+FIXTURE_TEARDOWN(control)
+{
+	close(self->h.fd);
+}
+
+TEST_F(control, grows)
+{
+	EXPECT_EQ(SIGSEGV, pw_try_write(self->start, 1));
+	for (size_t i = 0; i < 1000; i++) {
+		*self->word += PAGE;
+		EXPECT_EQ(0, pw_try_write(self->start + i * PAGE, 1));
+	}
+	/* One that was brought in ahead may be touched, one far off not. */
+	EXPECT_EQ(SIGSEGV, pw_try_write(self->start + 4 * MIB, 1));
+	*self->word = self->b.start + 100 * MIB;
+	EXPECT_EQ(0, pw_try_write(self->start + 4 * MIB - 1, 1));
+	EXPECT_EQ(SIGSEGV, pw_try_write(self->start + 4 * MIB, 1));
+}
+
+TEST_F(control, means_nothing_else)
+{
+	static const uint64_t words[] = { 0, 1, PAGE, ~0ULL, 1ULL << 63 };
+
+	/* Below the heap, or beyond everything: what was granted counts. */
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		*self->word = words[i];
+		EXPECT_EQ(0, pw_try_write(self->start + 3 * MIB + i * 50 * PAGE, 1));
+		EXPECT_EQ(SIGSEGV, pw_try_write(self->start + 4 * MIB, 1));
+	}
+	*self->word = self->b.start + PAGE;
+	EXPECT_EQ(SIGSEGV, pw_try_write(self->start + 2 * MIB, 1));
+	/* Calls do not care. */
+	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_DONTNEED, self->start, 4 * MIB));
+	EXPECT_EQ(0, pw_resident(self->h.fd));
+	/* Gone: what was granted counts. */
+	ASSERT_EQ(0, munmap((void *)self->word, PAGE));
+	EXPECT_EQ(0, pw_try_write(self->start + 2 * MIB, 1));
+	EXPECT_EQ(SIGSEGV, pw_try_write(self->start + 4 * MIB, 1));
+}
+
+/* Shrinking by call frees what the word had left behind, too. */
+TEST_F(control, shrinks)
+{
+	*self->word = self->b.start + MIB;
+	pw_fill(self->start, MIB / PAGE, 1);
+	*self->word = self->b.start + PAGE;
+	ASSERT_EQ(0, pw_brk(self->h.fd, self->b.id, self->start + PAGE, NULL));
+	EXPECT_EQ(PAGE, pw_resident(self->h.fd));
+	ASSERT_EQ(0, pw_brk(self->h.fd, self->b.id, self->start + MIB, NULL));
+	*self->word = self->b.start + MIB;
+	EXPECT_EQ(-1, pw_wrong(self->start, 1, 1));
+	EXPECT_EQ(-1, pw_nonzero(self->start + PAGE, MIB / PAGE - 1));
+}
+
+/* The word is memory like any other: the child has its own. */
+TEST_F(control, fork)
+{
+	pid_t pid;
+
+	*self->word = self->b.start + MIB;
+	pw_fill(self->start, 256, 1);
+	pid = pw_fork();
+	if (!pid) {
+		*self->word = self->b.start + 2 * MIB;
+		CHECK(pw_try_write(self->start + 2 * MIB - PAGE, 1) == 0);
+		CHECK(pw_wrong(self->start, 256, 1) == -1);
+		_exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(SIGSEGV, pw_try_write(self->start + 2 * MIB - PAGE, 1));
+}
+
+TEST_F(control, refused)
+{
+	self->b.control = (uintptr_t)self->word + 4;
+	EXPECT_EQ(-EINVAL, pw_ioctl(self->h.fd, PAGEWELL_IOC_BRK_CREATE, &self->b));
+	self->b.control = ~7ULL;
+	EXPECT_EQ(-EINVAL, pw_ioctl(self->h.fd, PAGEWELL_IOC_BRK_CREATE, &self->b));
+}
+
 PW_TEST_POOL_WHOLE
 
 TEST_HARNESS_MAIN
