@@ -24,6 +24,7 @@ enum span_state {
 #define SPAN_BINNED	2U	/* in its small bin */
 #define SPAN_UNSORTED	4U	/* in the unsorted bin */
 #define SPAN_GUARDED	8U	/* mapped with OS_GUARD */
+#define SPAN_BITS	32U	/* its bits are in an array */
 #define SPAN_RETURN	16U	/* blocks came back since pages were last returned */
 
 /**
@@ -33,6 +34,7 @@ enum span_state {
  * @state: enum span_state
  * @flags: SPAN_ bits
  * @class: number of the class of its blocks
+ * @hard: @more_bits, twice as long, says which blocks the program has, too
  * @granules: length
  * @block_size: bytes of its blocks
  * @carved: how many blocks were ever handed out; those behind are untouched
@@ -41,8 +43,8 @@ enum span_state {
  * @arena: number of the arena it belongs to
  * @returned: a set bit for each part, a 64th or a page, that went back to the OS
  *	      and was not used since
- * @bits: a set bit for each of them, if there are no more than 64 blocks
- * @more_bits: the same in an array, if there are
+ * @bits: a set bit for each of them, without SPAN_BITS
+ * @more_bits: the same in an array, with it
  * @size: bytes of the one block of a run or a large span, or of mapped pages
  * @next: in its bin
  * @prev: in its bin
@@ -57,7 +59,8 @@ struct span {
 	uint32_t head;
 	uint8_t state;
 	uint8_t flags;
-	uint16_t class;
+	uint8_t class;
+	bool hard;
 	uint32_t granules;
 	uint32_t block_size;
 	uint16_t carved;
@@ -79,6 +82,7 @@ struct span {
 };
 
 _Static_assert(sizeof(struct span) == SPAN_BYTES, "the span table's layout");
+_Static_assert(NR_CLASSES <= UINT8_MAX, "a class fits in a byte");
 
 /* A list of spans; new ones go to the end. */
 struct spans {
@@ -198,6 +202,20 @@ static inline uintptr_t span_addr(const struct span *s)
 static inline struct arena *span_arena(const struct span *s)
 {
 	return pw_arenas[s->arena];
+}
+
+/* Words of an array of bits: as many as the smallest class has blocks in a span. */
+#define BITS_WORDS	(GRANULE / MIN_ALIGN / 64)
+
+/* Takes the lock of another arena, and lets go of the one before. */
+static inline struct arena *move_lock(struct arena *from, struct arena *to)
+{
+	if (from != to) {
+		if (from)
+			unlock(&from->lock);
+		lock(&to->lock);
+	}
+	return to;
 }
 
 static inline void spans_add(struct spans *list, struct span *s)
@@ -328,6 +346,9 @@ bool bin_has(struct span *s, uintptr_t addr);
 
 /* Is @addr the start of a block? Needs no lock. */
 bool span_block_start(const struct span *s, uintptr_t addr);
+
+/* Number of the block at @addr, or -1 if none starts there. */
+int span_block_index(const struct span *s, uintptr_t addr);
 
 /* Makes free runs of the spans in the unsorted bin. */
 void bin_sort(struct arena *a);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "env.h"
 #include "meta.h"
 #include "report.h"
 
@@ -294,36 +295,43 @@ static size_t span_length(size_t size)
 
 static uint64_t *span_bits(struct span *s)
 {
-	return s->nr_blocks > 64 ? s->more_bits : &s->bits;
+	return s->flags & SPAN_BITS ? s->more_bits : &s->bits;
 }
 
-/* Bit arrays are all as long as the smallest class needs, and used again. */
-#define BITS_WORDS	(GRANULE / MIN_ALIGN / 64)
-
-static uint64_t *free_bits;
+/* Arrays of bits are used again. Hardened ones are twice as long. */
+static uint64_t *free_bits[2];
 struct lock pw_bits_lock;
 
-static uint64_t *bits_alloc(void)
+static size_t bits_size(bool hard)
+{
+	return (hard ? 2 : 1) * BITS_WORDS * sizeof(uint64_t);
+}
+
+static uint64_t *bits_alloc(bool hard)
 {
 	uint64_t *bits;
 
 	lock(&pw_bits_lock);
-	bits = free_bits;
+	bits = free_bits[hard];
 	if (bits)
-		free_bits = (uint64_t *)bits[0];
+		free_bits[hard] = (uint64_t *)bits[0];
 	unlock(&pw_bits_lock);
 	if (!bits)
-		return pw_meta_alloc(BITS_WORDS * sizeof(*bits));
+		return pw_meta_alloc(bits_size(hard));
 	bits[0] = 0;
 	return bits;
 }
 
-static void bits_free(uint64_t *bits)
+static void bits_free(struct span *s)
 {
+	uint64_t *bits = s->more_bits;
+
+	if (!(s->flags & SPAN_BITS))
+		return;
 	lock(&pw_bits_lock);
-	memset(bits, 0, BITS_WORDS * sizeof(*bits));
-	bits[0] = (uint64_t)free_bits;
-	free_bits = bits;
+	memset(bits, 0, bits_size(s->hard));
+	bits[0] = (uint64_t)free_bits[s->hard];
+	free_bits[s->hard] = bits;
 	unlock(&pw_bits_lock);
 }
 
@@ -339,6 +347,7 @@ static void map_span(struct span *s, uint16_t value)
 static struct span *span_create(struct arena *a, unsigned int c, enum source source)
 {
 	size_t size = class_size(c), granules = span_length(size);
+	bool hard = unlikely(pw_heap.slow) && pw_env.harden && !a->private;
 	uint64_t *bits = NULL;
 	size_t granule, i;
 	struct span *s;
@@ -348,8 +357,8 @@ static struct span *span_create(struct arena *a, unsigned int c, enum source sou
 	if (!granule)
 		return NULL;
 	WRITE_ONCE(a->blocks_out, a->blocks_out - (granules << GRANULE_SHIFT));
-	if ((granules << GRANULE_SHIFT) / size > 64) {
-		bits = bits_alloc();
+	if (hard || (granules << GRANULE_SHIFT) / size > 64) {
+		bits = bits_alloc(hard);
 		if (!bits) {
 			run_free(a, granule, granules, dirty);
 			return NULL;
@@ -359,8 +368,9 @@ static struct span *span_create(struct arena *a, unsigned int c, enum source sou
 	*s = (struct span){
 		.head = (uint32_t)granule,
 		.state = SPAN_CLASS,
-		.flags = dirty ? SPAN_DIRTY : 0,
-		.class = (uint16_t)c,
+		.flags = (dirty ? SPAN_DIRTY : 0) | (bits ? SPAN_BITS : 0),
+		.hard = hard,
+		.class = (uint8_t)c,
 		.granules = (uint32_t)granules,
 		.nr_blocks = (uint16_t)((granules << GRANULE_SHIFT) / size),
 		.arena = (uint16_t)a->id,
@@ -388,7 +398,7 @@ bool span_extend(struct arena *a, struct span *s, unsigned int c)
 	for (i = old; i < granules; i++)
 		span_entry(s->head + i)->head = s->head;
 	s->granules = (uint32_t)granules;
-	s->class = (uint16_t)c;
+	s->class = (uint8_t)c;
 	s->block_size = (uint32_t)size;
 	s->reciprocal = (1UL << RECIPROCAL_SHIFT) / size + 1;
 	s->returned = 0;
@@ -402,8 +412,7 @@ static void span_destroy(struct arena *a, struct span *s)
 	size_t granule = span_granule(s), granules = s->granules, i;
 
 	map_span(s, 0);
-	if (s->nr_blocks > 64)
-		bits_free(s->more_bits);
+	bits_free(s);
 	for (i = 0; i < granules; i++)
 		span_entry(granule + i)->head = 0;
 	s->state = SPAN_NONE;
@@ -432,8 +441,8 @@ void bins_release(struct arena *a)
 			struct span *s = span_entry(granule);
 
 			granule += s->granules;
-			if (s->state == SPAN_CLASS && s->nr_blocks > 64)
-				bits_free(s->more_bits);
+			if (s->state == SPAN_CLASS)
+				bits_free(s);
 		}
 	}
 }
@@ -568,19 +577,19 @@ static inline int index_at(const struct span *s, size_t offset)
 	return (int)index;
 }
 
-static int block_index(const struct span *s, uintptr_t addr)
+int span_block_index(const struct span *s, uintptr_t addr)
 {
 	return index_at(s, addr - span_addr(s));
 }
 
 bool span_block_start(const struct span *s, uintptr_t addr)
 {
-	return block_index(s, addr) >= 0;
+	return span_block_index(s, addr) >= 0;
 }
 
 bool bin_has(struct span *s, uintptr_t addr)
 {
-	int index = block_index(s, addr);
+	int index = span_block_index(s, addr);
 
 	return index >= 0 && (span_bits(s)[index / 64] >> (index % 64) & 1);
 }
@@ -787,16 +796,6 @@ static struct span *listed_span(struct block *b, struct block *before)
 	if (unlikely(!s || s->state != SPAN_CLASS))
 		pw_heap_error("malloc()", "overwritten after free:", before);
 	return s;
-}
-
-static struct arena *move_lock(struct arena *from, struct arena *to)
-{
-	if (from != to) {
-		if (from)
-			unlock(&from->lock);
-		lock(&to->lock);
-	}
-	return to;
 }
 
 bool list_sort_back(struct block *first)

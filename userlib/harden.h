@@ -1,25 +1,47 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * harden.h - what slow mode adds: junk in free blocks, checks, perturbing
+ * harden.h - slow mode: hardened, or perturbed
  *
- * Slow mode (PAGEWELL_HARDEN=1, or mallopt(M_PERTURB)) keeps nothing in
- * tcaches: every block goes straight to its span, whose bits are apart from
- * the heap and tell free blocks for certain.
+ * Slow mode keeps nothing in tcaches. With mallopt(M_PERTURB) every block goes
+ * straight to its span, full of the byte that was asked for.
+ *
+ * Hardened (PAGEWELL_HARDEN=1), a thread keeps free blocks in arrays apart from
+ * the heap; nothing inside a free block is ever believed.
+ * - Spans have a bit for each block that the program has: frees of what it has
+ *   not, twice or never its own, are noticed for certain and at once.
+ * - A free block is full of junk, and is looked at before it is used again.
+ * - It is not used again for some time, and then at random.
+ * - Behind the bytes that were asked for is a canary, looked at by free().
+ * - Blocks that are mapped by themselves end at a page that faults.
  */
 #ifndef PW_HARDEN_H
 #define PW_HARDEN_H
 
 #include "arena.h"
 
-/* A block of a class, straight from the thread's arena. */
-void *harden_take(size_t c, bool *zeroed);
+struct thread;
+
+/* Perturbed: a block of a class, straight from the thread's arena. */
+void *perturb_take(size_t c, bool *zeroed);
 
 /* What M_PERTURB asks of a new block. */
-void harden_fill(void *p, size_t size);
+void perturb_fill(void *p, size_t size);
 
-/* A block came back: an error if it cannot have. */
-void harden_freed(struct span *s, void *p, const char *call);
+/* A block came back that is not in a hardened span: an error if it cannot have. */
+void slow_freed(struct span *s, void *p, const char *call);
 
-bool harden_is_free(struct span *s, void *p);
+bool slow_is_free(struct span *s, void *p);
+
+/* Hardened: a block of a class; NULL without memory, or if no class is right. */
+void *harden_take(size_t size, size_t align);
+
+/* Hardened: a block of a hardened span came back. */
+void harden_give(struct span *s, void *p, const char *call);
+
+/* Bytes that were asked for; an error of @call if the program has no such block. */
+size_t harden_size(struct span *s, void *p, const char *call);
+
+/* Sorts what a thread keeps back into spans. */
+void harden_drain(struct thread *t);
 
 #endif /* PW_HARDEN_H */

@@ -34,7 +34,7 @@ static void *class_alloc(size_t size, size_t c, bool *zeroed)
 		if (p)
 			return p;
 	}
-	return unlikely(pw_heap.slow) ? harden_take(c, zeroed) : tcache_refill_arena(c, zeroed);
+	return unlikely(pw_heap.slow) ? perturb_take(c, zeroed) : tcache_refill_arena(c, zeroed);
 }
 
 static void *alloc_slow(size_t size, size_t c, bool *zeroed)
@@ -53,8 +53,23 @@ static void *alloc_slow(size_t size, size_t c, bool *zeroed)
 	}
 	p = c ? class_alloc(size, c, zeroed) : big_alloc(size, MIN_ALIGN, zeroed);
 	if (unlikely(pw_heap.slow) && p)
-		harden_fill(p, size);
+		perturb_fill(p, size);
 	return likely(p) ? p : no_memory();
+}
+
+/* What is mapped by itself has a guard page instead. */
+static void *harden_alloc(size_t size, size_t align)
+{
+	bool zeroed;
+	void *p = NULL;
+
+	if (size > PTRDIFF_MAX || align > PTRDIFF_MAX - size)
+		return no_memory();
+	if (size < READ_ONCE(pw_tune.mmap_threshold))
+		p = harden_take(size, align);
+	if (!p)
+		p = big_alloc(size, align, &zeroed);
+	return p ? p : no_memory();
 }
 
 static noinline void *malloc_slower(size_t size, size_t c)
@@ -66,8 +81,11 @@ static noinline void *malloc_slower(size_t size, size_t c)
 
 noinline void *pw_malloc_slow(size_t size, size_t c)
 {
-	void *p = tcache_pop_list(c);
+	void *p;
 
+	if (unlikely(pw_heap.slow) && pw_env.harden)
+		return harden_alloc(size, MIN_ALIGN);
+	p = tcache_pop_list(c);
 	return likely(p) ? p : malloc_slower(size, c);
 }
 
@@ -115,8 +133,12 @@ static void free_any(void *p, const char *call)
 	if (!in_window((uintptr_t)p))
 		pw_heap_error(call, "invalid pointer", p);
 	s = span_of((uintptr_t)p);
+	if (s->state == SPAN_CLASS && unlikely(s->hard)) {
+		harden_give(s, p, call);
+		return;
+	}
 	if (unlikely(pw_heap.slow))
-		harden_freed(s, p, call);
+		slow_freed(s, p, call);
 	switch (s->state) {
 	case SPAN_CLASS:
 		if (!span_block_start(s, (uintptr_t)p))
@@ -186,14 +208,16 @@ static struct span *block_span(void *p, const char *call)
 	return s;
 }
 
-static size_t usable(const struct span *s, void *p)
+static size_t usable(struct span *s, void *p, const char *call)
 {
-	return s->state == SPAN_CLASS ? class_size(s->class) : big_usable(s, (uintptr_t)p);
+	if (s->state != SPAN_CLASS)
+		return big_usable(s, (uintptr_t)p);
+	return s->hard ? harden_size(s, p, call) : s->block_size;
 }
 
 PUBLIC size_t NAME(malloc_usable_size)(void *p)
 {
-	return p ? usable(block_span(p, "malloc_usable_size()"), p) : 0;
+	return p ? usable(block_span(p, "malloc_usable_size()"), p, "malloc_usable_size()") : 0;
 }
 
 /* ---- malloc, free, calloc ---- */
@@ -236,9 +260,13 @@ static inline void zero_block(void *p, size_t size)
 
 static noinline void *calloc_slow(size_t size, size_t c)
 {
-	bool zeroed;
-	void *p = alloc_slow(size, c, &zeroed);
+	bool zeroed = false;
+	void *p;
 
+	if (unlikely(pw_heap.slow) && pw_env.harden)
+		p = harden_alloc(size, MIN_ALIGN);
+	else
+		p = alloc_slow(size, c, &zeroed);
 	if (p && (!zeroed || pw_heap.slow))
 		memset(p, 0, size);
 	return p;
@@ -374,9 +402,12 @@ static noinline void *realloc_any(void *p, size_t size)
 	if (s->state != SPAN_CLASS)
 		return realloc_big(s, p, size);
 	if (!span_block_start(s, (uintptr_t)p) ||
-	    (pw_heap.slow && harden_is_free(s, p)))
+	    (pw_heap.slow && slow_is_free(s, p)))
 		pw_heap_error("realloc()", "invalid pointer", p);
-	old = class_size(s->class);
+	old = usable(s, p, "realloc()");
+	/* Where a hardened block ends is known to the byte: it moves. */
+	if (s->hard)
+		return move_block(p, old, size, size);
 	if (size <= old && size > old / 2)
 		return p;
 	if (span_arena(s)->private) {
@@ -469,11 +500,13 @@ static noinline void *aligned_slow(size_t align, size_t size, size_t c)
 	bool zeroed;
 	void *p;
 
+	if (unlikely(pw_heap.slow) && pw_env.harden)
+		return harden_alloc(size, align);
 	if (c)
 		return pw_malloc_slow(class_size((unsigned int)c), c);
 	p = big_alloc(size, align, &zeroed);
 	if (unlikely(pw_heap.slow) && p)
-		harden_fill(p, size);
+		perturb_fill(p, size);
 	return p ? p : no_memory();
 }
 

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "fork.h"
+#include "harden.h"
 #include "meta.h"
 #include "sys.h"
 #include "tcache.h"
@@ -117,6 +118,11 @@ static noinline struct thread *thread_attach(void)
 static inline struct thread *this_thread(void)
 {
 	return likely(pw_tcache.thread) ? pw_tcache.thread : thread_attach();
+}
+
+struct thread *tcache_thread(void)
+{
+	return this_thread();
 }
 
 static void thread_unlist(struct thread *t)
@@ -507,6 +513,7 @@ static void thread_exit(void *arg)
 			give_class_back(t, i * 64 + bit);
 		}
 	}
+	harden_drain(t);
 	/* What libc still frees for this thread goes straight to its span. */
 	t->bytes[false] = 0;
 	t->bytes[true] = 0;
@@ -520,7 +527,10 @@ void tcache_drain(void)
 	struct thread *t = pw_tcache.thread;
 	unsigned int c;
 
-	for (c = 1; t && c < NR_CLASSES; c++)
+	if (!t)
+		return;
+	harden_drain(t);
+	for (c = 1; c < NR_CLASSES; c++)
 		drain_class(t, c);
 }
 

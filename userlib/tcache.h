@@ -47,6 +47,7 @@ struct tcache;
  * @tick: counts down to the next look at the clock
  * @swept: when unused lists were last given back, milliseconds
  * @grown: blocks that realloc() made larger
+ * @hard: its caches in hardened mode, NULL before the first call
  * @arena: where it allocates
  * @tcache: its bins
  * @next: in the list of all threads, or of unused ones
@@ -59,6 +60,7 @@ struct thread {
 	uint32_t tick;
 	uint64_t swept;
 	void *grown[NR_GROWN];
+	struct hard *hard;
 	struct arena *arena;
 	struct tcache *tcache;
 	struct thread *next;
@@ -237,6 +239,9 @@ void tcache_drain(void);
  */
 bool tcache_grows(void *p);
 void tcache_grown(void *q);
+
+/* The calling thread, or NULL when it is exiting or there is no memory. */
+struct thread *tcache_thread(void);
 
 /* The calling thread's arena. */
 struct arena **tcache_arena(void);

@@ -233,6 +233,54 @@ static void hardened_use_after_free(void)
 	pw_malloc(160);
 }
 
+static void hardened_one_past_the_end(void)
+{
+	volatile char *p;
+
+	harden();
+	p = pw_malloc(100);
+	p[100] = 1;
+	expect("free(): written past the end of", (void *)p);
+	pw_free((void *)p);
+}
+
+static void hardened_zero_past_the_end(void)
+{
+	volatile char *p;
+
+	harden();
+	/* No slack: what follows is the canary itself. */
+	p = pw_malloc(104);
+	p[104] ^= 1;
+	expect("realloc(): written past the end of", (void *)p);
+	pw_realloc((void *)p, 200);
+}
+
+static void hardened_realloc_of_free(void)
+{
+	void *p;
+
+	harden();
+	p = pw_malloc(100);
+	pw_free(p);
+	expect("realloc(): use after free of", p);
+	pw_realloc(p, 200);
+}
+
+static void hardened_never_given(void)
+{
+	char *p;
+
+	harden();
+	/* In the same span, never handed out by malloc(). */
+	p = pw_malloc(2000);
+	pw_free(p);
+	p = pw_malloc(8);
+	p = (char *)ALIGN_DOWN((uintptr_t)p, GRANULE) + GRANULE - 16;
+	expect("free(): invalid pointer", p);
+	pw_free(p);
+}
+
 /* Both lines, the expected one and the library's, must be there and equal. */
 static bool as_expected(void (*run)(void))
 {
@@ -275,6 +323,10 @@ int main(void)
 		{ "hardened: double free of a block that was overwritten", hardened_twice },
 		{ "hardened: free of the middle of a block, at once", hardened_middle },
 		{ "hardened: a write after free", hardened_use_after_free },
+		{ "hardened: a byte past the end", hardened_one_past_the_end },
+		{ "hardened: a bit past the end, seen by realloc", hardened_zero_past_the_end },
+		{ "hardened: realloc of a free block", hardened_realloc_of_free },
+		{ "hardened: free of a block that never was", hardened_never_given },
 	};
 	unsigned int i;
 

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * malloc_harden.c - what hardened mode does besides finding errors
+ */
+#include <pthread.h>
+
+#include "malloc_test.h"
+
+static void harden(void)
+{
+	setenv("PAGEWELL_HARDEN", "1", 1);
+	pw_env_read();
+	pw_heap_slow_mode();
+}
+
+/* The program may use what it asked for, to the byte. */
+static void exact_sizes(void)
+{
+	size_t size, align;
+	unsigned char *p;
+
+	harden();
+	for (size = 1; size < 100 * KIB; size += size / 16 + 1) {
+		p = pw_malloc(size);
+		CHECK(pw_malloc_usable_size(p) == size);
+		memset(p, 0xff, size);
+		p = pw_realloc(p, size + 3);
+		CHECK(p[size - 1] == 0xff && pw_malloc_usable_size(p) == size + 3);
+		pw_free(p);
+		p = pw_calloc(1, size);
+		CHECK(!p[0] && !p[size / 2] && !p[size - 1]);
+		pw_free(p);
+		for (align = 16; align <= 64 * KIB; align *= 8) {
+			p = pw_aligned_alloc(align, size);
+			CHECK(p && (uintptr_t)p % align == 0);
+			memset(p, 0xff, size);
+			pw_free(p);
+		}
+	}
+}
+
+/* A block is not used again for some time. */
+static void delay(void)
+{
+	unsigned int i, k;
+	void *p, *q[6];
+
+	harden();
+	for (i = 0; i < 200; i++) {
+		p = pw_malloc(64);
+		pw_free(p);
+		for (k = 0; k < ARRAY_SIZE(q); k++) {
+			q[k] = pw_malloc(64);
+			CHECK(q[k] != p);
+		}
+		for (k = 0; k < ARRAY_SIZE(q); k++)
+			pw_free(q[k]);
+	}
+}
+
+/* Blocks do not lie side by side in the order of the calls. */
+static void placement(void)
+{
+	unsigned int up = 0, i;
+	char *p[200];
+
+	harden();
+	for (i = 0; i < ARRAY_SIZE(p); i++) {
+		p[i] = pw_malloc(64);
+		up += i && p[i] > p[i - 1];
+	}
+	printf("# %u of %zu upwards\n", up, ARRAY_SIZE(p));
+	CHECK(up > 60 && up < 150);
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		pw_free(p[i]);
+}
+
+static void write_behind(void)
+{
+	volatile char *p;
+
+	signal(SIGSEGV, SIG_DFL);
+	harden();
+	p = pw_malloc(MIB);
+	p[MIB - 1] = 1;
+	dprintf(2, "here");
+	p[MIB] = 1;
+}
+
+static void guard_page(void)
+{
+	char text[64];
+	int status = in_child(write_behind, text, sizeof(text));
+
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && !strcmp(text, "here"));
+}
+
+static void *exchange(void *arg)
+{
+	void **slots = arg;
+	unsigned int i;
+
+	for (i = 0; i < 20000; i++) {
+		size_t size = 1 + i * 7 % 2000;
+		char *p = pw_malloc(size);
+
+		memset(p, 1, size);
+		pw_free(__atomic_exchange_n(&slots[i % 100], p, __ATOMIC_ACQ_REL));
+	}
+	return NULL;
+}
+
+/* Blocks that other threads free, threads that end: nothing stays behind. */
+static void threads(void)
+{
+	static void *slots[100];
+	pthread_t thread[4];
+	unsigned int i;
+
+	harden();
+	for (i = 0; i < 4; i++)
+		CHECK(!pthread_create(&thread[i], NULL, exchange, slots));
+	for (i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+	for (i = 0; i < ARRAY_SIZE(slots); i++)
+		pw_free(slots[i]);
+	pw_malloc_trim(0);
+	CHECK(pw_mallinfo2().uordblks == 0);
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		{ "blocks end where they were asked to", exact_sizes },
+		{ "a freed block is not used again at once", delay },
+		{ "blocks are placed at random", placement },
+		{ "a guard page behind large blocks", guard_page },
+		{ "threads that exchange blocks, and end", threads },
+	};
+
+	return run_tests(tests, ARRAY_SIZE(tests));
+}
