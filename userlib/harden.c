@@ -18,34 +18,48 @@
 #define JUNK_WORD	0xdbdbdbdbdbdbdbdbUL
 
 /* Of larger blocks only the beginning is filled and looked at. */
-#define JUNK_MAX	256UL
+#define JUNK_MAX	128UL
 
 static size_t junk_size(size_t size)
 {
 	return MIN(size, JUNK_MAX);
 }
 
-/* Pages of a free block may have been returned meanwhile and read as zero. */
-static bool untouched(const void *p, size_t size)
+typedef uint64_t pair __attribute__((vector_size(16), may_alias));
+
+static const pair junk_pair = { JUNK_WORD, JUNK_WORD };
+
+/* Sizes of blocks are multiples of 16. */
+static inline void fill_junk(void *p, size_t size)
 {
-	const uint64_t *words = p;
-	uint64_t junk = 0, any = 0;
+	pair *end = (pair *)((char *)p + junk_size(size)), *at;
+
+	for (at = p; at < end; at++)
+		*at = junk_pair;
+}
+
+/* Pages of a free block may have been returned meanwhile and read as zero. */
+static noinline bool junk_or_zero(const uint64_t *words, size_t size)
+{
 	size_t i;
 
-	for (i = 0; i < junk_size(size) / sizeof(*words); i++) {
-		junk |= words[i] ^ JUNK_WORD;
-		any |= words[i];
-	}
-	if (likely(!junk) || !any)
-		return true;
-	/* A block across two pages of which one was returned. */
-	for (i = 0; i < junk_size(size) / sizeof(*words); i++)
+	for (i = 0; i < size / sizeof(*words); i++)
 		if (words[i] != JUNK_WORD && words[i])
 			return false;
 	return true;
 }
 
-static void check_untouched(const void *p, size_t size)
+static inline bool untouched(const void *p, size_t size)
+{
+	const pair *end = (const pair *)((const char *)p + junk_size(size)), *at;
+	pair other = { 0 };
+
+	for (at = p; at < end; at++)
+		other |= *at ^ junk_pair;
+	return likely(!(other[0] | other[1])) || junk_or_zero(p, junk_size(size));
+}
+
+static inline void check_untouched(const void *p, size_t size)
 {
 	if (unlikely(!untouched(p, size)))
 		pw_heap_error("malloc()", "written to after free:", p);
@@ -141,7 +155,7 @@ static uint64_t next_random(struct hard *h)
 }
 
 /* What the kernel gave this process alone, for canaries and for placement. */
-static uint64_t secret(void)
+static inline uint64_t secret(void)
 {
 	static uint64_t value;
 	const void *random;
@@ -155,10 +169,10 @@ static uint64_t secret(void)
 	return READ_ONCE(value);
 }
 
-static struct hard_bin *hard_bin(struct thread *t, unsigned int c)
+static inline struct hard_bin *hard_bin(struct thread *t, unsigned int c)
 {
-	size_t size = class_size(c);
 	struct hard_bin *bin;
+	size_t size;
 
 	if (unlikely(!t->hard)) {
 		t->hard = pw_meta_alloc(sizeof(*t->hard));
@@ -172,6 +186,7 @@ static struct hard_bin *hard_bin(struct thread *t, unsigned int c)
 	bin = pw_meta_alloc(sizeof(*bin));
 	if (!bin)
 		return NULL;
+	size = class_size(c);
 	bin->max = (uint16_t)MIN(MAX(KEPT_BYTES / size, 4UL), (size_t)MAX_KEPT);
 	bin->max_delayed = (uint16_t)MIN(MAX(KEPT_BYTES / 4 / size, 1UL), (size_t)MAX_DELAYED);
 	t->hard->bins[c] = bin;
@@ -206,7 +221,7 @@ static void refill(struct thread *t, struct hard_bin *bin, unsigned int c)
 		if (b.reused)
 			check_untouched(b.first, size);
 		else
-			memset(b.first, JUNK_BYTE, junk_size(size));
+			fill_junk(b.first, size);
 		bin->kept[bin->nr++] = b.first;
 	}
 	unlock(&a->lock);
@@ -243,7 +258,7 @@ static void *take_kept(struct thread *t, unsigned int c)
 		refill(t, bin, c);
 	if (!bin->nr)
 		return NULL;
-	i = next_random(t->hard) * bin->nr >> 32;
+	i = (next_random(t->hard) * bin->nr) >> 32;
 	p = bin->kept[i];
 	bin->kept[i] = bin->kept[--bin->nr];
 	check_untouched(p, size);
@@ -303,7 +318,8 @@ static bool program_has(struct span *s, int index)
 
 #define CANARY		sizeof(uint64_t)
 #define SLACK_BYTE	0xa7
-#define SLACK_MAX	16UL
+#define SLACK_WORD	0xa7a7a7a7a7a7a7a7UL
+#define SLACK_MAX	sizeof(uint64_t)
 
 static uint64_t *canary_at(const struct span *s, void *p)
 {
@@ -317,10 +333,14 @@ static uint64_t canary(const void *p)
 
 static void write_canary(struct span *s, void *p, size_t size)
 {
+	static const uint64_t slack_word = SLACK_WORD;
 	size_t slack = s->block_size - CANARY - size;
 
 	*canary_at(s, p) = canary(p) ^ slack;
-	memset((char *)p + size, SLACK_BYTE, MIN(slack, SLACK_MAX));
+	if (likely(slack >= SLACK_MAX))
+		memcpy((char *)p + size, &slack_word, SLACK_MAX);
+	else
+		memset((char *)p + size, SLACK_BYTE, slack);
 }
 
 /* Bytes that were asked for, or SIZE_MAX if something was written behind them. */
@@ -328,12 +348,17 @@ static size_t read_canary(struct span *s, void *p)
 {
 	uint64_t slack = *canary_at(s, p) ^ canary(p);
 	const unsigned char *end;
+	uint64_t word;
 	size_t i;
 
 	if (slack > s->block_size - CANARY)
 		return SIZE_MAX;
 	end = (unsigned char *)p + s->block_size - CANARY - slack;
-	for (i = 0; i < MIN(slack, SLACK_MAX); i++)
+	if (slack >= sizeof(word)) {
+		memcpy(&word, end, sizeof(word));
+		return word == SLACK_WORD ? s->block_size - CANARY - slack : SIZE_MAX;
+	}
+	for (i = 0; i < slack; i++)
 		if (end[i] != SLACK_BYTE)
 			return SIZE_MAX;
 	return s->block_size - CANARY - slack;
@@ -392,7 +417,7 @@ void harden_give(struct span *s, void *p, const char *call)
 		pw_heap_error(call, "double free of", p);
 	if (unlikely(read_canary(s, p) == SIZE_MAX))
 		pw_heap_error(call, "written past the end of", p);
-	memset(p, JUNK_BYTE, junk_size(s->block_size));
+	fill_junk(p, s->block_size);
 	t = tcache_thread();
 	if (likely(t))
 		keep(t, s->class, p);
