@@ -31,6 +31,8 @@ int cmd_set(int argc, char **argv);
 int cmd_limits(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_map(int argc, char **argv);
+int cmd_record(int argc, char **argv);
+int cmd_replay(int argc, char **argv);
 
 /* pagewell.c */
 

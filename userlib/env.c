@@ -97,6 +97,8 @@ static void read_variable(const char *name, const char *value)
 		set_switch(name, value, &pw_env.stats);
 	} else if (!strcmp(name, "PAGEWELL_HARDEN")) {
 		set_switch(name, value, &pw_env.harden);
+	} else if (!strcmp(name, "PAGEWELL_TRACE")) {
+		pw_env.trace = *value ? value : NULL;
 	}
 }
 

@@ -15,6 +15,7 @@ enum huge_choice { HUGE_AUTO, HUGE_ALWAYS, HUGE_NEVER };
  * @lazy: PAGEWELL_COMMIT=lazy
  * @stats: PAGEWELL_STATS=1
  * @harden: PAGEWELL_HARDEN=1
+ * @trace: PAGEWELL_TRACE, or NULL
  */
 struct env {
 	enum backend_choice backend;
@@ -23,6 +24,7 @@ struct env {
 	bool lazy;
 	bool stats;
 	bool harden;
+	const char *trace;
 };
 
 extern struct env pw_env;

@@ -19,6 +19,7 @@
 #include "meta.h"
 #include "os.h"
 #include "tcache.h"
+#include "tracer.h"
 
 #define PATIENCE_US	(20 * 1000)
 
@@ -83,6 +84,7 @@ static void child(void)
 	for_each_lock(reset, 0);
 	tcache_fork_child();
 	os_fork_child();
+	trace_fork_child();
 }
 
 void pw_fork_watch(bool libc_is_up)

@@ -109,7 +109,10 @@ void slow_freed(struct span *s, void *p, const char *call)
 		pw_heap_error(call, "invalid pointer", p);
 	if (slow_is_free(s, p))
 		pw_heap_error(call, "double free of", p);
-	memset(p, pw_env.harden ? JUNK_BYTE : READ_ONCE(pw_tune.perturb), s->block_size);
+	if (pw_env.harden)
+		memset(p, JUNK_BYTE, s->block_size);
+	else if (READ_ONCE(pw_tune.perturb))
+		memset(p, READ_ONCE(pw_tune.perturb), s->block_size);
 }
 
 /* ---- what a thread keeps ---- */

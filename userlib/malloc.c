@@ -11,6 +11,7 @@
 #include "large.h"
 #include "report.h"
 #include "tcache.h"
+#include "tracer.h"
 #include "tune.h"
 
 static cold_path void *no_memory(void)
@@ -75,17 +76,20 @@ static void *harden_alloc(size_t size, size_t align)
 static noinline void *malloc_slower(size_t size, size_t c)
 {
 	bool zeroed;
+	void *p;
 
-	return alloc_slow(size, c, &zeroed);
+	if (unlikely(pw_heap.slow) && pw_env.harden)
+		p = harden_alloc(size, MIN_ALIGN);
+	else
+		p = alloc_slow(size, c, &zeroed);
+	trace(TRACE_MALLOC, p, size, 0);
+	return p;
 }
 
 noinline void *pw_malloc_slow(size_t size, size_t c)
 {
-	void *p;
+	void *p = tcache_pop_list(c);
 
-	if (unlikely(pw_heap.slow) && pw_env.harden)
-		return harden_alloc(size, MIN_ALIGN);
-	p = tcache_pop_list(c);
 	return likely(p) ? p : malloc_slower(size, c);
 }
 
@@ -130,6 +134,7 @@ static void free_any(void *p, const char *call)
 
 	if (!p)
 		return;
+	trace(TRACE_FREE, p, 0, 0);
 	if (!in_window((uintptr_t)p))
 		pw_heap_error(call, "invalid pointer", p);
 	s = span_of((uintptr_t)p);
@@ -267,6 +272,7 @@ static noinline void *calloc_slow(size_t size, size_t c)
 		p = harden_alloc(size, MIN_ALIGN);
 	else
 		p = alloc_slow(size, c, &zeroed);
+	trace(TRACE_CALLOC, p, size, 0);
 	if (p && (!zeroed || pw_heap.slow))
 		memset(p, 0, size);
 	return p;
@@ -429,6 +435,19 @@ static bool extend_in_place(void *p, size_t size)
 	return done;
 }
 
+/* One call, in two records: another thread may have the address before we return. */
+static cold_path void *realloc_traced(void *p, size_t size)
+{
+	void *q;
+
+	trace(TRACE_REALLOC_FROM, p, 0, 0);
+	trace_quiet();
+	q = realloc_any(p, size);
+	trace_loud();
+	trace(TRACE_REALLOC_TO, q ? q : p, q ? size : 0, 0);
+	return q;
+}
+
 static noinline void *realloc_move(void *p, size_t old, size_t size)
 {
 	size_t ask = with_slack(p, old, size);
@@ -456,7 +475,7 @@ PUBLIC void *NAME(realloc)(void *p, size_t size)
 	}
 	c = fast_class(p);
 	if (unlikely(!c))
-		return realloc_any(p, size);
+		return unlikely(pw_env.trace) ? realloc_traced(p, size) : realloc_any(p, size);
 	if (unlikely(((struct block *)p)->key == pw_base))
 		check_not_free(p, "realloc()");
 	old = class_size((unsigned int)c);
@@ -500,11 +519,15 @@ static noinline void *aligned_slow(size_t align, size_t size, size_t c)
 	bool zeroed;
 	void *p;
 
-	if (unlikely(pw_heap.slow) && pw_env.harden)
-		return harden_alloc(size, align);
-	if (c)
+	if (likely(c && !pw_heap.slow))
 		return pw_malloc_slow(class_size((unsigned int)c), c);
-	p = big_alloc(size, align, &zeroed);
+	if (unlikely(pw_heap.slow) && pw_env.harden)
+		p = harden_alloc(size, align);
+	else if (c)
+		p = alloc_slow(class_size((unsigned int)c), c, &zeroed);
+	else
+		p = big_alloc(size, align, &zeroed);
+	trace(TRACE_ALIGNED, p, size, align);
 	if (unlikely(pw_heap.slow) && p)
 		perturb_fill(p, size);
 	return p ? p : no_memory();

@@ -5,6 +5,7 @@
 #include "env.h"
 #include "fork.h"
 #include "heap.h"
+#include "tracer.h"
 #include "tune.h"
 
 __attribute__((constructor)) static void loaded(void)
@@ -16,6 +17,7 @@ __attribute__((constructor)) static void loaded(void)
 
 __attribute__((destructor)) static void unloaded(void)
 {
+	trace_flush();
 	if (pw_env.stats)
 		pw_print_stats();
 }

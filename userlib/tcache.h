@@ -48,6 +48,8 @@ struct tcache;
  * @swept: when unused lists were last given back, milliseconds
  * @grown: blocks that realloc() made larger
  * @hard: its caches in hardened mode, NULL before the first call
+ * @trace_id: its number in the trace, from 1
+ * @trace_quiet: it is inside a call that is recorded as a whole
  * @arena: where it allocates
  * @tcache: its bins
  * @next: in the list of all threads, or of unused ones
@@ -61,6 +63,8 @@ struct thread {
 	uint64_t swept;
 	void *grown[NR_GROWN];
 	struct hard *hard;
+	uint16_t trace_id;
+	bool trace_quiet;
 	struct arena *arena;
 	struct tcache *tcache;
 	struct thread *next;

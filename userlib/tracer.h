@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef PW_TRACER_H
+#define PW_TRACER_H
+
+#include <stddef.h>
+
+#include "env.h"
+#include "trace.h"
+
+/* Adds a record, unless the thread is inside another call. */
+void trace_add(enum trace_op op, const void *addr, size_t size, size_t align);
+
+static inline void trace(enum trace_op op, const void *addr, size_t size, size_t align)
+{
+	if (unlikely(pw_env.trace) && addr)
+		trace_add(op, addr, size, align);
+}
+
+/* What the thread does until trace_loud() is part of a call that is recorded. */
+void trace_quiet(void);
+void trace_loud(void);
+
+/* Writes what is not in the file yet. */
+void trace_flush(void);
+
+/* In the child of a fork(): it is not recorded. */
+void trace_fork_child(void);
+
+#endif /* PW_TRACER_H */
