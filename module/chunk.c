@@ -837,6 +837,29 @@ void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 }
 
 /**
+ * pw_chunk_is_private() - does no other heap have any of a chunk's pages?
+ * @c: the chunk, locked; what it had shared and has for itself again is noted
+ */
+bool pw_chunk_is_private(struct pw_chunk *c)
+{
+	unsigned int i;
+
+	if (c->users > 1)
+		return false;
+	if (c->block && !bitmap_empty(c->suspect, PW_SLOT_PAGES)) {
+		if (pw_page_sharers(pfn_to_page(c->block)) ||
+		    pw_block_is_held(c, 0))
+			return false;
+		bitmap_zero(c->suspect, PW_SLOT_PAGES);
+	}
+	for_each_set_bit(i, c->suspect, PW_SLOT_PAGES)
+		if (!pw_pfn_is_page(c->pfn[i]) ||
+		    !pw_chunk_clear_suspect(c, i, 0))
+			return false;
+	return true;
+}
+
+/**
  * pw_range_populated() - is any page there?
  * @heap: whose
  * @lo: first page

@@ -314,8 +314,11 @@ static long run_ioctl(const struct ioc_op *op, bool needs_heap,
 	if (!heap && needs_heap)
 		return -ENXIO;
 	err = op->fn(heap, &arg);
-	if (heap)
+	if (heap) {
+		if (unlikely(READ_ONCE(heap->alone)))
+			pw_heap_end_cow(heap);
 		pw_heap_put(heap);
+	}
 	/* A break that could not move says where it is. */
 	if (op->out && (!err || err == -ENOMEM) &&
 	    copy_out(uarg, &arg, min(size, op->size)))

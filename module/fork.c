@@ -32,6 +32,60 @@ static void use_cow_table(struct vm_area_struct *vma)
 	WRITE_ONCE(vma->vm_page_prot, vm_get_page_prot(flags));
 }
 
+static void use_plain_table(struct vm_area_struct *vma)
+{
+	vma->vm_ops = &pw_vm_ops;
+	WRITE_ONCE(vma->vm_page_prot, vm_get_page_prot(vma->vm_flags));
+}
+
+static bool is_private(struct pw_heap *heap)
+{
+	unsigned long slot;
+
+	for (slot = 0; xa_find(&heap->chunks, &slot, ULONG_MAX, XA_PRESENT);
+	     slot++) {
+		struct pw_chunk *c = pw_chunk_lock(heap, slot);
+		bool private = !c || pw_chunk_is_private(c);
+
+		if (c)
+			pw_chunk_unlock(c);
+		if (!private)
+			return false;
+		cond_resched();
+	}
+	return true;
+}
+
+/**
+ * pw_heap_end_cow() - go back to the table without mkwrite, if nothing is shared
+ * @heap: the caller's own
+ *
+ * Entries that are read-only still become writable without us then.
+ */
+void pw_heap_end_cow(struct pw_heap *heap)
+{
+	unsigned long addr = heap->base;
+	unsigned long end = pw_heap_addr(heap, heap->window);
+	struct vm_area_struct *vma;
+
+	WRITE_ONCE(heap->alone, false);
+	if (!heap->cow || mmap_write_lock_killable(heap->mm))
+		return;
+	if (!heap->dead && is_private(heap)) {
+		while (addr < end &&
+		       (vma = find_vma_intersection(heap->mm, addr, end))) {
+			if (pw_vma_is_ours(vma) &&
+			    vma->vm_private_data == heap) {
+				pw_vma_start_write(vma);
+				use_plain_table(vma);
+			}
+			addr = vma->vm_end;
+		}
+		heap->cow = false;
+	}
+	mmap_write_unlock(heap->mm);
+}
+
 /* Before anything is shared: no page of the parent may be written unseen. */
 static void protect_parent(struct pw_heap *parent)
 {

@@ -134,6 +134,17 @@ void pw_heap_free_pages(struct pw_heap *heap)
 	pw_pool_unreserve(atomic_long_xchg(&heap->promised, 0));
 }
 
+/* What they shared with @heap may be theirs alone now. */
+static void tell_relatives(struct pw_heap *heap)
+{
+	struct pw_heap *h;
+
+	mutex_lock(&heap->family->lock);
+	list_for_each_entry(h, &heap->family->heaps, family_node)
+		WRITE_ONCE(h->alone, true);
+	mutex_unlock(&heap->family->lock);
+}
+
 /**
  * pw_heap_kill() - the last VMA is gone
  * @heap: drops the reference that stood for the VMAs
@@ -159,6 +170,8 @@ void pw_heap_kill(struct pw_heap *heap)
 	mutex_unlock(&heap->lock);
 
 	pw_heap_free_pages(heap);
+	if (heap->cow)
+		tell_relatives(heap);
 	pw_heap_put(heap);
 }
 

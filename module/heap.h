@@ -164,6 +164,7 @@ struct pw_stream {
  * @dead: the last VMA is gone; set under @lock
  * @poisoned: made by a fork that ran out of memory: every touch is SIGBUS
  * @cow: shares or has shared pages, so its VMAs have the table with mkwrite
+ * @alone: a relative is gone, so it may be that none has pages of it any more
  * @family: the open file it was mapped from
  * @family_node: in @family
  * @hash_node: by @mm, in the table that ioctls look in
@@ -201,6 +202,7 @@ struct pw_heap {
 	bool dead;
 	bool poisoned;
 	bool cow;
+	bool alone;
 	struct pw_family *family;
 	struct list_head family_node;
 	struct hlist_node hash_node;
@@ -321,6 +323,7 @@ bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
 			 struct pw_chunk *c);
 bool pw_block_is_held(const struct pw_chunk *c, unsigned int extra);
 void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags);
+bool pw_chunk_is_private(struct pw_chunk *c);
 bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi);
 unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
@@ -359,6 +362,7 @@ extern const struct vm_operations_struct pw_vm_ops_cow;
 int pw_populate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 
 /* fork.c */
+void pw_heap_end_cow(struct pw_heap *heap);
 void pw_vma_open(struct vm_area_struct *vma);
 void pw_vma_close(struct vm_area_struct *vma);
 

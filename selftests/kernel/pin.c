@@ -284,6 +284,48 @@ TEST_F(pin, registered_buffer)
 	close(r.fd);
 }
 
+/* Refused while pages are shared, and possible again when they are not. */
+TEST_F(pin, register_after_fork)
+{
+	const size_t len = HELD * PAGE;
+	int *go = pw_shared();
+	struct ring r;
+	pid_t pid;
+
+	if (!ring_open(&r, self->p, len))
+		SKIP(return, "this kernel registers no buffers in file mappings");
+	close(r.fd);
+	pid = pw_fork();
+	if (!pid) {
+		pw_wait_for(go, 1);
+		CHECK(pw_wrong(self->p, HELD, 1) == -1);
+		_exit(0);
+	}
+	EXPECT_FALSE(ring_open(&r, self->p, len));
+	pw_fill(self->p, 3, 1);
+	pw_set(go, 1);
+	ASSERT_EQ(0, pw_wait(pid));
+	/* Half of it read-only in the page table, half written since. */
+	pw_fill(self->p, HELD / 2, 1);
+	pw_committed(self->h.fd);
+	ASSERT_TRUE(ring_open(&r, self->p, len));
+	EXPECT_EQ(-1, pw_wrong(self->p, HELD, 1));
+	pw_fill(self->p, HELD, 2);
+	EXPECT_EQ(-1, pw_wrong(self->p, HELD, 2));
+	close(r.fd);
+	/* The next child shares as the first one did. */
+	pid = pw_fork();
+	if (!pid) {
+		pw_wait_for(go, 2);
+		CHECK(pw_wrong(self->p, HELD, 2) == -1);
+		_exit(0);
+	}
+	pw_fill(self->p, HELD, 3);
+	pw_set(go, 2);
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(-1, pw_wrong(self->p, HELD, 3));
+}
+
 PW_TEST_POOL_WHOLE
 
 TEST_HARNESS_MAIN
