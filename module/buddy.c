@@ -58,19 +58,43 @@ static bool may_cut(const struct pw_block *blk, unsigned int order)
 	return order == PW_BLOCK_ORDER && !blk->compound;
 }
 
-/* The block on that list to take 2^order pages from. */
-static struct pw_block *block_for(struct pw_buddy *b, unsigned int list,
-				  unsigned int order, enum pw_kind kind)
+/* The block of a shelf to take 2^order pages from, NULL when none has so many. */
+static struct pw_block *shelf_block(struct pw_shelf *s, unsigned int order,
+				    enum pw_kind kind)
 {
-	if (list == PW_BLOCK_ORDER && order < list)
-		return list_last_entry(&b->list[kind][list], struct pw_block, list[kind]);
-	return list_first_entry(&b->list[kind][list], struct pw_block, list[kind]);
+	unsigned long fit = s->orders[kind] >> order;
+	struct list_head *list;
+
+	if (!fit)
+		return NULL;
+	list = &s->list[kind][order + __ffs(fit)];
+	if (list == &s->list[kind][PW_BLOCK_ORDER] && order < PW_BLOCK_ORDER)
+		return list_last_entry(list, struct pw_block, list[kind]);
+	return list_first_entry(list, struct pw_block, list[kind]);
+}
+
+/* The same, of the first shelf within reach that has one. */
+static struct pw_block *block_for(struct pw_buddy *b, unsigned int order,
+				  enum pw_kind kind)
+{
+	struct pw_block *blk = shelf_block(&b->shelf[b->near], order, kind);
+	unsigned int i;
+
+	for (i = 1; !blk && i < b->reach; i++)
+		blk = shelf_block(&b->shelf[(b->near + i) % b->nr_shelves], order, kind);
+	return blk;
+}
+
+static bool in_reach(const struct pw_buddy *b, const struct pw_block *blk)
+{
+	return (blk->node + b->nr_shelves - b->near) % b->nr_shelves < b->reach;
 }
 
 /* Move the block to the list of its largest free order; @old: its orders. */
 static void relist(struct pw_buddy *b, struct pw_block *blk, enum pw_kind kind,
 		   unsigned int old)
 {
+	struct pw_shelf *s = &b->shelf[blk->node];
 	int from = fls(old) - 1;
 	int to = fls(blk->orders[kind]) - 1;
 
@@ -78,15 +102,15 @@ static void relist(struct pw_buddy *b, struct pw_block *blk, enum pw_kind kind,
 		return;
 	if (from >= 0) {
 		list_del(&blk->list[kind]);
-		if (list_empty(&b->list[kind][from]))
-			b->orders[kind] &= ~(1UL << from);
+		if (list_empty(&s->list[kind][from]))
+			s->orders[kind] &= ~(1UL << from);
 	}
 	if (to >= 0) {
-		struct list_head *list = &b->list[kind][to];
+		struct list_head *list = &s->list[kind][to];
 
-		/* See block_for(). */
+		/* See shelf_block(). */
 		list_add(&blk->list[kind], may_cut(blk, to) ? list->prev : list);
-		b->orders[kind] |= 1UL << to;
+		s->orders[kind] |= 1UL << to;
 	}
 }
 
@@ -126,17 +150,59 @@ static void count_owned(struct pw_buddy *b, struct pw_block *blk, int pages)
 /**
  * pw_buddy_init() - start with no blocks
  * @b: what to set up
+ * @shelf: for @b to use
+ * @nr: how many: one for each node of memory
  */
-void pw_buddy_init(struct pw_buddy *b)
+void pw_buddy_init(struct pw_buddy *b, struct pw_shelf *shelf, unsigned int nr)
 {
-	unsigned int kind, order;
+	unsigned int kind, order, i;
 
 	memset(b, 0, sizeof(*b));
 	INIT_LIST_HEAD(&b->blocks);
 	INIT_LIST_HEAD(&b->idle);
-	for (kind = 0; kind < PW_KINDS; kind++)
-		for (order = 0; order < PW_ORDERS; order++)
-			INIT_LIST_HEAD(&b->list[kind][order]);
+	b->shelf = shelf;
+	b->nr_shelves = nr;
+	b->reach = nr;
+	memset(shelf, 0, nr * sizeof(*shelf));
+	for (i = 0; i < nr; i++)
+		for (kind = 0; kind < PW_KINDS; kind++)
+			for (order = 0; order < PW_ORDERS; order++)
+				INIT_LIST_HEAD(&shelf[i].list[kind][order]);
+}
+
+/**
+ * pw_buddy_look() - say where the next requests are served from
+ * @b: all blocks
+ * @near: the node that is liked best
+ * @reach: 1 for that one only, or the number of nodes for any
+ */
+void pw_buddy_look(struct pw_buddy *b, unsigned int near, unsigned int reach)
+{
+	b->near = near;
+	b->reach = reach;
+}
+
+/**
+ * pw_buddy_top_order() - the largest free runs of a kind
+ * @b: all blocks; looks at the shelf next after that only, if it has any
+ * @kind: what they contain
+ *
+ * Calls take turns between shelves.
+ *
+ * Return: their order, -1 when there are none.
+ */
+int pw_buddy_top_order(struct pw_buddy *b, enum pw_kind kind)
+{
+	unsigned int i, at;
+
+	for (i = 1; i <= b->nr_shelves; i++) {
+		at = (b->near + i) % b->nr_shelves;
+		if (!b->shelf[at].orders[kind])
+			continue;
+		pw_buddy_look(b, at, 1);
+		return fls(b->shelf[at].orders[kind]) - 1;
+	}
+	return -1;
 }
 
 /**
@@ -285,12 +351,12 @@ static bool force_merge(struct pw_buddy *b, unsigned int order)
 
 	if (order == PW_BLOCK_ORDER) {
 		list_for_each_entry(blk, &b->idle, idle)
-			if (block_merge(b, blk, order))
+			if (in_reach(b, blk) && block_merge(b, blk, order))
 				return true;
 		return false;
 	}
 	list_for_each_entry(blk, &b->blocks, all)
-		if (block_merge(b, blk, order))
+		if (in_reach(b, blk) && block_merge(b, blk, order))
 			return true;
 	return false;
 }
@@ -327,13 +393,11 @@ static void cut(struct pw_buddy *b, struct pw_block *blk)
 struct pw_block *pw_buddy_alloc_kind(struct pw_buddy *b, unsigned int order,
 				     enum pw_kind kind, unsigned int *index)
 {
-	unsigned long fit = b->orders[kind] >> order;
+	struct pw_block *blk = block_for(b, order, kind);
 	unsigned int old, node, from;
-	struct pw_block *blk;
 
-	if (!fit)
+	if (!blk)
 		return NULL;
-	blk = block_for(b, order + __ffs(fit), order, kind);
 	idle_end(b, blk);
 	old = blk->orders[kind];
 	from = order + __ffs((unsigned long)(old >> order));
@@ -411,14 +475,11 @@ static unsigned int block_take(struct pw_buddy *b, struct pw_block *blk,
 unsigned int pw_buddy_alloc_bulk(struct pw_buddy *b, u32 *pfns, unsigned int nr,
 				 enum pw_kind kind)
 {
+	struct pw_block *blk;
 	unsigned int got = 0;
 
-	while (got < nr && b->orders[kind]) {
-		struct pw_block *blk;
-
-		blk = block_for(b, __ffs(b->orders[kind]), 0, kind);
+	while (got < nr && (blk = block_for(b, 0, kind)))
 		got += block_take(b, blk, pfns + got, nr - got, kind);
-	}
 	return got;
 }
 
@@ -547,28 +608,43 @@ static const char *check_block(const struct pw_block *blk, struct tally *sum)
 	return NULL;
 }
 
+/* One shelf; @sum: blocks on its lists, by kind. */
+static const char *check_shelf(const struct pw_buddy *b, unsigned int node,
+			       unsigned long *sum)
+{
+	const struct pw_shelf *s = &b->shelf[node];
+	const struct pw_block *blk;
+	unsigned int kind, order;
+
+	for (kind = 0; kind < PW_KINDS; kind++) {
+		for (order = 0; order < PW_ORDERS; order++) {
+			if (list_empty(&s->list[kind][order]) ==
+			    !!(s->orders[kind] & (1UL << order)))
+				return "the mask of lists is wrong";
+			list_for_each_entry(blk, &s->list[kind][order], list[kind]) {
+				if (fls(blk->orders[kind]) - 1 != (int)order)
+					return "a block is on the wrong list";
+				if (blk->node != node)
+					return "a block is on another node's list";
+				sum[kind]++;
+			}
+		}
+	}
+	return NULL;
+}
+
 /* @listed: for each kind, blocks that must be on some list. */
 static const char *check_lists(const struct pw_buddy *b, const unsigned long *listed)
 {
-	const struct pw_block *blk;
-	unsigned int kind, order;
-	unsigned long sum;
+	unsigned long sum[PW_KINDS] = { };
+	const char *bad = NULL;
+	unsigned int i;
 
-	for (kind = 0; kind < PW_KINDS; kind++) {
-		for (order = 0, sum = 0; order < PW_ORDERS; order++) {
-			if (list_empty(&b->list[kind][order]) ==
-			    !!(b->orders[kind] & (1UL << order)))
-				return "the mask of lists is wrong";
-			list_for_each_entry(blk, &b->list[kind][order], list[kind]) {
-				if (fls(blk->orders[kind]) - 1 != (int)order)
-					return "a block is on the wrong list";
-				sum++;
-			}
-		}
-		if (sum != listed[kind])
-			return "a block is on no list or on two";
-	}
-	return NULL;
+	for (i = 0; i < b->nr_shelves && !bad; i++)
+		bad = check_shelf(b, i, sum);
+	if (!bad && (sum[PW_DIRTY] != listed[PW_DIRTY] || sum[PW_CLEAR] != listed[PW_CLEAR]))
+		bad = "a block is on no list or on two";
+	return bad;
 }
 
 static const char *check_sums(const struct pw_buddy *b, const struct tally *sum)

@@ -38,9 +38,20 @@ enum pw_kind {
 };
 
 /**
+ * struct pw_shelf - the blocks of one node of memory that have free pages
+ * @orders: for each kind, a bit for each list that has a block
+ * @list: for each kind, blocks by their largest free order
+ */
+struct pw_shelf {
+	unsigned long orders[PW_KINDS];
+	struct list_head list[PW_KINDS][PW_ORDERS];
+};
+
+/**
  * struct pw_block - the pages we have of one 2 MiB range
  * @base: page frame number of its first page
  * @nr_owned: pages that are ours, free or not
+ * @node: number of its shelf; set before its first page is added
  * @compound: for the owner: its pages are one page of 2 MiB; @cut ends that
  * @orders: for each kind, a bit for each order of which there is a free node
  * @nr_free: for each kind, free pages
@@ -54,6 +65,7 @@ enum pw_kind {
 struct pw_block {
 	u32 base;
 	u16 nr_owned;
+	u16 node;
 	bool compound;
 	u16 orders[PW_KINDS];
 	u16 nr_free[PW_KINDS];
@@ -68,8 +80,10 @@ struct pw_block {
 /**
  * struct pw_buddy - all blocks
  * @cut: called when part of a wholly free block is about to be taken, or NULL
- * @orders: for each kind, a bit for each list that has a block
- * @list: for each kind, blocks by their largest free order
+ * @shelf: blocks with free pages, by node
+ * @nr_shelves: how many
+ * @near: the shelf that requests look at first
+ * @reach: how many shelves they look at, going round from @near
  * @blocks: all blocks
  * @idle: blocks without a page in use, the longest idle first
  * @nr_blocks: how many blocks
@@ -82,8 +96,10 @@ struct pw_block {
  */
 struct pw_buddy {
 	void (*cut)(struct pw_block *blk);
-	unsigned long orders[PW_KINDS];
-	struct list_head list[PW_KINDS][PW_ORDERS];
+	struct pw_shelf *shelf;
+	unsigned int nr_shelves;
+	unsigned int near;
+	unsigned int reach;
 	struct list_head blocks;
 	struct list_head idle;
 	unsigned long nr_blocks;
@@ -95,7 +111,9 @@ struct pw_buddy {
 	unsigned long nr[PW_KINDS][PW_ORDERS];
 };
 
-void pw_buddy_init(struct pw_buddy *b);
+void pw_buddy_init(struct pw_buddy *b, struct pw_shelf *shelf, unsigned int nr);
+void pw_buddy_look(struct pw_buddy *b, unsigned int near, unsigned int reach);
+int pw_buddy_top_order(struct pw_buddy *b, enum pw_kind kind);
 void pw_block_init(struct pw_block *blk, u32 base);
 
 void pw_buddy_add(struct pw_buddy *b, struct pw_block *blk, unsigned int index,

@@ -9,6 +9,7 @@
 #include <linux/cpuhotplug.h>
 #include <linux/string.h>
 
+#include "pool_hit.h"
 #include "pool_int.h"
 
 static int hotplug_state;
@@ -57,13 +58,14 @@ static void set_high(struct pw_pcp *pcp, u32 high)
 
 /* The list is empty: take pages from the buddy, some more for the list. */
 static unsigned int refill(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
-			   enum pw_kind kind)
+			   enum pw_kind kind, int node)
 {
 	unsigned int got;
 
 	spin_lock(&pw_pool.lock);
+	pw_buddy_look(&pw_pool.buddy, node, 1);
 	got = pw_buddy_alloc_bulk(&pw_pool.buddy, pfns, nr, kind);
-	if (got == nr && pcp->limit)
+	if (got == nr && pcp->limit && node == pcp->node)
 		pcp->nr[kind] = pw_buddy_alloc_bulk(&pw_pool.buddy, pcp->pfn[kind],
 						    pcp->high / 2, kind);
 	spin_unlock(&pw_pool.lock);
@@ -71,16 +73,31 @@ static unsigned int refill(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
 	return got;
 }
 
+/* Pages of one node. */
 static unsigned int take(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
-			 enum pw_kind kind, bool *refilled)
+			 enum pw_kind kind, int node, bool *refilled)
 {
-	unsigned int got = list_pop(pcp, pfns, nr, kind);
+	unsigned int got = node == pcp->node ? list_pop(pcp, pfns, nr, kind) : 0;
 
 	/* A look ahead: when the stock is empty every fault comes here. */
 	if (got < nr && READ_ONCE(pw_pool.buddy.nr_free[kind])) {
-		got += refill(pcp, pfns + got, nr - got, kind);
+		got += refill(pcp, pfns + got, nr - got, kind, node);
 		*refilled = true;
 	}
+	return got;
+}
+
+/* The node that is wanted has no more: of any, of whatever kind. */
+static unsigned int take_far(u32 *pfns, unsigned int nr, int node)
+{
+	struct pw_buddy *b = &pw_pool.buddy;
+	unsigned int got;
+
+	spin_lock(&pw_pool.lock);
+	pw_buddy_look(b, node, b->nr_shelves);
+	got = pw_buddy_alloc_bulk(b, pfns, nr, PW_DIRTY);
+	got += pw_buddy_alloc_bulk(b, pfns + got, nr - got, PW_CLEAR);
+	spin_unlock(&pw_pool.lock);
 	return got;
 }
 
@@ -98,14 +115,17 @@ unsigned int pw_pcp_alloc(u32 *pfns, unsigned int nr, enum pw_kind kind,
 			  unsigned int *liked)
 {
 	struct pw_pcp *pcp = pw_pcp_get();
+	int node = pw_nodes() ? pw_node_wanted(pcp->node) : pcp->node;
 	bool refilled = false;
 	unsigned int got;
 
-	got = take(pcp, pfns, nr, kind, &refilled);
+	got = take(pcp, pfns, nr, kind, node, &refilled);
 	*liked = got;
 	if (got < nr)
 		got += take(pcp, pfns + got, nr - got,
-			    kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR, &refilled);
+			    kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR, node, &refilled);
+	if (got < nr && pw_nodes())
+		got += take_far(pfns + got, nr - got, node);
 	pcp->used = true;
 	pw_pcp_unlock(pcp);
 
@@ -125,6 +145,21 @@ static void free_direct(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 	spin_unlock(&pw_pool.lock);
 }
 
+/* Pages of other nodes go home; their numbers are taken out of @pfns. */
+static unsigned int free_far(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
+			     enum pw_kind kind)
+{
+	unsigned int i, near = 0;
+
+	for (i = 0; i < nr; i++) {
+		if (pw_is_far(pcp, pfns[i]))
+			free_direct(&pfns[i], 1, kind);
+		else
+			pfns[near++] = pfns[i];
+	}
+	return near;
+}
+
 /**
  * pw_pcp_free() - put free pages back
  * @pfns: their page frame numbers
@@ -133,6 +168,7 @@ static void free_direct(const u32 *pfns, unsigned int nr, enum pw_kind kind)
  */
 void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 {
+	u32 near[PW_PCP_BATCH];
 	struct pw_pcp *pcp;
 	bool to_buddy;
 
@@ -144,6 +180,11 @@ void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 		return;
 	}
 	pcp = pw_pcp_get();
+	if (pw_nodes()) {
+		memcpy(near, pfns, nr * sizeof(*pfns));
+		nr = free_far(pcp, near, nr, kind);
+		pfns = near;
+	}
 	to_buddy = pcp->nr[kind] + nr > pcp->limit;
 	if (unlikely(!pcp->limit)) {
 		free_direct(pfns, nr, kind);
@@ -185,13 +226,14 @@ static u32 huge_from_buddy(enum pw_kind *kind, bool force)
 }
 
 /* Of the kind that is liked better, one for the list too when there was demand. */
-static u32 huge_refill(struct pw_pcp *pcp, enum pw_kind kind)
+static u32 huge_refill(struct pw_pcp *pcp, enum pw_kind kind, int node)
 {
 	u32 pfn, more = 0;
 
 	spin_lock(&pw_pool.lock);
+	pw_buddy_look(&pw_pool.buddy, node, 1);
 	pfn = huge_from_buddy(&kind, false);
-	if (pfn && pcp->used && pcp->limit)
+	if (pfn && pcp->used && pcp->limit && node == pcp->node)
 		more = huge_from_buddy(&kind, false);
 	spin_unlock(&pw_pool.lock);
 	if (more)
@@ -199,17 +241,24 @@ static u32 huge_refill(struct pw_pcp *pcp, enum pw_kind kind)
 	return pfn;
 }
 
-static u32 huge_other(struct pw_pcp *pcp, enum pw_kind *kind)
+static u32 huge_other(struct pw_pcp *pcp, enum pw_kind *kind, int node)
 {
-	enum pw_kind other = *kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR;
+	enum pw_kind liked = *kind, other = liked == PW_CLEAR ? PW_DIRTY : PW_CLEAR;
+	struct pw_buddy *b = &pw_pool.buddy;
 	u32 pfn;
 
-	if (pcp->nr_huge[other]) {
+	if (node == pcp->node && pcp->nr_huge[other]) {
 		*kind = other;
 		return pcp->huge[other][--pcp->nr_huge[other]];
 	}
 	spin_lock(&pw_pool.lock);
+	pw_buddy_look(b, node, 1);
 	pfn = huge_from_buddy(kind, true);
+	if (!pfn && pw_nodes()) {
+		*kind = liked;
+		pw_buddy_look(b, node, b->nr_shelves);
+		pfn = huge_from_buddy(kind, true);
+	}
 	spin_unlock(&pw_pool.lock);
 	return pfn;
 }
@@ -225,16 +274,17 @@ static u32 huge_other(struct pw_pcp *pcp, enum pw_kind *kind)
 u32 pw_pcp_alloc_huge(enum pw_kind *kind)
 {
 	struct pw_pcp *pcp = pw_pcp_get();
+	int node = pw_nodes() ? pw_node_wanted(pcp->node) : pcp->node;
 	bool hit = true;
 	u32 pfn;
 
-	if (likely(pcp->nr_huge[*kind])) {
+	if (node == pcp->node && pcp->nr_huge[*kind]) {
 		pfn = pcp->huge[*kind][--pcp->nr_huge[*kind]];
 	} else {
 		hit = false;
-		pfn = huge_refill(pcp, *kind);
+		pfn = huge_refill(pcp, *kind, node);
 		if (!pfn)
-			pfn = huge_other(pcp, kind);
+			pfn = huge_other(pcp, kind, node);
 	}
 	pcp->used = true;
 	pw_pcp_unlock(pcp);
@@ -274,7 +324,7 @@ void pw_pcp_free_huge(u32 pfn, enum pw_kind kind)
 	if (unlikely(to_buddy))
 		huge_drain(pcp, pcp->nr_huge[kind], kind);
 	pcp->huge[kind][pcp->nr_huge[kind]++] = pfn;
-	if (unlikely(!pcp->limit))
+	if (unlikely(!pcp->limit) || pw_is_far(pcp, pfn))
 		huge_drain(pcp, pcp->nr_huge[kind], kind);
 	pcp->used = true;
 	pw_pcp_unlock(pcp);
@@ -448,6 +498,7 @@ unsigned int pw_pcp_rescue(u32 *pfns, unsigned int nr)
 	pw_pcp_close();
 	pw_zero_drop();
 	spin_lock(&pw_pool.lock);
+	pw_buddy_look(&pw_pool.buddy, numa_node_id(), pw_pool.buddy.nr_shelves);
 	got = pw_buddy_alloc_bulk(&pw_pool.buddy, pfns, nr, PW_DIRTY);
 	got += pw_buddy_alloc_bulk(&pw_pool.buddy, pfns + got, nr - got, PW_CLEAR);
 	spin_unlock(&pw_pool.lock);
@@ -563,6 +614,7 @@ int pw_pcp_init(void)
 		lockdep_init_map(&pcp->lock.dep_map, "pw_pcp", &key, 0);
 #endif
 		set_high(pcp, 2 * PW_PCP_BATCH);
+		pcp->node = cpu_to_mem(cpu);
 	}
 	hotplug_state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN,
 						  "mm/pagewell:dead", NULL, cpu_dead);

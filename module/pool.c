@@ -474,6 +474,7 @@ static void pool_empty(void)
  */
 int pw_pool_init(unsigned long floor, unsigned long max)
 {
+	struct pw_shelf *shelves;
 	int err;
 
 	if (max < floor)
@@ -485,12 +486,16 @@ int pw_pool_init(unsigned long floor, unsigned long max)
 	mutex_init(&pw_pool.size_lock);
 	spin_lock_init(&pw_pool.lock);
 	spin_lock_init(&pw_pool.hand.lock);
-	pw_buddy_init(&pw_pool.buddy);
+	shelves = kcalloc(nr_node_ids, sizeof(*shelves), GFP_KERNEL);
+	if (!shelves)
+		return -ENOMEM;
+	pw_buddy_init(&pw_pool.buddy, shelves, nr_node_ids);
+	pw_node_init();
 	pw_pool.buddy.cut = pw_block_cut;
 
 	err = pw_pcp_init();
 	if (err)
-		return err;
+		goto err_shelves;
 	err = pw_supply_init();
 	if (err)
 		goto err_pcp;
@@ -507,6 +512,8 @@ err_supply:
 err_pcp:
 	pw_pcp_exit();
 	pool_empty();
+err_shelves:
+	kfree(pw_pool.buddy.shelf);
 	return err;
 }
 
@@ -521,4 +528,5 @@ void pw_pool_exit(void)
 	pw_supply_exit();
 	pw_pcp_exit();
 	pool_empty();
+	kfree(pw_pool.buddy.shelf);
 }

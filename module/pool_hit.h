@@ -10,16 +10,36 @@
 #define PAGEWELL_POOL_HIT_H
 
 #include <linux/page_ref.h>
+#include <linux/sched.h>
 
 #include "pool_int.h"
+
+/* Then the lists, which have pages of their own node, may not do. */
+static __always_inline bool pw_has_policy(void)
+{
+#ifdef CONFIG_NUMA
+	return pw_nodes() && current->mempolicy;
+#else
+	return false;
+#endif
+}
+
+static __always_inline bool pw_is_far(const struct pw_pcp *pcp, u32 pfn)
+{
+	return pw_nodes() && page_to_nid(pfn_to_page(pfn)) != pcp->node;
+}
 
 /* Return: a page, or 0. @flags: PW_ALLOC_ */
 static __always_inline u32 pw_hit_alloc(unsigned int flags)
 {
 	enum pw_kind kind = flags & PW_ALLOC_ZERO ? PW_CLEAR : PW_DIRTY;
-	struct pw_pcp *pcp = pw_pcp_get();
-	u32 pfn, nr = pcp->nr[kind];
+	struct pw_pcp *pcp;
+	u32 pfn, nr;
 
+	if (pw_has_policy())
+		return 0;
+	pcp = pw_pcp_get();
+	nr = pcp->nr[kind];
 	if (unlikely(!nr))
 		goto miss;
 	if (!(flags & PW_ALLOC_PROMISED)) {
@@ -68,7 +88,7 @@ static __always_inline bool pw_hit_free(u32 pfn, unsigned int flags)
 		return false;
 	pcp = pw_pcp_get();
 	nr = pcp->nr[PW_DIRTY];
-	if (unlikely(nr >= pcp->limit))
+	if (unlikely(nr >= pcp->limit) || pw_is_far(pcp, pfn))
 		goto miss;
 	if (!(flags & PW_FREE_PROMISED)) {
 		if (unlikely(pcp->credit >= pcp->limit))
@@ -113,9 +133,13 @@ static __always_inline void pw_pool_free_one(u32 pfn, unsigned int flags)
 /* Return: the head of a page of 2 MiB, or 0. The caller holds promises. */
 static __always_inline u32 pw_hit_alloc_huge(enum pw_kind kind)
 {
-	struct pw_pcp *pcp = pw_pcp_get();
-	u32 pfn = 0, nr = pcp->nr_huge[kind];
+	struct pw_pcp *pcp;
+	u32 pfn = 0, nr;
 
+	if (pw_has_policy())
+		return 0;
+	pcp = pw_pcp_get();
+	nr = pcp->nr_huge[kind];
 	if (likely(nr)) {
 		pcp->nr_huge[kind] = --nr;
 		pfn = pcp->huge[kind][nr];
@@ -129,7 +153,7 @@ static __always_inline bool pw_hit_free_huge(u32 pfn)
 {
 	struct pw_pcp *pcp = pw_pcp_get();
 	u32 nr = pcp->nr_huge[PW_DIRTY];
-	bool hit = nr < PW_PCP_HUGE && pcp->limit;
+	bool hit = nr < PW_PCP_HUGE && pcp->limit && !pw_is_far(pcp, pfn);
 
 	if (likely(hit)) {
 		pcp->huge[PW_DIRTY][nr] = pfn;

@@ -3,6 +3,7 @@
  * pool_int.h - shared by the files of the pool
  *
  * pool.c	promises, pages out and in: the interface of pool.h
+ * node.c	from which node of memory
  * huge.c	pages of 2 MiB: blocks as one compound page
  * pcp.c	per-CPU page lists in front of the buddy
  * supply.c	blocks from the kernel and back: growth, decay, shrinker
@@ -77,6 +78,8 @@ struct pw_pcp_lock {
  * @nr_huge: pages of 2 MiB on each list of those
  * @high: a list that would grow past this is drained; follows demand
  * @closed: how many want @limit to be 0
+ * @node: of the CPU: pages of others do not get on a list
+ * @turn: the node that interleaving took last
  * @used: was touched since the last tick of decay
  * @huge: the lists of pages of 2 MiB
  * @pfn: the lists
@@ -89,6 +92,8 @@ struct pw_pcp {
 	u32 nr_huge[PW_KINDS];
 	u32 high;
 	u32 closed;
+	int node;
+	int turn;
 	bool used;
 	u32 huge[PW_KINDS][PW_PCP_HUGE];
 	u32 pfn[PW_KINDS][PW_PCP_MAX];
@@ -196,6 +201,12 @@ static inline struct pw_block *pw_pool_block(u32 pfn)
 bool pw_avail_take(unsigned long nr);
 void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind);
 void pw_pay_debt(void);
+
+/* node.c */
+DECLARE_STATIC_KEY_FALSE(pw_nodes_key);
+#define pw_nodes()		static_branch_unlikely(&pw_nodes_key)
+int pw_node_wanted(int local);
+void pw_node_init(void);
 
 /* huge.c */
 bool pw_block_freeze(struct pw_block *blk);

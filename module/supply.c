@@ -37,6 +37,17 @@ static struct shrinker *shrinker;
 static void decay(struct work_struct *work);
 static DECLARE_DEFERRABLE_WORK(decay_work, decay);
 
+/* What is held from load on comes from all nodes; the rest as the task wants it. */
+static struct page *node_pages(bool must, gfp_t gfp, unsigned int order)
+{
+	static int node;
+
+	if (!must || !pw_nodes())
+		return alloc_pages(gfp, order);
+	node = next_node_in(node, node_states[N_MEMORY]);
+	return alloc_pages_node(node, gfp, order);
+}
+
 /*
  * A piece of the largest order up to @order; @order becomes what it has. Large
  * pieces are only looked for, one of 2 MiB is worth compacting for, and small
@@ -49,19 +60,19 @@ static struct page *take_piece(unsigned int *order, bool must)
 	struct page *page;
 
 	if (*order == PW_BLOCK_ORDER) {
-		page = alloc_pages(LIGHT_GFP | BLOCK_GFP, *order);
+		page = node_pages(must, LIGHT_GFP | BLOCK_GFP, *order);
 		if (!page)
-			page = alloc_pages(GFP_HIGHUSER | __GFP_NOWARN | __GFP_NORETRY |
+			page = node_pages(must, GFP_HIGHUSER | __GFP_NOWARN | __GFP_NORETRY |
 					   BLOCK_GFP, *order);
 	} else {
-		page = alloc_pages(LIGHT_GFP, *order);
+		page = node_pages(must, LIGHT_GFP, *order);
 	}
 	while (!page && *order) {
 		--*order;
-		page = alloc_pages(*order > PAGE_ALLOC_COSTLY_ORDER ? LIGHT_GFP : last, *order);
+		page = node_pages(must, *order > PAGE_ALLOC_COSTLY_ORDER ? LIGHT_GFP : last, *order);
 	}
 	if (!page)
-		page = alloc_pages(last, 0);
+		page = node_pages(must, last, 0);
 	return page;
 }
 
@@ -78,6 +89,7 @@ static struct pw_block *block_get(unsigned long pfn)
 	if (!blk)
 		return NULL;
 	pw_block_init(blk, pfn & ~(PW_BLOCK_PAGES - 1));
+	blk->node = page_to_nid(pfn_to_page(pfn));
 	if (xa_err(xa_store(&pw_pool.blocks, pfn / PW_BLOCK_PAGES, blk,
 			    GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN))) {
 		kfree(blk);

@@ -129,13 +129,15 @@ static bool hand_fill(void)
 	struct pw_hand *hand = &pw_pool.hand;
 	struct pw_buddy *b = &pw_pool.buddy;
 	bool filled = false;
+	int top;
 
 	spin_lock(&hand->lock);
 	spin_lock(&pw_pool.lock);
-	if (b->orders[PW_DIRTY] && !atomic_read(&pw_pool.scarce)) {
+	top = pw_buddy_top_order(b, PW_DIRTY);
+	if (top >= 0 && !atomic_read(&pw_pool.scarce)) {
 		unsigned long most = max(pw_buddy_nr_free(b) / 8, 1UL);
 
-		hand->order = min_t(unsigned int, __fls(b->orders[PW_DIRTY]), ilog2(most));
+		hand->order = min_t(unsigned int, top, ilog2(most));
 		hand->blk = pw_buddy_alloc_kind(b, hand->order, PW_DIRTY, &hand->index);
 		hand->done = 0;
 		filled = true;

@@ -10,6 +10,7 @@
  *	random	threads take, mark, check, split and free pages of both sizes
  *	last	threads promise each other's last pages away, then take all
  *	order	half the pages freed in random order: are there 2 MiB pages?
+ *	node	do pages come from the CPU's node, or from where the policy says?
  *	return	the pool grows to its ceiling and shrinks to its floor
  *	bench	instructions of single operations, in a VM that counts those
  */
@@ -31,7 +32,7 @@
 
 static char *test = "random";
 module_param(test, charp, 0444);
-MODULE_PARM_DESC(test, "random, last, order, return or bench");
+MODULE_PARM_DESC(test, "random, last, order, node, return or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -52,6 +53,13 @@ MODULE_PARM_DESC(secs, "seconds");
 static bool hold;
 module_param(hold, bool, 0444);
 MODULE_PARM_DESC(hold, "hold references of pages that are freed");
+
+#define OWN_NODE	-1
+#define ANY_NODE	-2
+
+static int node = OWN_NODE;
+module_param(node, int, 0444);
+MODULE_PARM_DESC(node, "the one of the task's policy; -1 the CPU's own, -2 all in turn");
 
 static atomic_t errors;
 static atomic_long_t operations, refused;
@@ -492,6 +500,58 @@ static int test_order(void)
 	return 0;
 }
 
+static unsigned int count_pages(const u32 *pfns, unsigned int nr, int nid)
+{
+	unsigned int i, sum = 0;
+
+	for (i = 0; i < nr; i++)
+		sum += page_to_nid(pfn_to_page(pfns[i])) == nid;
+	return sum;
+}
+
+/* On a CPU of that node: pages one by one, in batches and of 2 MiB. */
+static void node_pages(u32 *pfns, int nid)
+{
+	unsigned int nr, huge, near;
+	int want = node < 0 ? nid : node;
+
+	for (nr = 0; nr < 500; nr++)
+		pw_pool_alloc(pfns + nr, 1, nr & 1 ? PW_ALLOC_ZERO : 0);
+	while (nr < 2000)
+		nr += pw_pool_alloc(pfns + nr, 16, PW_ALLOC_ZERO);
+	for (huge = 0; huge < 4; huge++)
+		pfns[nr + huge] = pw_pool_alloc_huge(0);
+	near = count_pages(pfns, nr + huge, want);
+	pr_info("node: on node %d %u of %u pages from node %d\n", nid, near, nr + huge, want);
+	if (node == ANY_NODE ? near < nr / 3 || near > 2 * nr / 3 : near < nr + huge)
+		pool_error("pages from the wrong node");
+	while (huge)
+		pw_pool_free_huge(pfns[nr + --huge], 0);
+	/* Where they are freed must not matter. */
+	set_cpus_allowed_ptr(current, cpu_online_mask);
+	while (nr)
+		pw_pool_free(&pfns[--nr], 1, 0);
+}
+
+static int test_node(void)
+{
+	u32 *pfns = vmalloc(array_size(2100, sizeof(*pfns)));
+	int nid, round;
+
+	if (!pfns)
+		return -ENOMEM;
+	for (round = 0; round < 3; round++) {
+		for_each_online_node(nid) {
+			if (!cpumask_intersects(cpumask_of_node(nid), cpu_online_mask))
+				continue;
+			set_cpus_allowed_ptr(current, cpumask_of_node(nid));
+			node_pages(pfns, nid);
+		}
+	}
+	vfree(pfns);
+	return 0;
+}
+
 static int test_return(void)
 {
 	unsigned long floor = (unsigned long)floor_mb << (20 - PAGE_SHIFT);
@@ -518,6 +578,8 @@ static int run(void)
 		return run_threads();
 	if (!strcmp(test, "order"))
 		return test_order();
+	if (!strcmp(test, "node"))
+		return test_node();
 	if (!strcmp(test, "return"))
 		return test_return();
 	if (!strcmp(test, "bench"))

@@ -10,6 +10,7 @@
 #include "buddy_drive.h"
 
 #define NR_BLOCKS	6
+#define NR_NODES	2
 #define NR_PAGES	(NR_BLOCKS * PW_BLOCK_PAGES)
 
 enum state {
@@ -21,6 +22,7 @@ enum state {
 
 struct run {
 	struct pw_buddy buddy;
+	struct pw_shelf shelf[NR_NODES];
 	struct pw_block block[NR_BLOCKS];
 	uint8_t page[NR_PAGES];
 	const uint8_t *data, *end;
@@ -59,6 +61,12 @@ static u32 block_base(unsigned int block)
 	return (2 * block + 1) * PW_BLOCK_PAGES;
 }
 
+static void block_init(struct run *r, unsigned int block)
+{
+	pw_block_init(&r->block[block], block_base(block));
+	r->block[block].node = block % NR_NODES;
+}
+
 static unsigned int page_of(const struct run *r, const struct pw_block *blk,
 			    unsigned int index)
 {
@@ -76,12 +84,18 @@ static bool all_are(const struct run *r, unsigned int page, unsigned int order,
 	return true;
 }
 
+/* Requests may be confined to one node. */
+static bool in_reach(const struct run *r, unsigned int page)
+{
+	return r->buddy.reach > 1 || page / PW_BLOCK_PAGES % NR_NODES == r->buddy.near;
+}
+
 static bool any_run(const struct run *r, unsigned int order, enum state a, enum state b)
 {
 	unsigned int page;
 
 	for (page = 0; page < NR_PAGES; page += 1U << order)
-		if (all_are(r, page, order, a, b))
+		if (in_reach(r, page) && all_are(r, page, order, a, b))
 			return true;
 	return false;
 }
@@ -123,6 +137,8 @@ static const char *do_alloc(struct run *r)
 		return "alloc: not aligned";
 	if (!all_are(r, page, order, CLEAR, DIRTY))
 		return "alloc: a page that was not free";
+	if (!in_reach(r, page))
+		return "alloc: out of reach";
 	if (got == PW_CLEAR && !all_are(r, page, order, CLEAR, CLEAR))
 		return "alloc: called clear, is not";
 	if (got != want && any_run(r, order, free_as(want), free_as(want)))
@@ -147,7 +163,7 @@ static const char *do_alloc_kind(struct run *r)
 	if (!blk)
 		return any_run(r, order, s, s) ? "alloc_kind: refused a run" : NULL;
 	page = page_of(r, blk, index);
-	if (index % (1U << order) || !all_are(r, page, order, s, s))
+	if (index % (1U << order) || !all_are(r, page, order, s, s) || !in_reach(r, page))
 		return "alloc_kind: not what was asked for";
 	if (order < PW_BLOCK_ORDER && blk->compound)
 		return "alloc_kind: part of a compound page";
@@ -159,8 +175,11 @@ static const char *do_bulk(struct run *r)
 {
 	unsigned int nr = 1 + next_page(r) % 700, i, got;
 	enum pw_kind kind = next_kind(r);
-	unsigned long had = r->buddy.nr_free[kind];
+	unsigned long had = 0;
 	u32 pfns[700];
+
+	for (i = 0; i < NR_PAGES; i++)
+		had += in_reach(r, i) && r->page[i] == free_as(kind);
 
 	got = pw_buddy_alloc_bulk(&r->buddy, pfns, nr, kind);
 	if (got != min_t(unsigned long, nr, had))
@@ -171,6 +190,8 @@ static const char *do_bulk(struct run *r)
 
 		if (block >= NR_BLOCKS || block_base(block) != (pfns[i] & ~511U))
 			return "bulk: a page of no block";
+		if (!in_reach(r, page))
+			return "bulk: out of reach";
 		if (r->page[page] != free_as(kind))
 			return "bulk: a page that was not free of that kind";
 		if (r->block[block].compound)
@@ -249,13 +270,16 @@ static const char *do_remove(struct run *r)
 	}
 	pw_buddy_remove(&r->buddy, blk);
 	memset(r->page + first, FOREIGN, PW_BLOCK_PAGES);
-	pw_block_init(blk, block_base(blk - r->block));
+	block_init(r, blk - r->block);
 	return NULL;
 }
 
 static const char *do_op(struct run *r)
 {
-	switch (next_byte(r) % 16) {
+	unsigned int op = next_byte(r);
+
+	pw_buddy_look(&r->buddy, op / 16 % NR_NODES, op / 32 % 4 ? NR_NODES : 1);
+	switch (op % 16) {
 	case 0 ... 1:
 		return do_add(r);
 	case 2 ... 4:
@@ -324,10 +348,10 @@ const char *buddy_drive(const uint8_t *data, size_t len)
 	memset(&r, 0, sizeof(r));
 	r.data = data;
 	r.end = data + len;
-	pw_buddy_init(&r.buddy);
+	pw_buddy_init(&r.buddy, r.shelf, NR_NODES);
 	r.buddy.cut = cut;
 	for (i = 0; i < NR_BLOCKS; i++)
-		pw_block_init(&r.block[i], block_base(i));
+		block_init(&r, i);
 	while (!bad && r.data < r.end) {
 		bad = do_op(&r);
 		if (!bad)

@@ -15,13 +15,14 @@
 #define RANDOM_LEN	4000
 
 static struct pw_buddy buddy;
+static struct pw_shelf shelf[2];
 static struct pw_block block[NR_BLOCKS];
 
 static void setup(unsigned int blocks, enum pw_kind kind)
 {
 	unsigned int i;
 
-	pw_buddy_init(&buddy);
+	pw_buddy_init(&buddy, shelf, 2);
 	for (i = 0; i < NR_BLOCKS; i++)
 		pw_block_init(&block[i], i * PW_BLOCK_PAGES);
 	for (i = 0; i < blocks; i++)
@@ -125,6 +126,22 @@ static bool test_fullest_bulk(void)
 		    pfns[i] != pfns[0] + i)
 			return false;
 	return sound() && buddy.nr[PW_DIRTY][PW_BLOCK_ORDER] == 2;
+}
+
+/* The near node first, another one only when that is within reach. */
+static bool test_nodes(void)
+{
+	unsigned int index;
+	bool ok;
+
+	setup(0, PW_DIRTY);
+	block[1].node = 1;
+	pw_buddy_add(&buddy, &block[0], 0, PW_BLOCK_ORDER, PW_DIRTY);
+	pw_buddy_add(&buddy, &block[1], 0, 1, PW_DIRTY);
+	pw_buddy_look(&buddy, 1, 1);
+	ok = take(1, PW_DIRTY, &index) == &block[1] && !take(0, PW_DIRTY, &index);
+	pw_buddy_look(&buddy, 1, 2);
+	return ok && take(0, PW_DIRTY, &index) == &block[0] && sound();
 }
 
 /* Small requests leave compound pages whole as long as other blocks do. */
@@ -231,7 +248,7 @@ static bool test_check(void)
 	__clear_bit(5, block[1].owned);
 	seen &= !!pw_buddy_check(&buddy);
 	__set_bit(5, block[1].owned);
-	buddy.orders[PW_CLEAR] = 0;
+	shelf[0].orders[PW_CLEAR] = 0;
 	seen &= !!pw_buddy_check(&buddy);
 	return seen;
 }
@@ -267,13 +284,14 @@ static void report(bool ok, const char *what)
 
 int main(int argc, char **argv)
 {
-	printf("TAP version 13\n1..13\n");
+	printf("TAP version 13\n1..15\n");
 	report(test_merge(), "like merges with like");
 	report(test_apart(), "clear and dirty stay apart");
 	report(test_force(), "2 MiB of both kinds merge when asked for");
 	report(test_force_small(), "a run of both kinds merges when asked for");
 	report(test_fullest(), "the fullest block is used first");
 	report(test_fullest_bulk(), "the fullest block is used first in bulk");
+	report(test_nodes(), "the near node comes first");
 	report(test_compound(), "compound pages are cut last");
 	report(test_idle(), "idle blocks are known, oldest first");
 	report(test_low_idle(), "what lay idle all the time is known");

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * node.c - from which node of memory pages are taken
+ *
+ * From the CPU's own, unless the task has a policy of its own
+ * (set_mempolicy(2)). That is a preference here even where it is MPOL_BIND: what
+ * was promised is not refused because it lies elsewhere. Interleaving goes from
+ * node to node with each request, and one request is a fault's.
+ */
+#include <linux/mempolicy.h>
+#include <linux/nodemask.h>
+#include <linux/sched.h>
+#include <linux/topology.h>
+
+#include "pool_int.h"
+
+DEFINE_STATIC_KEY_FALSE(pw_nodes_key);
+
+#ifdef CONFIG_NUMA
+static int nearest_of(const nodemask_t *nodes, int local)
+{
+	int node, best = NUMA_NO_NODE;
+
+	if (node_isset(local, *nodes))
+		return local;
+	for_each_node_mask(node, *nodes)
+		if (best == NUMA_NO_NODE ||
+		    node_distance(local, node) < node_distance(local, best))
+			best = node;
+	return best == NUMA_NO_NODE ? local : best;
+}
+
+static int next_of(const nodemask_t *nodes, int local)
+{
+	int node;
+
+	if (nodes_empty(*nodes))
+		return local;
+	/* Any number will do that is another one next time. */
+	node = next_node_in(this_cpu_read(pw_pool.pcp->turn), *nodes);
+	this_cpu_write(pw_pool.pcp->turn, node);
+	return node;
+}
+
+/**
+ * pw_node_wanted() - where pages for this task should come from
+ * @local: the node of the CPU
+ *
+ * Return: a node.
+ */
+int pw_node_wanted(int local)
+{
+	const struct mempolicy *pol = current->mempolicy;
+
+	if (!pol)
+		return local;
+	switch (pol->mode) {
+	case MPOL_PREFERRED:
+	case MPOL_PREFERRED_MANY:
+	case MPOL_BIND:
+		return nearest_of(&pol->nodes, local);
+	case MPOL_DEFAULT:
+	case MPOL_LOCAL:
+		return local;
+	default:
+		return next_of(&pol->nodes, local);
+	}
+}
+#else
+int pw_node_wanted(int local)
+{
+	return local;
+}
+#endif
+
+/**
+ * pw_node_init() - look how many nodes there are
+ */
+void pw_node_init(void)
+{
+	if (num_online_nodes() > 1)
+		static_branch_enable(&pw_nodes_key);
+}
