@@ -61,11 +61,13 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 	xa_init_flags(&heap->breaks, XA_FLAGS_ALLOC1);
 	xa_init(&heap->chunks);
 	pw_region_init(heap);
+	pw_limits_get(&heap->payers);
 
 	mutex_lock(&pw_heaps_lock);
 	heap->id = pw_heap_last_id + 1;
 	if (xa_err(xa_store(&pw_heaps_by_id, heap->id, heap, gfp))) {
 		mutex_unlock(&pw_heaps_lock);
+		pw_limits_put(&heap->payers);
 		pw_region_destroy(heap);
 		kfree(heap);
 		return NULL;
@@ -112,6 +114,8 @@ void pw_heap_put(struct pw_heap *heap)
 	if (!refcount_dec_and_test(&heap->refs))
 		return;
 	pw_heap_free_pages(heap);
+	pw_limit_uncharge(&heap->payers, atomic_long_read(&heap->committed));
+	pw_limits_put(&heap->payers);
 	pw_region_destroy(heap);
 	xa_destroy(&heap->breaks);
 	xa_destroy(&heap->chunks);
@@ -234,14 +238,18 @@ int pw_heap_commit(struct pw_heap *heap, unsigned long nr, bool strict)
 		goto refuse;
 	if (!strict)
 		return 0;
-	if (pw_pool_reserve(nr)) {
-		atomic_long_sub(nr, &heap->mapped);
-		goto refuse;
-	}
+	if (pw_limit_charge(&heap->payers, nr))
+		goto unmap;
+	if (pw_pool_reserve(nr))
+		goto uncharge;
 	atomic_long_add(nr, &heap->committed);
 	atomic_long_add(nr, &heap->promised);
 	return 0;
 
+uncharge:
+	pw_limit_uncharge(&heap->payers, nr);
+unmap:
+	atomic_long_sub(nr, &heap->mapped);
 refuse:
 	pw_heap_refused(heap, nr);
 	return -ENOMEM;
@@ -275,6 +283,7 @@ void pw_heap_uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
 	if (!strict)
 		return;
 	atomic_long_sub(nr, &heap->committed);
+	pw_limit_uncharge(&heap->payers, nr);
 	pw_pool_unreserve(take_up_to(&heap->promised, nr - backed));
 }
 

@@ -34,6 +34,7 @@
 #include <linux/refcount.h>
 #include <linux/xarray.h>
 
+#include "limit.h"
 #include "pagewell.h"
 
 #define PW_SLOT_SHIFT	9
@@ -182,6 +183,7 @@ struct pw_stream {
  * @commit: PAGEWELL_COMMIT_
  * @huge: PAGEWELL_HUGE_
  * @mapped: pages that may be touched; what the limit of a strict heap is for
+ * @payers: the user and the cgroup that @committed is charged to
  * @committed: of these, pages in strict regions
  * @promised: promises held and not yet turned into pages
  * @resident: pages in the index, shared ones too
@@ -224,6 +226,7 @@ struct pw_heap {
 
 	atomic_long_t mapped;
 	atomic_long_t committed;
+	struct pw_limits payers;
 	atomic_long_t promised;
 	atomic_long_t resident;
 

@@ -1,0 +1,97 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Limits of users and cgroups: pagewell set user-max and cgroup-max.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. selftests/tap.sh
+
+pw=build/pagewell
+py=/usr/bin/python3
+top=/sys/fs/cgroup
+tmp=$(mktemp -d)
+chmod 755 "$tmp"
+trap 'rm -rf "$tmp"; kill $(jobs -p) 2>/dev/null' EXIT
+
+mountpoint -q $top || mount -t cgroup2 none $top
+grep -q "^[^ ]* $top cgroup2 " /proc/mounts || { echo "1..0 # SKIP no cgroup v2"; exit 4; }
+mkdir -p $top/pwa/b
+
+as_nobody() {
+	setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+}
+
+# in_cgroup PATH COMMAND...
+in_cgroup() {
+	sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$top$@"
+}
+
+# use MIB: a heap of that many MiB, says whether it could be had
+use() {
+	echo "$pw run --huge never -- $py -c 'b = bytearray($1 << 20); print(\"had\")'"
+}
+
+# account KIND NAME COLUMN
+account() {
+	$pw limits | awk -v kind="$1" -v name="$2" -v c="$3" '$4 == kind && $5 == name { print $c }'
+}
+
+committed() {
+	account "$1" "$2" 2
+}
+
+# A user
+$pw set user-max nobody 64M
+same "a limit is shown" "64.0M" "$(account user nobody 1)"
+has "within it a heap works" had "$(as_nobody sh -c "$(use 32)" 2>&1)"
+has "beyond it there is no memory" MemoryError "$(as_nobody sh -c "$(use 100)" 2>&1)"
+check "that is counted" test "$(account user nobody 3)" -gt 0
+has "others are not concerned" had "$(sh -c "$(use 100)" 2>&1)"
+same "nothing is left of it" 0 "$(committed user nobody)"
+
+mkfifo "$tmp/go"
+as_nobody $pw run --huge never -- $py -c '
+import sys
+b = bytearray(40 << 20)
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    bytearray(8 << 20)
+except MemoryError:
+    print("refused", flush=True)
+print(b.count(0) >> 20)' <"$tmp/go" >"$tmp/out" 2>&1 &
+exec 7>"$tmp/go"
+for _ in $(seq 100); do
+	! grep -qs ready "$tmp/out" || break
+	sleep 0.1
+done
+has "two heaps of a user share it" MemoryError "$(as_nobody sh -c "$(use 32)" 2>&1)"
+check "a user may lower their own" as_nobody $pw set user-max nobody 1M
+check "but not raise it" eval '! as_nobody $pw set user-max nobody 2M 2>"$tmp/err"'
+has "and is told so" 'may lower their own' "$(cat "$tmp/err")"
+check "nor set that of others" eval '! as_nobody $pw set user-max root 1G 2>/dev/null'
+check "nor that of a cgroup" eval '! as_nobody $pw set cgroup-max /pwa 1G 2>/dev/null'
+same "users see their own only" "1" "$(as_nobody $pw limits | grep -c '[0-9] user\|[0-9] cgroup')"
+echo go >&7
+exec 7>&-
+wait
+same "lowered below use: nothing more, nothing less" "ready refused 40" "$(xargs <"$tmp/out")"
+$pw set user-max nobody none
+same "no limit, no heap, no account" "" "$(account user nobody 1)"
+
+# A cgroup and those below it
+$pw set cgroup-max /pwa 64M
+has "a cgroup's limit holds below it" MemoryError "$(in_cgroup /pwa/b sh -c "$(use 100)" 2>&1)"
+has "within it a heap works" had "$(in_cgroup /pwa/b sh -c "$(use 32)" 2>&1)"
+has "outside it does not matter" had "$(sh -c "$(use 100)" 2>&1)"
+$pw set cgroup-max /pwa/b 16M
+has "the lower one counts, too" MemoryError "$(in_cgroup /pwa/b sh -c "$(use 32)" 2>&1)"
+has "not above" had "$(in_cgroup /pwa sh -c "$(use 32)" 2>&1)"
+same "nothing is left of it" "0 0" "$(committed cgroup /pwa) $(committed cgroup /pwa/b)"
+$pw set cgroup-max /none/such 1M 2>"$tmp/err"
+has "an unknown cgroup is refused" 'no cgroup v2 has this path' "$(cat "$tmp/err")"
+$pw set cgroup-max /pwa none
+$pw set cgroup-max /pwa/b none
+same "no limit, no heap, no account" "" "$(account cgroup /pwa 1)$(account cgroup /pwa/b 1)"
+rmdir $top/pwa/b $top/pwa
+finish
