@@ -47,26 +47,5 @@ fi
 pool "zeroing on free" test=random secs="$secs" zero_on_free=1
 pool "a ceiling that comes and goes" test=return floor_mb=4 max_mb=64
 pool "2 MiB pages after orders of all kinds" test=order floor_mb=64 max_mb=1024
-# with_policy MODE NODES COMMAND...: set_mempolicy(2)
-with_policy() {
-	/usr/bin/python3 -c '
-import ctypes, os, sys
-nodes = ctypes.c_ulong(int(sys.argv[2]))
-if ctypes.CDLL(None).syscall(238, int(sys.argv[1]), ctypes.byref(nodes), 64):
-    sys.exit("set_mempolicy failed")
-os.execvp(sys.argv[3], sys.argv[3:])' "$@"
-}
-
-if [ -d /sys/devices/system/node/node1 ]; then
-	pool "pages come from the CPU's node" test=node floor_mb=64
-	check "or from where MPOL_BIND says" with_policy 2 2 insmod "$ko" test=node floor_mb=64 node=1
-	rmmod pagewell_test
-	check "or MPOL_PREFERRED" with_policy 1 1 insmod "$ko" test=node floor_mb=64 node=0
-	rmmod pagewell_test
-	check "or from all in turn" with_policy 3 3 insmod "$ko" test=node floor_mb=64 node=-2
-	rmmod pagewell_test
-else
-	skip "nodes of memory" "there is one"
-fi
 check "an unknown test is refused" eval '! insmod $ko test=nonsense 2>/dev/null'
 finish

@@ -1,0 +1,30 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Where the pool's pages come from on two nodes: pagewell_test.ko, test=node.
+set -u
+cd "$(dirname "$0")/../../.." || exit 1
+. selftests/tap.sh
+
+ko=build/$(uname -r)/pagewell_test.ko
+
+# node NAME MODE NODES PARAMETER...: under set_mempolicy(MODE, NODES)
+node() {
+	local name=$1 mode=$2 nodes=$3
+	shift 3
+
+	check "$name" /usr/bin/python3 -c '
+import ctypes, os, sys
+nodes = ctypes.c_ulong(int(sys.argv[2]))
+if ctypes.CDLL(None).syscall(238, int(sys.argv[1]), ctypes.byref(nodes), 64):
+    sys.exit("set_mempolicy failed")
+os.execvp(sys.argv[3], sys.argv[3:])' "$mode" "$nodes" insmod "$ko" test=node floor_mb=64 "$@"
+	dmesg | grep 'pagewell_test: ' | tail -n 5 | sed 's/^/# /'
+	rmmod pagewell_test
+}
+
+node "pages come from the processor's node" 0 0
+node "or from where MPOL_BIND says" 2 2 node=1
+node "or MPOL_PREFERRED" 1 1 node=0
+node "or from all in turn" 3 3 node=-2
+finish
