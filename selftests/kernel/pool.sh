@@ -16,7 +16,7 @@ pool() {
 	shift
 
 	check "$name" insmod "$ko" "$@"
-	dmesg | grep 'pagewell_test: ' | tail -n 1 | sed 's/^/# /'
+	dmesg | grep 'pagewell_test: ' | grep -A9 -E 'wrong: |operations' | tail -n 9 | sed 's/^/# /'
 	if [ -d /sys/module/pagewell_test ]; then
 		check "$name, unloaded" rmmod pagewell_test
 	fi

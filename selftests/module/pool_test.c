@@ -388,16 +388,30 @@ static int user_thread(void *arg)
 	return 0;
 }
 
-/* With nobody at work, every page is free and the numbers agree. */
+static bool is_whole(const struct pw_pool_stat *st)
+{
+	return st->free == st->held && st->avail == st->free && !st->debt;
+}
+
+/*
+ * With nobody at work, every page is free and the numbers agree. They are not
+ * read at one moment, and the zeroing thread is at work still, so look again.
+ */
 static void check_rest(void)
 {
 	const char *bad = pw_pool_check();
 	struct pw_pool_stat st;
+	int tries;
 
 	if (bad)
 		pool_error("%s", bad);
-	pw_pool_get_stat(&st);
-	if (st.free != st.held || st.avail != st.free || st.debt)
+	for (tries = 0; tries < 100; tries++) {
+		pw_pool_get_stat(&st);
+		if (is_whole(&st))
+			break;
+		msleep(20);
+	}
+	if (!is_whole(&st))
 		pool_error("held %lu free %lu avail %lu debt %lu", st.held, st.free,
 			   st.avail, st.debt);
 	if (st.held < st.floor && !st.lost)
