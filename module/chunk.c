@@ -239,13 +239,17 @@ static void wait_for_zaps(struct pw_heap *heap)
 		cond_resched();
 }
 
-/* The caller holds the lock of the chunk, so it is not mapped again. */
+/* Who is about to map a block has locked it; the chunk's lock keeps others off. */
+static void wait_until_mapped(struct page *head)
+{
+	lock_page(head);
+	unlock_page(head);
+}
+
 static void unmap_block(struct pw_heap *heap, unsigned long slot,
 			struct page *head)
 {
-	/* Who is about to map it has locked it. */
-	lock_page(head);
-	unlock_page(head);
+	wait_until_mapped(head);
 	pw_family_zap(heap, slot << PW_SLOT_SHIFT, PW_SLOT_PAGES);
 }
 
@@ -274,13 +278,11 @@ bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
 	return true;
 }
 
-/* Let go of a block. Returns false when another chunk keeps it. */
-static bool put_block(u32 pfn, unsigned int flags)
+/* Let go of a block, which another chunk may keep. */
+static void put_block(u32 pfn, unsigned int flags)
 {
-	if (pw_page_unshare(pfn))
-		return false;
-	pw_pool_free_huge(pfn, flags);
-	return true;
+	if (!pw_page_unshare(pfn))
+		pw_pool_free_huge(pfn, flags);
 }
 
 /**
@@ -611,9 +613,7 @@ static u32 detach_block(struct pw_heap *heap, unsigned long slot,
 	c->nr = 0;
 	count_gone(heap, PW_SLOT_PAGES);
 	if (mapped) {
-		/* Who is about to map it has locked it. */
-		lock_page(pfn_to_page(pfn));
-		unlock_page(pfn_to_page(pfn));
+		wait_until_mapped(pfn_to_page(pfn));
 		zap_pages(heap, first, first + PW_SLOT_PAGES);
 	}
 	return pfn;
@@ -632,11 +632,8 @@ static void drop_block(struct drop *d, unsigned long slot, struct pw_chunk *c)
 	pfn = detach_block(d->heap, slot, c, d->mapped);
 	wait_for_zaps(d->heap);
 	d->dropped += PW_SLOT_PAGES;
-	if (put_block(pfn, d->keep_promise && !spare ? PW_FREE_PROMISED : 0)) {
-		pw_pool_unreserve(spare);
-		if (spare)
-			return;
-	}
+	/* Promised by itself, or by the spare ones if another chunk has it. */
+	put_block(pfn, d->keep_promise && !spare ? PW_FREE_PROMISED : 0);
 	if (d->keep_promise)
 		atomic_long_add(PW_SLOT_PAGES, &d->heap->promised);
 }

@@ -17,9 +17,10 @@
  *   pw_heap.lock                        what the region tree holds
  *   pw_family.lock                      who is in the family
  *   pw_chunk.lock                       a new, private chunk nests in the old
- *   page table locks, pool locks        taken below us
+ *   i_mmap_rwsem, page lock, page table locks, pool locks   taken below us
  *
- * The lock of the tables of all heaps (heap.c) is a leaf below the mmap_lock.
+ * Leaves below the mmap_lock: the lock of the tables of all heaps (heap.c) and
+ * that of the accounts (limit.c).
  */
 #ifndef PAGEWELL_HEAP_H
 #define PAGEWELL_HEAP_H

@@ -12,6 +12,7 @@
  */
 #include <linux/cgroup.h>
 #include <linux/cred.h>
+#include <linux/limits.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>

@@ -22,6 +22,9 @@
 
 #define PW_MAX_BREAKS	65536
 
+/* What a map keeps when it moves, part by part. */
+#define PW_KEPT	(PW_REGION_LAZY | PW_REGION_HUGE | PW_REGION_SMALL)
+
 /* A range of pages, [lo, hi), and what the tree has there. */
 struct span {
 	unsigned long lo;
@@ -766,9 +769,6 @@ static bool wholly_mapped(struct pw_heap *heap, unsigned long lo,
 			return false;
 	return true;
 }
-
-/* What a map keeps when it moves, part by part. */
-#define PW_KEPT	(PW_REGION_LAZY | PW_REGION_HUGE | PW_REGION_SMALL)
 
 /* Mark what is, or will be, a map. */
 static void *moving(const void *entry)
