@@ -9,6 +9,7 @@
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/userfaultfd_k.h>
 #include <linux/vmstat.h>
 
 #include "compat.h"
@@ -83,6 +84,15 @@ static void set_place(struct insert_ctx *ctx, unsigned long addr,
 	page->index = linear_page_index(ctx->vma, addr);
 }
 
+/*
+ * Empty, or the note that userfaultfd leaves where it follows writes to pages
+ * that are not there. A page that takes its place counts as written.
+ */
+static bool is_empty(pte_t pte)
+{
+	return pte_none(pte) || pte_marker_uffd_wp(pte);
+}
+
 static int insert_one(pte_t *ptep, unsigned long addr, void *data)
 {
 	struct insert_ctx *ctx = data;
@@ -90,7 +100,7 @@ static int insert_one(pte_t *ptep, unsigned long addr, void *data)
 	u32 pfn = ctx->c->pfn[i];
 	struct page *page;
 
-	if (!pw_pfn_is_page(pfn) || !pte_none(pw_ptep_get(ptep)))
+	if (!pw_pfn_is_page(pfn) || !is_empty(pw_ptep_get(ptep)))
 		return 0;
 
 	page = pfn_to_page(pfn);
@@ -141,8 +151,9 @@ static int mkwrite_one(pte_t *ptep, unsigned long addr, void *data)
 	u32 pfn = ctx->c->pfn[i];
 	pte_t pte = pw_ptep_get(ptep);
 
-	if (!pte_present(pte) || pte_write(pte) || !pw_pfn_is_page(pfn) ||
-	    pte_pfn(pte) != pfn)
+	/* The kernel wants to see the next write where userfaultfd follows them. */
+	if (!pte_present(pte) || pte_write(pte) || pte_uffd_wp(pte) ||
+	    !pw_pfn_is_page(pfn) || pte_pfn(pte) != pfn)
 		return 0;
 	pw_chunk_clear_suspect(ctx->c, i, 0);
 	if (is_exclusive(ctx, i, pfn_to_page(pfn)))
