@@ -338,7 +338,7 @@ void pw_pcp_free_huge(u32 pfn, enum pw_kind kind)
  *
  * Return: whether this CPU had as many, or could get a batch out of avail.
  */
-bool pw_pcp_credit_take(unsigned int nr)
+bool pw_pcp_credit_take(unsigned long nr)
 {
 	struct pw_pcp *pcp;
 	bool ok;

@@ -222,7 +222,7 @@ unsigned int pw_pcp_alloc(u32 *pfns, unsigned int nr, enum pw_kind kind,
 void pw_pcp_free(const u32 *pfns, unsigned int nr, enum pw_kind kind);
 u32 pw_pcp_alloc_huge(enum pw_kind *kind);
 void pw_pcp_free_huge(u32 pfn, enum pw_kind kind);
-bool pw_pcp_credit_take(unsigned int nr);
+bool pw_pcp_credit_take(unsigned long nr);
 void pw_pcp_credit_give(unsigned long nr);
 void pw_pcp_close(void);
 void pw_pcp_open(void);

@@ -387,8 +387,8 @@ TEST_F(map, larger_than_everything)
 	long refused = pw_stat("refused");
 	char *p = pw_map_pages(&self->h, 1);
 	uint64_t sizes[] = {
-		(pw_pool("max_pages") + 1) * PAGE, 1ULL << 40, 1ULL << 43, 1ULL << 47,
-		1ULL << 63,
+		(pw_pool("max_pages") + 1) * PAGE, 1ULL << 40, 1ULL << 43, 1ULL << 44,
+		1ULL << 47, 1ULL << 63,
 	};
 
 	pw_fill(p, 1, 1);
