@@ -21,15 +21,15 @@ unit-sanitize	:= -fsanitize=address,undefined -fno-sanitize-recover=all
 
 kernel-tests	:= $(patsubst selftests/%.c,build/selftests/%,$(wildcard selftests/kernel/*.c))
 # Files in unit/ that are part of other programs.
-unit-helpers	:= buddy_drive
+unit-helpers	:= buddy_cases buddy_drive
 unit-tests	:= $(filter-out $(unit-helpers:%=build/selftests/unit/%),$(basename \
 		   $(patsubst %,build/%,$(wildcard selftests/unit/*.c selftests/unit/*.cpp))))
 test-deps	:= $(wildcard selftests/*/*.h module/*.h module/uapi/*.h userlib/*.h) \
 		   selftests/build.mk
 
-unit-buddy_model-srcs	:= selftests/unit/buddy_drive.c module/buddy.c
+unit-buddy_fuzz-srcs	:= selftests/unit/buddy_drive.c module/buddy.c
+unit-buddy_model-srcs	:= selftests/unit/buddy_cases.c $(unit-buddy_fuzz-srcs)
 unit-buddy_model-cflags	:= -Imodule
-unit-buddy_fuzz-srcs	:= $(unit-buddy_model-srcs)
 unit-buddy_fuzz-cflags	:= -Imodule
 
 .PHONY: selftests

@@ -12,6 +12,7 @@
 #define NR_BLOCKS	6
 #define NR_NODES	2
 #define NR_PAGES	(NR_BLOCKS * PW_BLOCK_PAGES)
+#define MAX_BULK	700
 
 enum state {
 	FOREIGN,	/* not owned */
@@ -25,6 +26,7 @@ struct run {
 	struct pw_shelf shelf[NR_NODES];
 	struct pw_block block[NR_BLOCKS];
 	uint8_t page[NR_PAGES];
+	u32 pfns[MAX_BULK];
 	const uint8_t *data, *end;
 };
 
@@ -173,22 +175,22 @@ static const char *do_alloc_kind(struct run *r)
 
 static const char *do_bulk(struct run *r)
 {
-	unsigned int nr = 1 + next_page(r) % 700, i, got;
+	unsigned int nr = 1 + next_page(r) % MAX_BULK, i, got;
 	enum pw_kind kind = next_kind(r);
 	unsigned long had = 0;
-	u32 pfns[700];
 
 	for (i = 0; i < NR_PAGES; i++)
 		had += in_reach(r, i) && r->page[i] == free_as(kind);
 
-	got = pw_buddy_alloc_bulk(&r->buddy, pfns, nr, kind);
+	got = pw_buddy_alloc_bulk(&r->buddy, r->pfns, nr, kind);
 	if (got != min_t(unsigned long, nr, had))
 		return "bulk: not as many as there were";
 	for (i = 0; i < got; i++) {
-		unsigned int block = (pfns[i] / PW_BLOCK_PAGES - 1) / 2;
-		unsigned int page = block * PW_BLOCK_PAGES + pfns[i] % PW_BLOCK_PAGES;
+		u32 pfn = r->pfns[i];
+		unsigned int block = (pfn / PW_BLOCK_PAGES - 1) / 2;
+		unsigned int page = block * PW_BLOCK_PAGES + pfn % PW_BLOCK_PAGES;
 
-		if (block >= NR_BLOCKS || block_base(block) != (pfns[i] & ~511U))
+		if (block >= NR_BLOCKS || block_base(block) != (pfn & ~511U))
 			return "bulk: a page of no block";
 		if (!in_reach(r, page))
 			return "bulk: out of reach";

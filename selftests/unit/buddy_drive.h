@@ -3,8 +3,12 @@
 #ifndef PAGEWELL_BUDDY_DRIVE_H
 #define PAGEWELL_BUDDY_DRIVE_H
 
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
 #include <stddef.h>
 #include <stdint.h>
+#endif
 
 /**
  * buddy_drive() - run operations and compare with the model after each
