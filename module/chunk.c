@@ -36,7 +36,7 @@ void pw_chunk_exit(void)
 	kmem_cache_destroy(pw_chunk_cache);
 }
 
-static struct pw_chunk *alloc_chunk(gfp_t gfp)
+static struct pw_chunk *alloc_chunk(struct pw_heap *owner, gfp_t gfp)
 {
 	struct pw_chunk *c = kmem_cache_zalloc(pw_chunk_cache, gfp);
 
@@ -45,6 +45,7 @@ static struct pw_chunk *alloc_chunk(gfp_t gfp)
 	mutex_init(&c->lock);
 	refcount_set(&c->refs, 1);
 	c->users = 1;
+	c->owner = owner;
 	return c;
 }
 
@@ -90,8 +91,15 @@ struct pw_chunk *pw_chunk_lock(struct pw_heap *heap, unsigned long slot)
 			return NULL;
 		mutex_lock(&c->lock);
 		/* The slot may have got another one while we waited. */
-		if (xa_load(&heap->chunks, slot) == c)
+		if (c->owner == heap)
 			return c;
+		if (xa_load(&heap->chunks, slot) == c) {
+			if (c->users == 1) {
+				c->owner = heap;
+				c->layout = 0;
+			}
+			return c;
+		}
 		pw_chunk_unlock(c);
 	}
 }
@@ -111,7 +119,7 @@ struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot)
 		c = pw_chunk_lock(heap, slot);
 		if (c)
 			return c;
-		c = alloc_chunk(GFP_KERNEL);
+		c = alloc_chunk(heap, GFP_KERNEL);
 		if (!c)
 			return NULL;
 		refcount_inc(&c->refs);
@@ -353,7 +361,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 
 	pw_chunk_cut(heap, slot, c);
 
-	own = alloc_chunk(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+	own = alloc_chunk(heap, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	refcount_inc(&own->refs);
 	mutex_lock_nested(&own->lock, SINGLE_DEPTH_NESTING);
 	memcpy(own->pfn, c->pfn, sizeof(c->pfn));
@@ -396,7 +404,7 @@ struct pw_chunk *pw_chunk_lock_child(struct pw_heap *child, unsigned long slot)
 	struct pw_chunk *c = xa_load(&child->chunks, slot);
 
 	if (!c) {
-		c = alloc_chunk(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+		c = alloc_chunk(child, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 		xa_store(&child->chunks, slot, c,
 			 GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	}
@@ -419,6 +427,7 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		return;
 	refcount_inc(&c->refs);
 	c->users++;
+	c->owner = NULL;
 	bitmap_copy(c->suspect, c->used, PW_SLOT_PAGES);
 	xa_store(&child->chunks, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	atomic_long_add(c->nr, &child->resident);
@@ -518,6 +527,7 @@ static void remove_slot(struct pw_heap *heap, unsigned long slot,
 	lockdep_assert_held(&c->lock);
 	xa_erase(&heap->chunks, slot);
 	c->users--;
+	c->owner = NULL;
 	put_chunk(c);
 }
 
@@ -791,6 +801,50 @@ int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 
 	drop_range(&d, lo, hi);
 	return d.err;
+}
+
+static void unmap_in_slot(struct pw_heap *heap, unsigned long slot,
+			  unsigned int from, unsigned int to)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+	struct pw_chunk *c = pw_chunk_lock(heap, slot);
+
+	if (!c)
+		return;
+	if (has_pages(c, from, to)) {
+		if (c->block)
+			wait_until_mapped(pfn_to_page(c->block));
+		zap_pages(heap, first + from, first + to);
+	}
+	pw_chunk_unlock(c);
+}
+
+/**
+ * pw_range_unmap() - take page table entries out; the pages stay
+ * @heap: the caller's own
+ * @lo: first page
+ * @hi: page behind the last
+ *
+ * What is touched from then on goes by the regions as they were published
+ * before. Takes the mmap_lock for read.
+ */
+void pw_range_unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	unsigned long slot = lo >> PW_SLOT_SHIFT;
+	unsigned long last = (hi - 1) >> PW_SLOT_SHIFT;
+
+	mmap_read_lock(heap->mm);
+	/* Pairs with the barrier in pw_chunk_lock_new(). */
+	smp_mb();
+	while (xa_find(&heap->chunks, &slot, last, XA_PRESENT)) {
+		unsigned long first = slot << PW_SLOT_SHIFT;
+
+		unmap_in_slot(heap, slot, lo > first ? lo - first : 0,
+			      min(hi - first, (unsigned long)PW_SLOT_PAGES));
+		if (slot++ == last)
+			break;
+	}
+	mmap_read_unlock(heap->mm);
 }
 
 /* The VMA is gone: pages go, with their promise when there is none to keep. */

@@ -135,6 +135,7 @@ union ioc_arg {
 	struct pagewell_remap remap;
 	struct pagewell_advise advise;
 	struct pagewell_mailbox mailbox;
+	struct pagewell_protect protect;
 };
 
 static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
@@ -152,7 +153,7 @@ static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
 		.features = PAGEWELL_FEATURE_BRK | PAGEWELL_FEATURE_MAP |
 			    PAGEWELL_FEATURE_REMAP | PAGEWELL_FEATURE_ADVISE |
 			    PAGEWELL_FEATURE_HUGE | PAGEWELL_FEATURE_MAILBOX |
-			    PAGEWELL_FEATURE_CONTROL,
+			    PAGEWELL_FEATURE_CONTROL | PAGEWELL_FEATURE_PROTECT,
 		.window = (u64)PW_WINDOW_PAGES << PAGE_SHIFT,
 		.limit = ~0ULL,
 		.pool_size = (u64)pool.held << PAGE_SHIFT,
@@ -224,6 +225,12 @@ static int ioc_mailbox(struct pw_heap *heap, union ioc_arg *arg)
 	return 0;
 }
 
+static int ioc_protect(struct pw_heap *heap, union ioc_arg *arg)
+{
+	return pw_protect(heap, arg->protect.addr, arg->protect.length,
+			  arg->protect.prot);
+}
+
 /*
  * @min is the size of the struct as first published, @size as it is now, @out
  * says that the struct goes back to the program.
@@ -256,6 +263,8 @@ static const struct ioc_op ioc_ops[] = {
 	IOC_OP(PAGEWELL_IOC_REMAP, ioc_remap, pagewell_remap, new_length, true),
 	IOC_OP(PAGEWELL_IOC_ADVISE, ioc_advise, pagewell_advise, length, false),
 	IOC_OP(PAGEWELL_IOC_MAILBOX, ioc_mailbox, pagewell_mailbox, addr,
+	       false),
+	IOC_OP(PAGEWELL_IOC_PROTECT, ioc_protect, pagewell_protect, length,
 	       false),
 };
 

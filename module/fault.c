@@ -38,6 +38,9 @@
 /* A run starts with the rest of an aligned group of this many pages. */
 #define RUN_START	4
 
+/* Touches farther from each other than this, in pages, are no run. */
+#define MAX_STEP	128UL
+
 /**
  * struct touch - one page being touched, and how far its surroundings reach
  * @heap: whose
@@ -49,6 +52,8 @@
  * @lo: first page of the surroundings: same slot, same VMA, same region
  * @hi: page behind them
  * @promised: they are strict
+ * @write: the touch is a write
+ * @writable: region and VMA allow it
  * @huge: PAGEWELL_HUGE_ for them
  */
 struct touch {
@@ -61,6 +66,8 @@ struct touch {
 	unsigned long lo;
 	unsigned long hi;
 	bool promised;
+	bool write;
+	bool writable;
 	u32 huge;
 };
 
@@ -74,31 +81,62 @@ static unsigned long addr_of(struct touch *t, unsigned long page)
 	return t->vma->vm_start + ((page - t->vma->vm_pgoff) << PAGE_SHIFT);
 }
 
+/*
+ * A chunk that is this heap's alone remembers what was said about it last, for
+ * as long as the regions stay as they were.
+ */
+static const struct pw_where *find_region(struct touch *t,
+					  struct pw_where *where)
+{
+	struct pw_chunk *c = t->c;
+	/* Read before the regions are: they are as new as this or newer. */
+	unsigned long layout = atomic_long_read_acquire(&t->heap->layout);
+
+	if (!c || c->owner != t->heap)
+		return pw_region_lookup(t->heap, t->page, where) ? where : NULL;
+	if (c->layout == layout && t->page >= c->where.lo &&
+	    t->page < c->where.hi)
+		return &c->where;
+	c->layout = 0;
+	if (!pw_region_lookup(t->heap, t->page, &c->where))
+		return NULL;
+	c->layout = layout;
+	return &c->where;
+}
+
+static bool is_allowed(const struct pw_where *where, bool write)
+{
+	return where->prot & (write ? PAGEWELL_PROT_WRITE : PAGEWELL_PROT_READ);
+}
+
 static bool look_up(struct touch *t)
 {
 	unsigned long first = t->slot << PW_SLOT_SHIFT;
-	struct pw_where where;
+	struct pw_where found;
+	const struct pw_where *where = find_region(t, &found);
 
-	if (!pw_region_lookup(t->heap, t->page, &where) ||
-	    pw_region_passed(t->heap, t->page, &where))
+	if (!where || !is_allowed(where, t->write) ||
+	    pw_region_passed(t->heap, t->page, where))
 		return false;
-	t->lo = max3(where.lo, first, t->vma->vm_pgoff);
-	t->hi = min3(where.hi, first + PW_SLOT_PAGES,
+	t->lo = max3(where->lo, first, t->vma->vm_pgoff);
+	t->hi = min3(where->hi, first + PW_SLOT_PAGES,
 		     t->vma->vm_pgoff + vma_pages(t->vma));
-	t->promised = where.promised;
-	t->huge = where.huge;
+	t->promised = where->promised;
+	t->writable = is_allowed(where, true) && (t->vma->vm_flags & VM_WRITE);
+	t->huge = where->huge;
 	return true;
 }
 
 /*
- * Fault-around. A heap keeps a few runs of touches. A touch next to a run
- * continues it, up or down, and doubles it; anything else starts a run. What is
- * brought in beyond the touched page is a guess, and guesses are on a budget:
- * they come off it when the run goes on and the page that was guessed last is
- * found used. So a walk soon takes 2 MiB a fault, touches far from each other
- * take a page, and a walk in strides that skips the guessed pages spends the
- * budget and gets no more of it. Threads that race here spoil a guess, nothing
- * more.
+ * Fault-around. A heap keeps a few runs of touches in equal steps: next to each
+ * other, upwards or downwards, or some pages apart. A touch where a run was
+ * expected to go continues it, and doubles it; one in its neighbourhood says
+ * what its step is; anything else starts a run. What is brought in beyond the
+ * touched page is a guess, and guesses are on a budget: they come off it when
+ * the run goes on and the page that was guessed last is found used. So a walk
+ * soon takes 2 MiB a fault, touches far from each other take a page, and who
+ * skips the guessed pages spends the budget and gets no more of it. Threads
+ * that race here spoil a guess, nothing more.
  */
 static unsigned long guess_budget(struct pw_heap *heap)
 {
@@ -108,92 +146,133 @@ static unsigned long guess_budget(struct pw_heap *heap)
 	return max(budget, 0L);
 }
 
-static void charge_guess(struct pw_heap *heap, struct pw_stream *s, long guess)
+static void charge_guess(struct pw_heap *heap, long guess)
 {
-	WRITE_ONCE(s->guess, guess);
-	WRITE_ONCE(heap->guessed, READ_ONCE(heap->guessed) + guess);
+	if (guess)
+		WRITE_ONCE(heap->guessed, READ_ONCE(heap->guessed) + guess);
 }
 
 static void confirm_guess(struct pw_heap *heap, struct pw_stream *s)
 {
-	long left = READ_ONCE(heap->guessed) - (long)READ_ONCE(s->guess);
+	long guess = READ_ONCE(s->guess);
 
-	WRITE_ONCE(heap->guessed, max(left, 0L));
+	if (guess)
+		WRITE_ONCE(heap->guessed,
+			   max(READ_ONCE(heap->guessed) - guess, 0L));
 }
 
-static struct pw_stream *find_run(struct touch *t, bool *up)
+/* Was the page that was guessed last used, as far as we can tell? */
+static bool guess_was_right(struct touch *t, const struct pw_stream *s)
 {
-	struct pw_stream *s = t->heap->streams;
-	int i;
+	unsigned long last = READ_ONCE(s->sample);
 
-	for (i = 0; i < PW_STREAMS; i++, s++) {
-		*up = READ_ONCE(s->hi) == t->page;
-		if (*up ? READ_ONCE(s->lo) < t->page :
-			  READ_ONCE(s->lo) == t->page + 1)
-			return s;
-	}
-	return NULL;
-}
-
-/* Were the pages before this one used, as far as we can tell? */
-static bool guess_was_right(struct touch *t, bool up)
-{
-	unsigned long last = up ? t->page - 1 : t->page + 1;
-
-	if (last < t->vma->vm_pgoff ||
+	if (!READ_ONCE(s->guess) || last < t->vma->vm_pgoff ||
 	    last >= t->vma->vm_pgoff + vma_pages(t->vma))
 		return true;
 	return pw_map_accessed(t->vma, addr_of(t, last));
 }
 
-static struct pw_stream *start_run(struct pw_heap *heap, unsigned long page)
+static struct pw_stream *find_run(struct touch *t)
+{
+	struct pw_stream *s = t->heap->streams;
+	int i;
+
+	for (i = 0; i < PW_STREAMS; i++, s++)
+		if (READ_ONCE(s->next) == t->page)
+			return s;
+	return NULL;
+}
+
+static struct pw_stream *find_neighbour(struct touch *t)
+{
+	struct pw_stream *s = t->heap->streams;
+	int i;
+
+	/* Runs that are known already go their own way. */
+	for (i = 0; i < PW_STREAMS; i++, s++)
+		if (READ_ONCE(s->at) - t->page + MAX_STEP < 2 * MAX_STEP &&
+		    READ_ONCE(s->run) <= RUN_START)
+			return s;
+	return NULL;
+}
+
+static struct pw_stream *stream_for(struct pw_heap *heap, unsigned long page)
 {
 	static const unsigned long hash = 0x9E3779B97F4A7C15UL;
-	struct pw_stream *s;
 
-	s = &heap->streams[(page / RUN_START * hash) >>
-			   (64 - ilog2(PW_STREAMS))];
-	WRITE_ONCE(s->lo, page);
-	WRITE_ONCE(s->hi, page + 1);
+	return &heap->streams[(page / RUN_START * hash) >>
+			      (64 - ilog2(PW_STREAMS))];
+}
+
+/* The run that a touch belongs to, and how many pages that lets us expect. */
+static struct pw_stream *choose_run(struct touch *t, unsigned long *nr)
+{
+	struct pw_stream *s = find_run(t);
+	long step = 1;
+
+	if (s && guess_was_right(t, s)) {
+		confirm_guess(t->heap, s);
+		*nr = READ_ONCE(s->run) + 1;
+		return s;
+	}
+	*nr = 1;
+	if (!s)
+		s = find_neighbour(t);
+	if (s) {
+		step = t->page - READ_ONCE(s->at);
+		/* One step back is enough to know a walk downwards. */
+		if (step == 1 || step == -1)
+			*nr = 2;
+	} else {
+		s = stream_for(t->heap, t->page);
+		*nr = RUN_START - t->page % RUN_START;
+	}
+	WRITE_ONCE(s->step, step ?: 1);
+	WRITE_ONCE(s->run, 0);
 	return s;
 }
 
-/* Cut a batch to the entries next to the touched one that are empty. */
-static unsigned long empty_run(struct touch *t, unsigned long nr, bool up)
+/* Steps from the touched page to the last of its surroundings, plus one. */
+static unsigned long room_for(const struct touch *t, long step)
 {
-	unsigned int i = t->page & PW_SLOT_MASK;
-	unsigned long n;
+	if (step == 1)
+		return t->hi - t->page;
+	if (step == -1)
+		return t->page - t->lo + 1;
+	return step > 0 ? (t->hi - 1 - t->page) / step + 1 :
+			  (t->page - t->lo) / -step + 1;
+}
 
-	if (up)
+/* Cut a batch to the entries from the touched one on that are empty. */
+static unsigned long empty_run(struct touch *t, unsigned long nr, long step)
+{
+	unsigned long i = t->page & PW_SLOT_MASK, n;
+
+	if (step == 1)
 		return find_next_bit(t->c->used, i + nr, i + 1) - i;
 	for (n = 1; n < nr; n++)
-		if (test_bit(i - n, t->c->used))
+		if (test_bit(i + n * step, t->c->used))
 			break;
 	return n;
 }
 
-/* Pages to bring in, and whether they lie above or below the touched one. */
-static unsigned long plan(struct touch *t, bool *up)
+/* Pages to bring in, from the touched one on, and the step between them. */
+static unsigned long plan(struct touch *t, long *step)
 {
-	struct pw_stream *s = find_run(t, up);
-	unsigned long nr, room;
+	unsigned long nr;
+	struct pw_stream *s = choose_run(t, &nr);
 
-	if (s && guess_was_right(t, *up)) {
-		confirm_guess(t->heap, s);
-		nr = READ_ONCE(s->hi) - READ_ONCE(s->lo) + 1;
-	} else {
-		*up = true;
-		s = start_run(t->heap, t->page);
-		nr = RUN_START - t->page % RUN_START;
-	}
-	room = *up ? t->hi - t->page : t->page + 1 - t->lo;
-	nr = min3(nr, guess_budget(t->heap) + 1, room);
-	nr = empty_run(t, nr, *up);
-	charge_guess(t->heap, s, nr - 1);
-	if (*up)
-		WRITE_ONCE(s->hi, t->page + nr);
-	else
-		WRITE_ONCE(s->lo, t->page + 1 - nr);
+	*step = READ_ONCE(s->step);
+	if (nr > 1)
+		nr = min3(nr, guess_budget(t->heap) + 1, room_for(t, *step));
+	if (nr > 1)
+		nr = empty_run(t, nr, *step);
+	charge_guess(t->heap, nr - 1);
+	WRITE_ONCE(s->guess, nr - 1);
+	WRITE_ONCE(s->at, t->page);
+	WRITE_ONCE(s->sample, t->page + (nr - 1) * *step);
+	WRITE_ONCE(s->next, t->page + nr * *step);
+	WRITE_ONCE(s->run, READ_ONCE(s->run) + nr);
 	return nr;
 }
 
@@ -220,18 +299,33 @@ static unsigned int fill(struct touch *t, unsigned long *from, unsigned int nr,
 	return got;
 }
 
-static vm_fault_t insert_sampled(struct touch *t, unsigned long from,
-				 unsigned int nr, int sample)
+/* The same for entries some pages apart; these are few. */
+static unsigned int fill_steps(struct touch *t, unsigned int nr, long step)
 {
-	int err = pw_map_insert(t->vma, addr_of(t, from), t->c,
-				from & PW_SLOT_MASK, nr, sample);
+	unsigned long page = t->page;
+	unsigned int got;
 
-	return err ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
+	for (got = 0; got < nr; got++, page += step)
+		if (!fill(t, &page, 1, true))
+			break;
+	return got;
+}
+
+static vm_fault_t insert_run(struct touch *t, unsigned long from,
+			     unsigned int nr, long step, int sample)
+{
+	struct pw_run run = {
+		.vma = t->vma, .c = t->c, .addr = addr_of(t, from),
+		.i = from & PW_SLOT_MASK, .nr = nr, .step = step,
+		.sample = sample, .writable = t->writable,
+	};
+
+	return pw_map_insert(&run) ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
 }
 
 static vm_fault_t insert(struct touch *t, unsigned long from, unsigned int nr)
 {
-	return insert_sampled(t, from, nr, -1);
+	return insert_run(t, from, nr, 1, PW_NO_SAMPLE);
 }
 
 static vm_fault_t no_page(struct touch *t)
@@ -268,7 +362,7 @@ static vm_fault_t map_block(struct touch *t)
 	get_page(head);
 	lock_page(head);
 	t->vmf->page = head + (t->page & PW_SLOT_MASK);
-	if (block_is_exclusive(t) && (t->vma->vm_flags & VM_WRITE))
+	if (block_is_exclusive(t) && t->writable)
 		t->vmf->flags |= FAULT_FLAG_WRITE;
 	return VM_FAULT_LOCKED;
 }
@@ -287,16 +381,16 @@ static bool take_block(struct touch *t)
 
 static vm_fault_t first_touch(struct touch *t)
 {
-	unsigned long nr, from;
+	unsigned long nr, from = t->page;
 	unsigned int got;
-	bool up;
+	long step;
 
 	/* A hole in a core dump is a hole, not a page. */
 	if (current->flags & PF_DUMPCORE)
 		return VM_FAULT_SIGBUS;
 
 	t->c = pw_chunk_own(t->heap, t->slot, t->c);
-	nr = plan(t, &up);
+	nr = plan(t, &step);
 	if (!t->c->nr && (t->huge == PAGEWELL_HUGE_ALWAYS ||
 			  (t->huge == PAGEWELL_HUGE_AUTO &&
 			   nr == PW_SLOT_PAGES)) &&
@@ -306,8 +400,12 @@ static vm_fault_t first_touch(struct touch *t)
 		atomic64_inc(&t->heap->faults);
 		return map_block(t);
 	}
-	from = up ? t->page : t->page + 1 - nr;
-	got = fill(t, &from, nr, up);
+	if (step == -1)
+		from -= nr - 1;
+	if (step == 1 || step == -1)
+		got = fill(t, &from, nr, step == 1);
+	else
+		got = fill_steps(t, nr, step);
 	if (!got)
 		return no_page(t);
 
@@ -316,7 +414,8 @@ static vm_fault_t first_touch(struct touch *t)
 	atomic64_inc(&t->heap->faults);
 	atomic64_add(got, &t->heap->fault_pages);
 	/* The guessed page farthest from the touched one tells if it was right. */
-	return insert_sampled(t, from, got, got == 1 ? -1 : up ? got - 1 : 0);
+	return insert_run(t, from, got, step == -1 ? 1 : step,
+			  got == 1 ? PW_NO_SAMPLE : step == -1 ? 0 : got - 1);
 }
 
 /* Pages of the heap that this page table lacks, after fork or mprotect(). */
@@ -431,6 +530,16 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 	return insert(t, t->page, 1);
 }
 
+static vm_fault_t make_writable(struct touch *t)
+{
+	struct pw_run run = {
+		.vma = t->vma, .c = t->c, .addr = addr_of(t, t->lo),
+		.i = t->lo & PW_SLOT_MASK, .nr = t->hi - t->lo, .step = 1,
+	};
+
+	return pw_map_mkwrite(&run) ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
+}
+
 /*
  * A write to a page of the index; @mapped read-only, with a reference that the
  * kernel took for the fault, or not mapped at all.
@@ -450,24 +559,21 @@ static vm_fault_t write_touch(struct touch *t, bool mapped)
 		return refault(t);
 	/* The last sharer is gone; that holds for the neighbours, too. */
 	pw_stat_inc(cow_reused);
-	if (pw_map_mkwrite(t->vma, addr_of(t, t->lo), t->c,
-			   t->lo & PW_SLOT_MASK, t->hi - t->lo))
-		return VM_FAULT_SIGBUS;
-	return VM_FAULT_NOPAGE;
+	return make_writable(t);
 }
 
 /* The slot has small pages now: the touch starts over. */
-static vm_fault_t touch(struct touch *t, bool write);
+static vm_fault_t touch(struct touch *t);
 
 /*
  * A block that cannot be mapped by one entry: part of the slot is unmapped or
  * protected, or has been, and a page table is there. If it is held and so must
  * stay what it is, the kernel maps the one page that is touched.
  */
-static vm_fault_t map_part(struct touch *t, bool write)
+static vm_fault_t map_part(struct touch *t)
 {
 	if (pw_chunk_cut(t->heap, t->slot, t->c))
-		return touch(t, write);
+		return touch(t);
 	if (pw_map_make_table(t->vma, addr_of(t, t->page)))
 		return VM_FAULT_OOM;
 	return map_block(t);
@@ -486,20 +592,20 @@ static vm_fault_t write_block(struct touch *t, unsigned int known)
 	    !pw_chunk_copy_block(t->heap, t->slot, t->c))
 		return no_page(t);
 	if (!t->c->block)
-		return known ? VM_FAULT_NOPAGE : touch(t, true);
+		return known ? VM_FAULT_NOPAGE : touch(t);
 	if (known) {
 		lock_page(head);
 		return VM_FAULT_LOCKED;
 	}
-	return slot_is_whole(t) ? map_block(t) : map_part(t, true);
+	return slot_is_whole(t) ? map_block(t) : map_part(t);
 }
 
-static vm_fault_t touch_block(struct touch *t, bool write)
+static vm_fault_t touch_block(struct touch *t)
 {
 	pw_stat_inc(refaults);
-	if (write)
+	if (t->write)
 		return write_block(t, 0);
-	return slot_is_whole(t) ? map_block(t) : map_part(t, false);
+	return slot_is_whole(t) ? map_block(t) : map_part(t);
 }
 
 static vm_fault_t segv(void)
@@ -508,7 +614,7 @@ static vm_fault_t segv(void)
 	return VM_FAULT_SIGSEGV;
 }
 
-static vm_fault_t touch(struct touch *t, bool write)
+static vm_fault_t touch(struct touch *t)
 {
 	u32 pfn = *entry_at(t, t->page);
 
@@ -517,8 +623,8 @@ static vm_fault_t touch(struct touch *t, bool write)
 	if (!pfn)
 		return first_touch(t);
 	if (t->c->block)
-		return touch_block(t, write);
-	if (write)
+		return touch_block(t);
+	if (t->write)
 		return write_touch(t, false);
 	return refault(t);
 }
@@ -538,15 +644,21 @@ static struct pw_chunk *lock_slot(struct touch *t, vm_fault_t *ret)
 	return pw_chunk_lock_new(t->heap, t->slot);
 }
 
-static vm_fault_t pw_fault(struct vm_fault *vmf)
+static struct touch touch_of(struct vm_fault *vmf, bool write)
 {
-	struct touch t = {
+	return (struct touch){
 		.heap = vmf->vma->vm_private_data,
 		.vma = vmf->vma,
 		.vmf = vmf,
 		.page = vmf->pgoff,
 		.slot = vmf->pgoff >> PW_SLOT_SHIFT,
+		.write = write,
 	};
+}
+
+static vm_fault_t pw_fault(struct vm_fault *vmf)
+{
+	struct touch t = touch_of(vmf, vmf->flags & FAULT_FLAG_WRITE);
 	vm_fault_t ret;
 
 	if (t.heap->poisoned)
@@ -556,7 +668,7 @@ static vm_fault_t pw_fault(struct vm_fault *vmf)
 		return ret;
 	/* Asked with the chunk locked: nobody can take the page away unseen. */
 	if (look_up(&t))
-		ret = touch(&t, vmf->flags & FAULT_FLAG_WRITE);
+		ret = touch(&t);
 	else
 		ret = segv();
 	if (t.c)
@@ -567,13 +679,7 @@ static vm_fault_t pw_fault(struct vm_fault *vmf)
 /* A write to a page that is mapped read-only. */
 static vm_fault_t pw_mkwrite(struct vm_fault *vmf)
 {
-	struct touch t = {
-		.heap = vmf->vma->vm_private_data,
-		.vma = vmf->vma,
-		.vmf = vmf,
-		.page = vmf->pgoff,
-		.slot = vmf->pgoff >> PW_SLOT_SHIFT,
-	};
+	struct touch t = touch_of(vmf, true);
 	vm_fault_t ret = VM_FAULT_NOPAGE;
 
 	t.c = pw_chunk_lock(t.heap, t.slot);
@@ -705,9 +811,9 @@ static int populate_some(struct pw_heap *heap, unsigned long *page,
 	block = t.c->block;
 	pw_chunk_unlock(t.c);
 	/* The kernel maps it, and for that takes the way of a fault. */
-	if (block && !err && fixup_user_fault(heap->mm, addr,
-					      t.vma->vm_flags & VM_WRITE ?
-					      FAULT_FLAG_WRITE : 0, NULL))
+	if (block && !err &&
+	    fixup_user_fault(heap->mm, addr,
+			     t.writable ? FAULT_FLAG_WRITE : 0, NULL))
 		err = -ENOMEM;
 	return err;
 }

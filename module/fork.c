@@ -56,53 +56,92 @@ static bool is_private(struct pw_heap *heap)
 	return true;
 }
 
+static struct vm_area_struct *next_vma(struct pw_heap *heap,
+				       struct vm_area_struct *vma)
+{
+	unsigned long addr = vma ? vma->vm_end : heap->base;
+	unsigned long end = pw_heap_addr(heap, heap->window);
+
+	while (addr < end) {
+		vma = find_vma_intersection(heap->mm, addr, end);
+		if (!vma)
+			break;
+		if (pw_vma_is_ours(vma) && vma->vm_private_data == heap)
+			return vma;
+		addr = vma->vm_end;
+	}
+	return NULL;
+}
+
+/* Context: the mmap_lock of the heap's mm is held for write. */
+#define for_each_heap_vma(vma, heap)					\
+	for ((vma) = next_vma(heap, NULL); (vma);			\
+	     (vma) = next_vma(heap, vma))
+
+/**
+ * pw_heap_begin_cow() - have writes to read-only entries come to us
+ * @heap: the caller's own
+ *
+ * Context: pw_heap.unmap_lock held, until it is plain why.
+ *
+ * Return: 0 or -EINTR.
+ */
+int pw_heap_begin_cow(struct pw_heap *heap)
+{
+	struct vm_area_struct *vma;
+
+	if (READ_ONCE(heap->cow))
+		return 0;
+	if (mmap_write_lock_killable(heap->mm))
+		return -EINTR;
+	for_each_heap_vma(vma, heap) {
+		pw_vma_start_write(vma);
+		use_cow_table(vma);
+	}
+	WRITE_ONCE(heap->cow, true);
+	mmap_write_unlock(heap->mm);
+	return 0;
+}
+
 /**
  * pw_heap_end_cow() - go back to the table without mkwrite, if nothing is shared
  * @heap: the caller's own
  *
- * Entries that are read-only still become writable without us then.
+ * Entries that are read-only still become writable without us then, so no
+ * region may be read-only.
  */
 void pw_heap_end_cow(struct pw_heap *heap)
 {
-	unsigned long addr = heap->base;
-	unsigned long end = pw_heap_addr(heap, heap->window);
 	struct vm_area_struct *vma;
 
 	WRITE_ONCE(heap->alone, false);
-	if (!heap->cow || mmap_write_lock_killable(heap->mm))
+	if (!READ_ONCE(heap->cow))
 		return;
-	if (!heap->dead && is_private(heap)) {
-		while (addr < end &&
-		       (vma = find_vma_intersection(heap->mm, addr, end))) {
-			if (pw_vma_is_ours(vma) &&
-			    vma->vm_private_data == heap) {
-				pw_vma_start_write(vma);
-				use_plain_table(vma);
-			}
-			addr = vma->vm_end;
+	mutex_lock(&heap->unmap_lock);
+	if (mmap_write_lock_killable(heap->mm))
+		goto out;
+	if (!heap->dead && !pw_region_any(heap, PW_REGION_READ) &&
+	    is_private(heap)) {
+		for_each_heap_vma(vma, heap) {
+			pw_vma_start_write(vma);
+			use_plain_table(vma);
 		}
-		heap->cow = false;
+		WRITE_ONCE(heap->cow, false);
 	}
 	mmap_write_unlock(heap->mm);
+out:
+	mutex_unlock(&heap->unmap_lock);
 }
 
 /* Before anything is shared: no page of the parent may be written unseen. */
 static void protect_parent(struct pw_heap *parent)
 {
-	unsigned long addr = parent->base;
-	unsigned long end = pw_heap_addr(parent, parent->window);
 	struct vm_area_struct *vma;
 
-	while (addr < end) {
-		vma = find_vma_intersection(parent->mm, addr, end);
-		if (!vma)
-			break;
-		if (pw_vma_is_ours(vma) && vma->vm_private_data == parent) {
-			pw_vma_start_write(vma);
-			use_cow_table(vma);
-			pw_map_wrprotect(vma);
-		}
-		addr = vma->vm_end;
+	for_each_heap_vma(vma, parent) {
+		pw_vma_start_write(vma);
+		use_cow_table(vma);
+		pw_map_wrprotect(vma);
 	}
 	parent->cow = true;
 }

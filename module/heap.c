@@ -47,6 +47,7 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 			       gfp_t gfp)
 {
 	struct pw_heap *heap = kzalloc(sizeof(*heap), gfp);
+	int i;
 
 	if (!heap)
 		return NULL;
@@ -61,6 +62,10 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 	xa_init_flags(&heap->breaks, XA_FLAGS_ALLOC1);
 	xa_init(&heap->chunks);
 	pw_region_init(heap);
+	for (i = 0; i < PW_STREAMS; i++)
+		heap->streams[i] = (struct pw_stream){
+			.at = ULONG_MAX / 2, .next = ULONG_MAX, .step = 1,
+		};
 	pw_limits_get(&heap->payers);
 
 	mutex_lock(&pw_heaps_lock);
@@ -408,6 +413,7 @@ int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg)
 		heap->commit = arg->commit;
 	if (arg->set & PAGEWELL_SET_HUGE)
 		heap->huge = arg->huge;
+	pw_region_changed(heap);
 	arg->commit = heap->commit;
 	arg->huge = heap->huge;
 	arg->limit = heap->limit == ULONG_MAX ?

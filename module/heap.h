@@ -71,6 +71,24 @@ struct pw_family {
 };
 
 /**
+ * struct pw_where - what the region tree says about a page
+ * @lo: first page of the same kind
+ * @hi: page behind the last one
+ * @promised: a promise stands behind each of them
+ * @prot: PAGEWELL_PROT_
+ * @huge: PAGEWELL_HUGE_, of the region or else of the heap
+ * @control: of a break that has one, else NULL
+ */
+struct pw_where {
+	unsigned long lo;
+	unsigned long hi;
+	bool promised;
+	u8 prot;
+	u8 huge;
+	u64 __user *control;
+};
+
+/**
  * struct pw_chunk - which pages stand behind 2 MiB of a heap
  * @lock: protects the rest, and every PTE of the slot against insertion
  * @refs: lifetime; one for each heap that has it in a slot, one for each user
@@ -78,6 +96,10 @@ struct pw_family {
  * @users: heaps that have it in a slot; above one the chunk is shared, its
  *         PTEs are read-only, and it must be unshared before it is changed
  * @nr: entries of @pfn in use
+ * @owner: a heap that is known to have it in a slot and that nobody shares it
+ *         with, or NULL
+ * @layout: pw_heap.layout of @owner when @where was looked up, 0: it was not
+ * @where: what the region tree said about a page of the slot
  * @block: they are the parts of one page of 2 MiB, and this is its head; else 0
  * @used: which ones
  * @suspect: entries that were shared, and that someone who had them then may
@@ -96,6 +118,9 @@ struct pw_chunk {
 	refcount_t refs;
 	unsigned int users;
 	unsigned int nr;
+	struct pw_heap *owner;
+	unsigned long layout;
+	struct pw_where where;
 	u32 block;
 	DECLARE_BITMAP(used, PW_SLOT_PAGES);
 	DECLARE_BITMAP(suspect, PW_SLOT_PAGES);
@@ -139,19 +164,27 @@ struct pw_break {
 #define PW_REGION_DYING	0x8	/* being unmapped, addresses not free yet */
 #define PW_REGION_HUGE	0x10	/* 2 MiB pages wherever one fits */
 #define PW_REGION_SMALL	0x20	/* never 2 MiB pages */
+#define PW_REGION_READ	0x40	/* read only */
+#define PW_REGION_NONE	0x80	/* neither read nor written */
 
 /**
- * struct pw_stream - one run of touches that moves in one direction
- * @lo: lowest page of the run
- * @hi: page behind its highest
+ * struct pw_stream - one run of touches, in equal steps
+ * @at: page touched last
+ * @next: page where the next touch is expected
+ * @step: between them, in pages; may be negative, is never 0
+ * @run: pages touched or brought in since it began
  * @guess: pages of the last batch that were brought in untouched
+ * @sample: one of them, whose use tells whether the guess was right
  *
  * A hint for fault-around, read and written without a lock.
  */
 struct pw_stream {
-	unsigned long lo;
-	unsigned long hi;
+	unsigned long at;
+	unsigned long next;
+	long step;
+	unsigned long run;
 	unsigned long guess;
+	unsigned long sample;
 };
 
 /**
@@ -172,9 +205,10 @@ struct pw_stream {
  * @hash_node: by @mm, in the table that ioctls look in
  * @rcu: frees it
  * @lock: protects changes of @regions, @breaks, @dying and the policy
- * @unmap_lock: one unmap, replacing map or remap at a time: what they drop
- *              stays reserved until no PTE maps it any more
+ * @unmap_lock: one unmap, replacing map, remap or protect at a time: what they
+ *              drop stays reserved until no PTE maps it any more
  * @regions: pages to regions; read under RCU
+ * @layout: counts changes that take away what may be touched, or how
  * @breaks: by id
  * @nr_breaks: entries of @breaks
  * @dying: drops under way; a fork meanwhile copies page by page
@@ -214,6 +248,7 @@ struct pw_heap {
 	struct mutex lock;
 	struct mutex unmap_lock;
 	struct maple_tree regions;
+	atomic_long_t layout;
 	struct xarray breaks;
 	unsigned int nr_breaks;
 	unsigned int dying;
@@ -237,22 +272,6 @@ struct pw_heap {
 	atomic64_t refused;
 	long guessed;
 	struct pw_stream streams[PW_STREAMS];
-};
-
-/**
- * struct pw_where - what the region tree says about a page
- * @lo: first page of the same kind
- * @hi: page behind the last one
- * @promised: a promise stands behind each of them
- * @huge: PAGEWELL_HUGE_, of the region or else of the heap
- * @control: of a break that has one, else NULL
- */
-struct pw_where {
-	unsigned long lo;
-	unsigned long hi;
-	bool promised;
-	u32 huge;
-	u64 __user *control;
 };
 
 /* device.c */
@@ -293,13 +312,25 @@ void pw_region_init(struct pw_heap *heap);
 void pw_region_destroy(struct pw_heap *heap);
 int pw_region_fork(struct pw_heap *child, struct pw_heap *parent);
 unsigned long pw_region_count(struct pw_heap *heap);
+bool pw_region_any(struct pw_heap *heap, unsigned long flags);
 int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg);
 int pw_brk_move(struct pw_heap *heap, struct pagewell_brk *arg);
 int pw_brk_destroy(struct pw_heap *heap, u32 id);
 int pw_map(struct pw_heap *heap, struct pagewell_map *arg);
 int pw_unmap(struct pw_heap *heap, u64 addr, u64 length);
 int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg);
+int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot);
 int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice);
+
+/*
+ * To be called when a change has been published, before its consequences: what
+ * chunks remember of the regions is out of date.
+ */
+static inline void pw_region_changed(struct pw_heap *heap)
+{
+	/* Orders the change before the count, and that before what follows. */
+	atomic_long_inc_return(&heap->layout);
+}
 
 /* chunk.c */
 int pw_chunk_init(void);
@@ -334,6 +365,7 @@ unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
 			    unsigned long hi);
 int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		   bool promised);
+void pw_range_unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 int pw_range_vacate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
@@ -366,6 +398,7 @@ extern const struct vm_operations_struct pw_vm_ops_cow;
 int pw_populate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 
 /* fork.c */
+int pw_heap_begin_cow(struct pw_heap *heap);
 void pw_heap_end_cow(struct pw_heap *heap);
 void pw_vma_open(struct vm_area_struct *vma);
 void pw_vma_close(struct vm_area_struct *vma);

@@ -16,44 +16,55 @@
 #include "heap.h"
 #include "map.h"
 
-struct insert_ctx {
-	struct vm_area_struct *vma;
-	struct pw_chunk *c;
-	unsigned int first;	/* entry of the chunk that stands behind @addr */
-	unsigned long addr;
-	unsigned long sample;
+/* What has been put in so far, for the counters of process and node. */
+struct tally {
 	long inserted;
 	long mapped;
 	struct pglist_data *node;
 };
 
-static unsigned int entry_of(const struct insert_ctx *ctx, unsigned long addr)
+/* The page middle directory entry for an address, NULL if there is no table. */
+static pmd_t *find_pmd(struct mm_struct *mm, unsigned long addr)
 {
-	return ctx->first + ((addr - ctx->addr) >> PAGE_SHIFT);
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd;
+
+	if (pgd_none(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud))
+		return NULL;
+	pmd = pmd_offset(pud, addr);
+	return pmd_none(*pmd) ? NULL : pmd;
 }
 
 /* NR_FILE_MAPPED counts pages, not entries: only first mappings reach it. */
-static void flush_mapped(struct insert_ctx *ctx)
+static void flush_mapped(struct tally *t)
 {
-	if (ctx->mapped)
-		mod_node_page_state(ctx->node, NR_FILE_MAPPED, ctx->mapped);
-	ctx->mapped = 0;
+	if (t->mapped)
+		mod_node_page_state(t->node, NR_FILE_MAPPED, t->mapped);
+	t->mapped = 0;
 }
 
-static void count_first_mapping(struct insert_ctx *ctx, struct page *page)
+static void count_first_mapping(struct tally *t, struct page *page)
 {
-	if (ctx->node != page_pgdat(page)) {
-		flush_mapped(ctx);
-		ctx->node = page_pgdat(page);
+	if (t->node != page_pgdat(page)) {
+		flush_mapped(t);
+		t->node = page_pgdat(page);
 	}
-	ctx->mapped++;
+	t->mapped++;
 }
 
-static bool is_exclusive(const struct insert_ctx *ctx, unsigned int i,
+static bool is_exclusive(const struct pw_run *run, unsigned int i,
 			 struct page *page)
 {
-	return ctx->c->users == 1 && !pw_page_sharers(page) &&
-	       !test_bit(i, ctx->c->suspect);
+	return run->c->users == 1 && !pw_page_sharers(page) &&
+	       !test_bit(i, run->c->suspect);
 }
 
 /*
@@ -61,14 +72,14 @@ static bool is_exclusive(const struct insert_ctx *ctx, unsigned int i,
  * dirty read-only entry writable again after mprotect() or a NUMA hint without
  * asking us.
  */
-static pte_t make_pte(struct insert_ctx *ctx, unsigned long addr,
-		      unsigned int i, struct page *page)
+static pte_t make_pte(const struct pw_run *run, int k, unsigned int i,
+		      struct page *page)
 {
-	pte_t pte = mk_pte(page, ctx->vma->vm_page_prot);
+	pte_t pte = mk_pte(page, run->vma->vm_page_prot);
 
-	if (addr == ctx->sample)
+	if (k == run->sample)
 		pte = pte_mkold(pte);
-	if (!(ctx->vma->vm_flags & VM_WRITE) || !is_exclusive(ctx, i, page))
+	if (!run->writable || !is_exclusive(run, i, page))
 		return pte_mkclean(pte_wrprotect(pte));
 	return pw_pte_mkwrite(pte_mkdirty(pte));
 }
@@ -77,113 +88,115 @@ static pte_t make_pte(struct insert_ctx *ctx, unsigned long addr,
  * A futex between processes is known by file and offset, so its page has to
  * tell. The pool takes that away again before anybody else sees the page.
  */
-static void set_place(struct insert_ctx *ctx, unsigned long addr,
+static void set_place(const struct pw_run *run, unsigned long addr,
 		      struct page *page)
 {
-	page->mapping = ctx->vma->vm_file->f_mapping;
-	page->index = linear_page_index(ctx->vma, addr);
+	page->mapping = run->vma->vm_file->f_mapping;
+	page->index = linear_page_index(run->vma, addr);
 }
 
-/*
- * Empty, or the note that userfaultfd leaves where it follows writes to pages
- * that are not there. A page that takes its place counts as written.
- */
-static bool is_empty(pte_t pte)
+static void insert_one(const struct pw_run *run, int k, pte_t *ptep,
+		       struct tally *t)
 {
-	return pte_none(pte) || pte_marker_uffd_wp(pte);
-}
-
-static int insert_one(pte_t *ptep, unsigned long addr, void *data)
-{
-	struct insert_ctx *ctx = data;
-	unsigned int i = entry_of(ctx, addr);
-	u32 pfn = ctx->c->pfn[i];
+	unsigned long addr = run->addr + (long)k * run->step * (long)PAGE_SIZE;
+	unsigned int i = run->i + k * run->step;
+	u32 pfn = run->c->pfn[i];
 	struct page *page;
 
-	if (!pw_pfn_is_page(pfn) || !is_empty(pw_ptep_get(ptep)))
-		return 0;
+	if (!pw_pfn_is_page(pfn) || !pte_none(pw_ptep_get(ptep)))
+		return;
 
 	page = pfn_to_page(pfn);
 	get_page(page);
 	if (atomic_inc_and_test(&page->_mapcount)) {
-		count_first_mapping(ctx, page);
-		set_place(ctx, addr, page);
+		count_first_mapping(t, page);
+		set_place(run, addr, page);
 	}
-	set_pte_at(ctx->vma->vm_mm, addr, ptep, make_pte(ctx, addr, i, page));
-	ctx->inserted++;
-	return 0;
+	set_pte_at(run->vma->vm_mm, addr, ptep, make_pte(run, k, i, page));
+	t->inserted++;
+}
+
+/* The run's first entry with its table locked; NULL without memory for one. */
+static pte_t *lock_table(const struct pw_run *run, spinlock_t **ptl)
+{
+	struct mm_struct *mm = run->vma->vm_mm;
+	pmd_t *pmd = find_pmd(mm, run->addr);
+
+	if (!pmd) {
+		if (pw_map_make_table(run->vma, run->addr))
+			return NULL;
+		pmd = find_pmd(mm, run->addr);
+	}
+	/* The chunk has small pages, and nobody maps others while we lock it. */
+	if (WARN_ON_ONCE(pmd_trans_huge(*pmd)))
+		return NULL;
+	*ptl = pte_lockptr(mm, pmd);
+	spin_lock(*ptl);
+	return pte_offset_kernel(pmd, run->addr);
 }
 
 /**
  * pw_map_insert() - map pages of an index, where nothing is mapped yet
- * @vma: where; the whole range lies inside it
- * @addr: first address
- * @c: the chunk that stands behind it, locked
- * @i: its entry for @addr; holes of the index are left out
- * @nr: pages
- * @sample: one of them that pw_map_accessed() will be asked about, or -1
+ * @run: which, and where
+ *
+ * A walk of our own: page tables do not go away while the mmap_lock or the
+ * VMA's lock is held, and the kernel's walk costs as much as all the rest.
  *
  * Return: 0, or -ENOMEM when there is no page table to be had.
  */
-int pw_map_insert(struct vm_area_struct *vma, unsigned long addr,
-		  struct pw_chunk *c, unsigned int i, unsigned int nr,
-		  int sample)
+int pw_map_insert(const struct pw_run *run)
 {
-	struct insert_ctx ctx = {
-		.vma = vma, .addr = addr, .c = c, .first = i,
-		.sample = sample < 0 ? ULONG_MAX :
-			  addr + ((unsigned long)sample << PAGE_SHIFT),
-	};
-	int err;
+	struct tally t = { };
+	spinlock_t *ptl;
+	pte_t *ptep = lock_table(run, &ptl);
+	int k;
 
-	err = apply_to_page_range(vma->vm_mm, addr,
-				  (unsigned long)nr << PAGE_SHIFT,
-				  insert_one, &ctx);
-	flush_mapped(&ctx);
-	pw_mm_add_file_pages(vma->vm_mm, ctx.inserted);
-	return err;
+	if (!ptep)
+		return -ENOMEM;
+	for (k = 0; k < run->nr; k++, ptep += run->step)
+		insert_one(run, k, ptep, &t);
+	spin_unlock(ptl);
+	flush_mapped(&t);
+	pw_mm_add_file_pages(run->vma->vm_mm, t.inserted);
+	return 0;
 }
 
-static int mkwrite_one(pte_t *ptep, unsigned long addr, void *data)
+static void mkwrite_one(const struct pw_run *run, int k, pte_t *ptep)
 {
-	struct insert_ctx *ctx = data;
-	unsigned int i = entry_of(ctx, addr);
-	u32 pfn = ctx->c->pfn[i];
+	unsigned int i = run->i + k;
+	u32 pfn = run->c->pfn[i];
 	pte_t pte = pw_ptep_get(ptep);
 
-	/* The kernel wants to see the next write where userfaultfd follows them. */
-	if (!pte_present(pte) || pte_write(pte) || pte_uffd_wp(pte) ||
-	    !pw_pfn_is_page(pfn) || pte_pfn(pte) != pfn)
-		return 0;
-	pw_chunk_clear_suspect(ctx->c, i, 0);
-	if (is_exclusive(ctx, i, pfn_to_page(pfn)))
-		set_pte_at(ctx->vma->vm_mm, addr, ptep,
+	if (!pte_present(pte) || pte_write(pte) || !pw_pfn_is_page(pfn) ||
+	    pte_pfn(pte) != pfn)
+		return;
+	pw_chunk_clear_suspect(run->c, i, 0);
+	if (is_exclusive(run, i, pfn_to_page(pfn)))
+		set_pte_at(run->vma->vm_mm,
+			   run->addr + ((unsigned long)k << PAGE_SHIFT), ptep,
 			   pw_pte_mkwrite(pte_mkdirty(pte)));
-	return 0;
 }
 
 /**
  * pw_map_mkwrite() - make entries writable whose page is ours alone (again)
- * @vma: a writable VMA; the whole range lies inside it
- * @addr: first address
- * @c: the chunk that stands behind it, locked, not shared
- * @i: its entry for @addr
- * @nr: pages
+ * @run: which, and where; the chunk is not shared, the region writable
  *
  * No flush: an entry that gains a right costs another CPU one spurious fault.
  *
- * Return: 0, or an error of the walk.
+ * Return: 0, or -ENOMEM when there is no page table to be had.
  */
-int pw_map_mkwrite(struct vm_area_struct *vma, unsigned long addr,
-		   struct pw_chunk *c, unsigned int i, unsigned int nr)
+int pw_map_mkwrite(const struct pw_run *run)
 {
-	struct insert_ctx ctx = {
-		.vma = vma, .addr = addr, .c = c, .first = i,
-	};
+	spinlock_t *ptl;
+	pte_t *ptep = lock_table(run, &ptl);
+	int k;
 
-	return apply_to_existing_page_range(vma->vm_mm, addr,
-					    (unsigned long)nr << PAGE_SHIFT,
-					    mkwrite_one, &ctx);
+	if (!ptep)
+		return -ENOMEM;
+	for (k = 0; k < run->nr; k++, ptep++)
+		mkwrite_one(run, k, ptep);
+	spin_unlock(ptl);
+	return 0;
 }
 
 /*
@@ -219,26 +232,6 @@ static bool wrprotect_huge(struct mm_struct *mm, pmd_t *pmd)
 		set_pmd(pmd, pmd_mkclean(pmd_wrprotect(*pmd)));
 	spin_unlock(ptl);
 	return huge;
-}
-
-/* The page middle directory entry for an address, NULL if there is no table. */
-static pmd_t *find_pmd(struct mm_struct *mm, unsigned long addr)
-{
-	pgd_t *pgd = pgd_offset(mm, addr);
-	p4d_t *p4d;
-	pud_t *pud;
-	pmd_t *pmd;
-
-	if (pgd_none(*pgd))
-		return NULL;
-	p4d = p4d_offset(pgd, addr);
-	if (p4d_none(*p4d))
-		return NULL;
-	pud = pud_offset(p4d, addr);
-	if (pud_none(*pud))
-		return NULL;
-	pmd = pmd_offset(pud, addr);
-	return pmd_none(*pmd) ? NULL : pmd;
 }
 
 /**

@@ -13,12 +13,33 @@
 
 struct pw_chunk;
 
-int pw_map_insert(struct vm_area_struct *vma, unsigned long addr,
-		  struct pw_chunk *c, unsigned int i, unsigned int nr,
-		  int sample);
+#define PW_NO_SAMPLE	(-1)
+
+/**
+ * struct pw_run - pages of a chunk, and where they are mapped
+ * @vma: all of it lies inside
+ * @c: the chunk, locked; holes of its index are left out
+ * @addr: of the first page
+ * @i: its entry
+ * @nr: pages
+ * @step: from one to the next, in pages; may be negative
+ * @sample: one that pw_map_accessed() will be asked about, or PW_NO_SAMPLE
+ * @writable: region and VMA let it be written
+ */
+struct pw_run {
+	struct vm_area_struct *vma;
+	struct pw_chunk *c;
+	unsigned long addr;
+	unsigned int i;
+	int nr;
+	int step;
+	int sample;
+	bool writable;
+};
+
+int pw_map_insert(const struct pw_run *run);
 bool pw_map_accessed(struct vm_area_struct *vma, unsigned long addr);
-int pw_map_mkwrite(struct vm_area_struct *vma, unsigned long addr,
-		   struct pw_chunk *c, unsigned int i, unsigned int nr);
+int pw_map_mkwrite(const struct pw_run *run);
 int pw_map_make_table(struct vm_area_struct *vma, unsigned long addr);
 bool pw_map_has_table(struct vm_area_struct *vma, unsigned long addr);
 void pw_map_wrprotect(struct vm_area_struct *vma);

@@ -23,7 +23,8 @@
 #define PW_MAX_BREAKS	65536
 
 /* What a map keeps when it moves, part by part. */
-#define PW_KEPT	(PW_REGION_LAZY | PW_REGION_HUGE | PW_REGION_SMALL)
+#define PW_KEPT	(PW_REGION_LAZY | PW_REGION_HUGE | PW_REGION_SMALL | \
+		 PW_REGION_READ | PW_REGION_NONE)
 
 /* A range of pages, [lo, hi), and what the tree has there. */
 struct span {
@@ -70,6 +71,7 @@ static struct span span_at(struct pw_heap *heap, unsigned long page,
 void pw_region_init(struct pw_heap *heap)
 {
 	mt_init_flags(&heap->regions, MT_FLAGS_ALLOC_RANGE | MT_FLAGS_USE_RCU);
+	atomic_long_set(&heap->layout, 1);
 }
 
 static void free_break_rcu(struct rcu_head *rcu)
@@ -109,6 +111,15 @@ static u32 huge_policy(const struct pw_heap *heap, unsigned long flags)
 	return READ_ONCE(heap->huge);
 }
 
+static u32 protection(unsigned long flags)
+{
+	if (flags & PW_REGION_NONE)
+		return PAGEWELL_PROT_NONE;
+	if (flags & PW_REGION_READ)
+		return PAGEWELL_PROT_READ;
+	return PAGEWELL_PROT_READ | PAGEWELL_PROT_WRITE;
+}
+
 static bool break_lookup(const struct pw_break *b, unsigned long page,
 			 struct pw_where *where)
 {
@@ -120,6 +131,7 @@ static bool break_lookup(const struct pw_break *b, unsigned long page,
 	where->promised = page >= strict;
 	where->lo = where->promised ? strict : b->start;
 	where->hi = where->promised ? end : strict;
+	where->prot = PAGEWELL_PROT_READ | PAGEWELL_PROT_WRITE;
 	where->control = b->control;
 	return true;
 }
@@ -154,6 +166,7 @@ bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
 		where->lo = mas.index;
 		where->hi = mas.last + 1;
 		where->promised = !(entry_flags(entry) & PW_REGION_LAZY);
+		where->prot = protection(entry_flags(entry));
 		where->huge = huge_policy(heap, entry_flags(entry));
 		where->control = NULL;
 		ok = true;
@@ -203,10 +216,33 @@ unsigned long pw_region_count(struct pw_heap *heap)
 	return nr;
 }
 
+/**
+ * pw_region_any() - is there a map of a kind?
+ * @heap: whose
+ * @flags: PW_REGION_ bits, any of which will do
+ */
+bool pw_region_any(struct pw_heap *heap, unsigned long flags)
+{
+	MA_STATE(mas, &heap->regions, 0, 0);
+	bool found = false;
+	void *entry;
+
+	rcu_read_lock();
+	mas_for_each(&mas, entry, ULONG_MAX) {
+		found = entry_flags(entry) & flags;
+		if (found)
+			break;
+	}
+	rcu_read_unlock();
+	return found;
+}
+
 /* Store @entry over [lo, hi), as one with equal maps on either side. */
 static int store_span(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		      void *entry, gfp_t gfp)
 {
+	int err;
+
 	lockdep_assert_held(&heap->lock);
 
 	if (entry_flags(entry) & (PW_REGION_MAP | PW_REGION_GUARD)) {
@@ -221,7 +257,9 @@ static int store_span(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		if (s.entry == entry)
 			hi = s.hi;
 	}
-	return mtree_store_range(&heap->regions, lo, hi - 1, entry, gfp);
+	err = mtree_store_range(&heap->regions, lo, hi - 1, entry, gfp);
+	pw_region_changed(heap);
+	return err;
 }
 
 static bool span_is_free(struct pw_heap *heap, unsigned long lo,
@@ -442,6 +480,7 @@ static void shrink_break(struct pw_heap *heap, struct pw_break *b,
 	}
 	begin_drop(heap);
 	WRITE_ONCE(b->brk, brk);
+	pw_region_changed(heap);
 	if (strict < old) {
 		backed = pw_range_drop(heap, strict, old);
 		pw_heap_uncommit(heap, old - strict, true, backed);
@@ -970,30 +1009,97 @@ static int will_need(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 	return err == -EINTR ? err : 0;
 }
 
+/* Other flags for the maps in a range, of those in @mask. */
+static int change_flags(struct pw_heap *heap, unsigned long lo,
+			unsigned long hi, unsigned long mask,
+			unsigned long flags)
+{
+	struct span s;
+	int err = 0;
+
+	lockdep_assert_held(&heap->lock);
+	for_each_span(s, heap, lo, hi) {
+		unsigned long old = entry_flags(s.entry);
+
+		if (!(old & PW_REGION_MAP))
+			continue;
+		err = store_span(heap, s.lo, s.hi,
+				 xa_mk_value((old & ~mask) | flags),
+				 GFP_REGION);
+		if (err)
+			break;
+	}
+	return err;
+}
+
 /* A break has one page size for all of it. */
 static int set_page_size(struct pw_heap *heap, unsigned long lo,
 			 unsigned long hi, unsigned long size)
 {
 	struct span s;
-	int err = 0;
+	int err;
 
 	mutex_lock(&heap->lock);
-	for_each_span(s, heap, lo, hi) {
-		unsigned long flags = entry_flags(s.entry);
-
-		if (is_break(s.entry)) {
+	for_each_span(s, heap, lo, hi)
+		if (is_break(s.entry))
 			WRITE_ONCE(((struct pw_break *)s.entry)->huge, size);
-			continue;
-		}
-		if (!(flags & PW_REGION_MAP))
-			continue;
-		flags &= ~(PW_REGION_HUGE | PW_REGION_SMALL);
-		err = store_span(heap, s.lo, s.hi, xa_mk_value(flags | size),
-				 GFP_REGION);
-		if (err)
-			break;
-	}
+	err = change_flags(heap, lo, hi, PW_REGION_HUGE | PW_REGION_SMALL,
+			   size);
+	pw_region_changed(heap);
 	mutex_unlock(&heap->lock);
+	return err;
+}
+
+static int set_protection(struct pw_heap *heap, unsigned long lo,
+			  unsigned long hi, unsigned long flags)
+{
+	int err;
+
+	mutex_lock(&heap->lock);
+	if (span_has_break(heap, lo, hi))
+		err = -EINVAL;
+	else if (!wholly_mapped(heap, lo, hi))
+		err = -ENOMEM;
+	else
+		err = change_flags(heap, lo, hi,
+				   PW_REGION_READ | PW_REGION_NONE, flags);
+	mutex_unlock(&heap->lock);
+	return err;
+}
+
+/**
+ * pw_protect() - say what may be done to the maps in a range
+ * @heap: the caller's
+ * @addr: see PAGEWELL_IOC_PROTECT
+ * @length: the same
+ * @prot: the same
+ *
+ * Return: 0, -EINVAL, -ENOMEM or -EINTR.
+ */
+int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot)
+{
+	const u32 both = PAGEWELL_PROT_READ | PAGEWELL_PROT_WRITE;
+	unsigned long lo, hi, flags;
+	int err;
+
+	if (prot != PAGEWELL_PROT_NONE && prot != PAGEWELL_PROT_READ &&
+	    prot != both)
+		return -EINVAL;
+	if (user_range(heap, addr, length, &lo, &hi))
+		return -EINVAL;
+	flags = prot == both ? 0 :
+		prot == PAGEWELL_PROT_READ ? PW_REGION_READ : PW_REGION_NONE;
+
+	mutex_lock(&heap->unmap_lock);
+	/* Or else the kernel makes a page writable without asking. */
+	err = prot == PAGEWELL_PROT_READ ? pw_heap_begin_cow(heap) : 0;
+	if (!err)
+		err = set_protection(heap, lo, hi, flags);
+	if (!err && prot != both)
+		pw_range_unmap(heap, lo, hi);
+	mutex_unlock(&heap->unmap_lock);
+	if (!err && prot == both)
+		WRITE_ONCE(heap->alone, true);
 	return err;
 }
 

@@ -45,6 +45,7 @@
 #define PAGEWELL_FEATURE_HUGE		(1ULL << 4)
 #define PAGEWELL_FEATURE_MAILBOX	(1ULL << 5)
 #define PAGEWELL_FEATURE_CONTROL	(1ULL << 6)
+#define PAGEWELL_FEATURE_PROTECT	(1ULL << 7)
 
 /**
  * struct pagewell_info - PAGEWELL_IOC_INFO: what is here, and which heap is mine
@@ -330,6 +331,32 @@ struct pagewell_request {
 	__u64 arg;
 };
 
+/* pagewell_protect.prot */
+#define PAGEWELL_PROT_NONE	0
+#define PAGEWELL_PROT_READ	1
+#define PAGEWELL_PROT_WRITE	2	/* only together with READ */
+
+/**
+ * struct pagewell_protect - PAGEWELL_IOC_PROTECT: what may be done to maps
+ * @size: sizeof(struct pagewell_protect)
+ * @prot: PAGEWELL_PROT_ bits
+ * @addr: start
+ * @length: bytes, rounded up to a page; 0 is EINVAL
+ *
+ * As mprotect(2), but without splitting the mapping: any other touch is SIGSEGV,
+ * contents and promises stay. While a map is read-only the kernel refuses
+ * long-term pins of the heap (registered buffers of io_uring), as after fork().
+ * Errors: ENOMEM (part of the range is not mapped), EINVAL (it touches a break),
+ * EINTR. Nothing has changed then, unless the kernel ran out of its own memory,
+ * ENOMEM too: the first part of the range may have changed.
+ */
+struct pagewell_protect {
+	__u32 size;
+	__u32 prot;
+	__u64 addr;
+	__u64 length;
+};
+
 #define PAGEWELL_IOC_INFO		_IO(PAGEWELL_IOC_TYPE, 0x00)
 #define PAGEWELL_IOC_HEAP		_IO(PAGEWELL_IOC_TYPE, 0x01)
 #define PAGEWELL_IOC_BRK_CREATE		_IO(PAGEWELL_IOC_TYPE, 0x02)
@@ -340,5 +367,6 @@ struct pagewell_request {
 #define PAGEWELL_IOC_REMAP		_IO(PAGEWELL_IOC_TYPE, 0x07)
 #define PAGEWELL_IOC_ADVISE		_IO(PAGEWELL_IOC_TYPE, 0x08)
 #define PAGEWELL_IOC_MAILBOX		_IO(PAGEWELL_IOC_TYPE, 0x09)
+#define PAGEWELL_IOC_PROTECT		_IO(PAGEWELL_IOC_TYPE, 0x0a)
 
 #endif /* _UAPI_PAGEWELL_H */

@@ -21,6 +21,7 @@ union arg {
 	struct pagewell_unmap unmap;
 	struct pagewell_remap remap;
 	struct pagewell_advise advise;
+	struct pagewell_protect protect;
 	char bytes[2 * PAGE];
 };
 
@@ -40,6 +41,7 @@ static const struct call {
 	{ "remap", PAGEWELL_IOC_REMAP, sizeof(struct pagewell_remap), 1 },
 	{ "advise", PAGEWELL_IOC_ADVISE, sizeof(struct pagewell_advise), 7 },
 	{ "mailbox", PAGEWELL_IOC_MAILBOX, sizeof(struct pagewell_mailbox), 0 },
+	{ "protect", PAGEWELL_IOC_PROTECT, sizeof(struct pagewell_protect), 3 },
 };
 
 FIXTURE(abi) {
@@ -89,6 +91,10 @@ static void valid(struct pw *h, union arg *arg, const struct call *call)
 		arg->advise.addr = (uintptr_t)pw_map_pages(h, 1);
 		arg->advise.length = PAGE;
 		arg->advise.advice = PAGEWELL_ADVISE_DONTNEED;
+		break;
+	case PAGEWELL_IOC_PROTECT:
+		arg->protect.addr = (uintptr_t)pw_map_pages(h, 1);
+		arg->protect.length = PAGE;
 		break;
 	}
 	arg->size = call->size;

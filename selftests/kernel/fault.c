@@ -106,9 +106,12 @@ TEST_F(fault, rss_of_sparse_touches)
 TEST_F(fault, rss_of_a_stride)
 {
 	char *p = pw_map_pages(&self->h, 15000);
+	long faults = pw_stat("faults");
 
 	for (long i = 0; i < 15000; i += 30)
 		p[i * PAGE] = 1;
+	/* Seen for what it is: 17 pages lie in 2 MiB, and come in one or two faults. */
+	EXPECT_LE(pw_stat("faults") - faults, 150);
 	EXPECT_GE(rss_pages(&self->h), 500);
 	EXPECT_LE(rss_pages(&self->h), with_guesses(500));
 }

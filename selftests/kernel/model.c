@@ -17,6 +17,7 @@ enum kind { NONE, MAP, GUARD, BREAK };
 struct page {
 	uint8_t kind;
 	bool strict;
+	uint8_t denied;		/* PAGEWELL_PROT_ bits taken away */
 	uint64_t tag;		/* what was written there, 0 for nothing */
 };
 
@@ -56,6 +57,11 @@ static bool touchable(long page)
 	return model[page].kind == MAP || model[page].kind == BREAK;
 }
 
+static bool allowed(long page, uint8_t prot)
+{
+	return touchable(page) && !(model[page].denied & prot);
+}
+
 /* Contents */
 
 static void check_page(long page, bool all)
@@ -72,7 +78,7 @@ static void check_all(void)
 	uint64_t committed = 0;
 
 	for (long i = 0; i < PAGES; i++) {
-		if (touchable(i))
+		if (allowed(i, PW_READ))
 			check_page(i, true);
 		else if (pick(16) == 0)
 			MUST(pw_try_read(addr(i)) == SIGSEGV);
@@ -86,7 +92,7 @@ static void op_write(void)
 	long page = pick(PAGES), n = 1 + pick(40);
 
 	for (; n-- && page < PAGES; page++) {
-		if (!touchable(page)) {
+		if (!allowed(page, PAGEWELL_PROT_WRITE)) {
 			MUST(pw_try_write(addr(page), 1) == SIGSEGV);
 			return;
 		}
@@ -100,7 +106,7 @@ static void op_read(void)
 	long page = pick(PAGES), n = 1 + pick(40);
 
 	for (; n-- && page < PAGES; page++) {
-		if (!touchable(page)) {
+		if (!allowed(page, PW_READ)) {
 			MUST(pw_try_read(addr(page)) == SIGSEGV);
 			return;
 		}
@@ -150,9 +156,9 @@ static void op_brk(void)
 		to = SLOT;
 	MUST(pw_brk(heap.fd, brk_id, addr(to), NULL) == 0);
 	if (to > brk_pages)
-		set_range(brk_pages, to, (struct page){ BREAK, true, 0 });
+		set_range(brk_pages, to, (struct page){ BREAK, true });
 	else
-		set_range(to, brk_pages, (struct page){ NONE, false, 0 });
+		set_range(to, brk_pages, (struct page){ NONE });
 	brk_pages = to;
 }
 
@@ -168,7 +174,7 @@ static void op_map(void)
 		return;
 	MUST(pw_map(heap.fd, flags, NULL, nr * PAGE, 0, &at) == 0);
 	MUST(at == addr(want));
-	set_range(want, want + nr, (struct page){ guard ? GUARD : MAP, !guard, 0 });
+	set_range(want, want + nr, (struct page){ guard ? GUARD : MAP, !guard });
 }
 
 /* Whole slots, for pages of 2 MiB. */
@@ -180,7 +186,7 @@ static void op_map_slots(void)
 	if (lo + nr > PAGES)
 		nr = PAGES - lo;
 	MUST(pw_map(heap.fd, PAGEWELL_MAP_FIXED | populate, addr(lo), nr * PAGE, 0, NULL) == 0);
-	set_range(lo, lo + nr, (struct page){ MAP, true, 0 });
+	set_range(lo, lo + nr, (struct page){ MAP, true });
 }
 
 static void op_map_fixed(void)
@@ -199,7 +205,7 @@ static void op_map_fixed(void)
 		return;
 	}
 	MUST(err == 0);
-	set_range(lo, lo + nr, (struct page){ guard ? GUARD : MAP, !guard, 0 });
+	set_range(lo, lo + nr, (struct page){ guard ? GUARD : MAP, !guard });
 }
 
 static void op_unmap(void)
@@ -215,7 +221,7 @@ static void op_unmap(void)
 		return;
 	}
 	MUST(err == 0);
-	set_range(lo, lo + nr, (struct page){ NONE, false, 0 });
+	set_range(lo, lo + nr, (struct page){ NONE });
 }
 
 /* What a pipe refers to must stay with whom it belongs to, and nobody else. */
@@ -285,14 +291,14 @@ static void op_remap(void)
 	MUST(err == 0);
 	MUST(at == addr(to));
 	if (nr <= old) {
-		set_range(lo + nr, lo + old, (struct page){ NONE, false, 0 });
+		set_range(lo + nr, lo + old, (struct page){ NONE });
 		return;
 	}
 	memcpy(saved, &model[lo], old * sizeof(*saved));
 	/* What is added is new: strict, whatever was inherited. */
-	set_range(lo, lo + old, (struct page){ NONE, false, 0 });
+	set_range(lo, lo + old, (struct page){ NONE });
 	memcpy(&model[to], saved, old * sizeof(*saved));
-	set_range(to + old, to + nr, (struct page){ MAP, true, 0 });
+	set_range(to + old, to + nr, (struct page){ MAP, true });
 }
 
 static void op_dontneed(void)
@@ -314,9 +320,26 @@ static void op_populate(void)
 	if (lo + nr > PAGES)
 		nr = PAGES - lo;
 	err = pw_advise(heap.fd, PAGEWELL_ADVISE_POPULATE, addr(lo), nr * PAGE);
-	for (i = lo; i < lo + nr && touchable(i); i++)
+	for (i = lo; i < lo + nr && allowed(i, PW_READ); i++)
 		;
 	MUST(err == (i < lo + nr ? -ENOMEM : 0));
+}
+
+static void op_protect(void)
+{
+	static const uint32_t prots[] = { PW_NONE, PW_READ, PW_BOTH, PW_BOTH };
+	uint32_t prot = prots[pick(ARRAY_SIZE(prots))];
+	long lo = SLOT + pick(PAGES - SLOT), nr = 1 + pick(pick(4) ? 40 : 600);
+
+	while (nr > 1 && (lo + nr > PAGES || !all_are(lo, lo + nr, MAP)))
+		nr /= 2;
+	if (!all_are(lo, lo + nr, MAP)) {
+		MUST(pw_protect(heap.fd, prot, addr(lo), nr * PAGE) == -ENOMEM);
+		return;
+	}
+	MUST(pw_protect(heap.fd, prot, addr(lo), nr * PAGE) == 0);
+	for (; nr--; lo++)
+		model[lo].denied = PW_BOTH & ~prot;
 }
 
 static void run(long ops);
@@ -355,6 +378,7 @@ static void run(long ops)
 		op_write, op_write, op_write, op_write, op_read, op_read, op_brk,
 		op_map, op_map, op_map_fixed, op_unmap, op_remap, op_remap,
 		op_dontneed, op_populate, op_map_slots, op_hold, op_let_go,
+		op_protect,
 	};
 
 	for (op_nr = 0; op_nr < ops; op_nr++) {

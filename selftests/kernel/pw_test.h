@@ -218,6 +218,20 @@ static inline int pw_advise(int fd, uint32_t advice, const void *addr, uint64_t 
 	return pw_ioctl(fd, PAGEWELL_IOC_ADVISE, &arg);
 }
 
+static inline int pw_protect(int fd, uint32_t prot, const void *addr, uint64_t len)
+{
+	struct pagewell_protect arg = {
+		.size = sizeof(arg), .prot = prot,
+		.addr = (uintptr_t)addr, .length = len,
+	};
+
+	return pw_ioctl(fd, PAGEWELL_IOC_PROTECT, &arg);
+}
+
+#define PW_NONE		PAGEWELL_PROT_NONE
+#define PW_READ		PAGEWELL_PROT_READ
+#define PW_BOTH		(PAGEWELL_PROT_READ | PAGEWELL_PROT_WRITE)
+
 /* Heaps */
 
 static inline int pw_open(void)

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * protect.c - what may be done to a map, by call
+ */
+#include <pthread.h>
+#include <sys/uio.h>
+
+#include "pw_test.h"
+
+FIXTURE(protect) {
+	struct pw h;
+	char *p;
+};
+
+#define NR	1100
+
+FIXTURE_SETUP(protect)
+{
+	pw_heap(&self->h, 64 * MIB);
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, NR * PAGE, HUGE, &self->p));
+	pw_fill(self->p, NR, 1);
+}
+
+FIXTURE_TEARDOWN(protect)
+{
+	close(self->h.fd);
+}
+
+TEST_F(protect, read_only)
+{
+	int fd = self->h.fd;
+	char *p = self->p;
+
+	ASSERT_EQ(0, pw_protect(fd, PW_READ, p + 10 * PAGE, 600 * PAGE));
+	for (int i = 10; i < 610; i += 37)
+		EXPECT_EQ(SIGSEGV, pw_try_write(p + i * PAGE, 0));
+	EXPECT_EQ(-1, pw_wrong(p, NR, 1));
+	for (int i = 10; i < 610; i += 37)
+		EXPECT_EQ(SIGSEGV, pw_try_write(p + i * PAGE, 0));
+	EXPECT_EQ(0, pw_try_write(p + 9 * PAGE, 0));
+	EXPECT_EQ(0, pw_try_write(p + 610 * PAGE, 0));
+	EXPECT_EQ(NR * PAGE, pw_committed(fd));
+	EXPECT_EQ(NR * PAGE, pw_resident(fd));
+
+	ASSERT_EQ(0, pw_protect(fd, PW_BOTH, p, NR * PAGE));
+	pw_fill(p, NR, 2);
+	EXPECT_EQ(-1, pw_wrong(p, NR, 2));
+}
+
+TEST_F(protect, none)
+{
+	int fd = self->h.fd;
+	char *p = self->p;
+
+	ASSERT_EQ(0, pw_protect(fd, PW_NONE, p + 510 * PAGE, 4 * PAGE));
+	EXPECT_EQ(0, pw_try_read(p + 510 * PAGE - 1));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 510 * PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 514 * PAGE - 1, 1));
+	EXPECT_EQ(0, pw_try_read(p + 514 * PAGE));
+	EXPECT_EQ(-ENOMEM, pw_advise(fd, PAGEWELL_ADVISE_POPULATE, p, NR * PAGE));
+	ASSERT_EQ(0, pw_protect(fd, PW_READ, p + 510 * PAGE, 4 * PAGE));
+	EXPECT_EQ(-1, pw_wrong(p, NR, 1));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 511 * PAGE, 1));
+}
+
+TEST_F(protect, untouched_and_populated)
+{
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 2000);
+
+	ASSERT_EQ(0, pw_protect(fd, PW_READ, p, 2000 * PAGE));
+	EXPECT_EQ(-1, pw_nonzero(p, 700));
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_POPULATE, p, 2000 * PAGE));
+	for (int i = 0; i < 2000; i += 99)
+		EXPECT_EQ(SIGSEGV, pw_try_write(p + i * PAGE, 1));
+	EXPECT_EQ(-1, pw_nonzero(p, 2000));
+	ASSERT_EQ(0, pw_protect(fd, PW_BOTH, p, 2000 * PAGE));
+	pw_fill(p, 2000, 3);
+	EXPECT_EQ(-1, pw_wrong(p, 2000, 3));
+}
+
+/* Pages of 2 MiB, protected whole and in part. */
+TEST_F(protect, two_mib)
+{
+	int fd = self->h.fd;
+	char *p;
+
+	ASSERT_EQ(0, pw_set_huge(fd, PAGEWELL_HUGE_ALWAYS));
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 2 * HUGE, HUGE, &p));
+	pw_cover(&self->h, p + 2 * HUGE);
+	pw_fill(p, 1024, 1);
+	ASSERT_EQ(0, pw_protect(fd, PW_READ, p, HUGE));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + HUGE - 1, 1));
+	EXPECT_EQ(-1, pw_wrong(p, 1024, 1));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p, 1));
+	ASSERT_EQ(0, pw_protect(fd, PW_NONE, p + HUGE + 7 * PAGE, PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + HUGE + 7 * PAGE));
+	EXPECT_EQ(0, pw_try_write(p + HUGE + 8 * PAGE, 1));
+	ASSERT_EQ(0, pw_protect(fd, PW_BOTH, p, 2 * HUGE));
+	pw_fill(p, 1024, 2);
+	EXPECT_EQ(-1, pw_wrong(p, 1024, 2));
+}
+
+TEST_F(protect, kernel_asks_too)
+{
+	char *p = self->p, buf[8];
+	struct iovec mine = { buf, 8 }, theirs = { p + 5 * PAGE, 8 };
+
+	ASSERT_EQ(0, pw_protect(self->h.fd, PW_READ, p, 10 * PAGE));
+	EXPECT_EQ(8, process_vm_readv(getpid(), &mine, 1, &theirs, 1, 0));
+	EXPECT_EQ(-1, process_vm_writev(getpid(), &mine, 1, &theirs, 1, 0));
+	EXPECT_EQ(EFAULT, errno);
+	ASSERT_EQ(0, pw_protect(self->h.fd, PW_NONE, p, 10 * PAGE));
+	EXPECT_EQ(-1, process_vm_readv(getpid(), &mine, 1, &theirs, 1, 0));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(-1, read(open("/dev/zero", O_RDONLY), p, 8));
+	EXPECT_EQ(EFAULT, errno);
+}
+
+/* mprotect() of the same pages, in between and on top. */
+TEST_F(protect, with_mprotect)
+{
+	char *p = self->p;
+
+	ASSERT_EQ(0, pw_protect(self->h.fd, PW_READ, p, 20 * PAGE));
+	ASSERT_EQ(0, mprotect(p + 5 * PAGE, 10 * PAGE, PROT_NONE));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 5 * PAGE));
+	ASSERT_EQ(0, mprotect(p + 5 * PAGE, 10 * PAGE, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, pw_try_read(p + 5 * PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 5 * PAGE, 1));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 4 * PAGE, 1));
+	ASSERT_EQ(0, pw_protect(self->h.fd, PW_BOTH, p, 20 * PAGE));
+	pw_fill(p, 20, 4);
+	EXPECT_EQ(-1, pw_wrong(p, 20, 4));
+}
+
+TEST_F(protect, fork)
+{
+	int fd = self->h.fd;
+	char *p = self->p;
+	pid_t pid;
+
+	ASSERT_EQ(0, pw_protect(fd, PW_READ, p, 100 * PAGE));
+	pid = pw_fork();
+	if (!pid) {
+		CHECK(pw_try_write(p + PAGE, 1) == SIGSEGV);
+		CHECK(pw_wrong(p, NR, 1) == -1);
+		CHECK(pw_protect(fd, PW_BOTH, p, 100 * PAGE) == 0);
+		pw_fill(p, NR, 2);
+		CHECK(pw_wrong(p, NR, 2) == -1);
+		exit(0);
+	}
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 2 * PAGE, 1));
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(-1, pw_wrong(p, NR, 1));
+	/* The child is gone, the region is read-only all the same. */
+	EXPECT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_WILLNEED, p, PAGE));
+	EXPECT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_WILLNEED, p, PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 2 * PAGE, 1));
+	EXPECT_EQ(0, pw_try_write(p + 200 * PAGE, 1));
+}
+
+TEST_F(protect, goes_with_a_move_and_not_with_an_unmap)
+{
+	int fd = self->h.fd;
+	char *p = self->p, *at;
+
+	ASSERT_EQ(0, pw_protect(fd, PW_READ, p + 600 * PAGE, 10 * PAGE));
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED_NOREPLACE | PAGEWELL_MAP_GUARD, p + NR * PAGE,
+			    PAGE, 0, NULL));
+	ASSERT_EQ(0, pw_remap(fd, PAGEWELL_REMAP_MAYMOVE, p, NR * PAGE, (NR + 50) * PAGE, &at));
+	pw_cover(&self->h, at + (NR + 50) * PAGE);
+	EXPECT_NE(p, at);
+	EXPECT_EQ(SIGSEGV, pw_try_write(at + 605 * PAGE, 1));
+	EXPECT_EQ(-1, pw_wrong(at, NR, 1));
+	ASSERT_EQ(0, pw_unmap(fd, at, (NR + 50) * PAGE));
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED, at, NR * PAGE, 0, NULL));
+	pw_fill(at, NR, 5);
+	EXPECT_EQ(-1, pw_wrong(at, NR, 5));
+}
+
+TEST_F(protect, bad_input)
+{
+	int fd = self->h.fd;
+	char *p = self->p, *start;
+	uint32_t id;
+
+	EXPECT_EQ(-EINVAL, pw_protect(fd, PAGEWELL_PROT_WRITE, p, PAGE));
+	EXPECT_EQ(-EINVAL, pw_protect(fd, 4, p, PAGE));
+	EXPECT_EQ(-EINVAL, pw_protect(fd, PW_READ, p + 1, PAGE));
+	EXPECT_EQ(-EINVAL, pw_protect(fd, PW_READ, p, 0));
+	EXPECT_EQ(-EINVAL, pw_protect(fd, PW_READ, p, ~0ULL));
+	EXPECT_EQ(-EINVAL, pw_protect(fd, PW_READ, self->h.base - PAGE, PAGE));
+	ASSERT_EQ(0, pw_brk_create(fd, HUGE, &id, &start));
+	ASSERT_EQ(0, pw_brk(fd, id, start + 2 * PAGE, NULL));
+	EXPECT_EQ(-EINVAL, pw_protect(fd, PW_NONE, start, PAGE));
+	ASSERT_EQ(0, pw_unmap(fd, p + 20 * PAGE, PAGE));
+	EXPECT_EQ(-ENOMEM, pw_protect(fd, PW_NONE, p, 30 * PAGE));
+	pw_fill(p, 20, 1);
+	EXPECT_EQ(-1, pw_wrong(p, 20, 1));
+}
+
+struct race {
+	struct pw *h;
+	char *p;
+	int stop;
+};
+
+static void *writer(void *arg)
+{
+	struct race *r = arg;
+	char c = 0;
+
+	pw_catch();
+	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED))
+		for (int i = 0; i < 64; i++)
+			pw_try_write(r->p + i * 8 * PAGE, ++c);
+	return NULL;
+}
+
+/* What is read-only stays as it is, however others try just then. */
+TEST_F(protect, against_writers)
+{
+	struct race r = { &self->h, self->p };
+	pthread_t t;
+
+	ASSERT_EQ(0, pthread_create(&t, NULL, writer, &r));
+	for (long i = 0, n = pw_scaled(400); i < n; i++) {
+		volatile char *c = r.p + i % 64 * 8 * PAGE;
+		char was;
+
+		ASSERT_EQ(0, pw_protect(self->h.fd, PW_READ, r.p, 512 * PAGE));
+		was = *c;
+		for (int k = 0; k < 200; k++)
+			ASSERT_EQ(was, *c);
+		ASSERT_EQ(0, pw_protect(self->h.fd, PW_BOTH, r.p, 512 * PAGE));
+	}
+	r.stop = 1;
+	pthread_join(t, NULL);
+}
+
+PW_TEST_POOL_WHOLE
+
+TEST_HARNESS_MAIN
