@@ -19,7 +19,10 @@ test-cflags	= -std=gnu11 -D_GNU_SOURCE -pthread -Imodule/uapi -Iuserlib \
 		  -isystem $(kselftest) -Wall -Werror
 unit-sanitize	:= -fsanitize=address,undefined -fno-sanitize-recover=all
 
-kernel-tests	:= $(patsubst selftests/%.c,build/selftests/%,$(wildcard selftests/kernel/*.c))
+# A program in kernel/ that tests run, and no test itself.
+kernel-helpers	:= build/selftests/kernel/subject
+kernel-tests	:= $(filter-out $(kernel-helpers),\
+		   $(patsubst selftests/%.c,build/selftests/%,$(wildcard selftests/kernel/*.c)))
 # Files in unit/ that are part of other programs.
 unit-helpers	:= buddy_cases buddy_drive
 unit-tests	:= $(filter-out $(unit-helpers:%=build/selftests/unit/%),$(basename \
@@ -33,7 +36,7 @@ unit-buddy_model-cflags	:= -Imodule
 unit-buddy_fuzz-cflags	:= -Imodule
 
 .PHONY: selftests
-selftests: $(kernel-tests) $(unit-tests)
+selftests: $(kernel-tests) $(kernel-helpers) $(unit-tests)
 
 build/selftests/kernel/%: selftests/kernel/%.c $(test-deps)
 	@mkdir -p $(@D)
