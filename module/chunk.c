@@ -456,6 +456,7 @@ static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
 {
 	unsigned int i = find_next_bit(c->used, to, from);
 
+	pw_chunk_keep(heap, c, from, to - from);
 	b->nr = 0;
 	b->first = i;
 	b->end = i;
@@ -1115,4 +1116,145 @@ void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
 		to += n;
 		nr -= n;
 	}
+}
+
+/* Pages that may be taken (PAGEWELL_ADVISE_FREE) */
+
+static void loosen_in_slot(struct pw_heap *heap, unsigned long slot,
+			   unsigned int from, unsigned int to)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+	struct pw_chunk *c = pw_chunk_lock(heap, slot);
+	unsigned int i;
+
+	if (!c)
+		return;
+	if (!has_pages(c, from, to))
+		goto out;
+	c = pw_chunk_own(heap, slot, c);
+	/* A page of 2 MiB is held, or shared: it stays what it is. */
+	if (c->block && !make_small(heap, slot, c))
+		goto out;
+	zap_pages(heap, first + from, first + to);
+	for (i = find_next_bit(c->used, to, from); i < to;
+	     i = find_next_bit(c->used, to, i + 1))
+		if (pw_pfn_is_page(c->pfn[i]) && !test_and_set_bit(i, c->loose))
+			atomic_long_inc(&heap->loose);
+out:
+	pw_chunk_unlock(c);
+}
+
+/**
+ * pw_range_loosen() - pages may be taken, until they are touched again
+ * @heap: the caller's own
+ * @lo: first page
+ * @hi: page behind the last
+ *
+ * They are unmapped, so that a touch is seen. Takes the mmap_lock for read.
+ */
+void pw_range_loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	unsigned long slot = lo >> PW_SLOT_SHIFT;
+	unsigned long last = (hi - 1) >> PW_SLOT_SHIFT;
+
+	mmap_read_lock(heap->mm);
+	while (xa_find(&heap->chunks, &slot, last, XA_PRESENT)) {
+		unsigned long first = slot << PW_SLOT_SHIFT;
+
+		loosen_in_slot(heap, slot, lo > first ? lo - first : 0,
+			       min(hi - first, (unsigned long)PW_SLOT_PAGES));
+		if (slot++ == last)
+			break;
+	}
+	mmap_read_unlock(heap->mm);
+}
+
+/**
+ * pw_chunk_keep() - pages are about to be mapped: they must not be taken now
+ * @heap: whose
+ * @c: its chunk, locked
+ * @i: first entry
+ * @nr: how many
+ */
+void pw_chunk_keep(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
+		   unsigned int nr)
+{
+	unsigned int to = i + nr;
+
+	for (i = find_next_bit(c->loose, to, i); i < to;
+	     i = find_next_bit(c->loose, to, i + 1)) {
+		__clear_bit(i, c->loose);
+		atomic_long_dec(&heap->loose);
+	}
+}
+
+/* Nobody has the page but this index, which has not mapped it. */
+static bool may_take(const struct pw_chunk *c, unsigned int i)
+{
+	struct page *page = pfn_to_page(c->pfn[i]);
+
+	return !pw_page_sharers(page) && page_count(page) == 1;
+}
+
+static unsigned int take_loose(struct pw_heap *heap, struct pw_chunk *c,
+			       u32 *pfns, unsigned int max)
+{
+	unsigned int i, n = 0;
+
+	for_each_set_bit(i, c->loose, PW_SLOT_PAGES) {
+		if (n == max || !may_take(c, i))
+			continue;
+		pfns[n++] = c->pfn[i];
+		c->pfn[i] = 0;
+		__clear_bit(i, c->used);
+		__clear_bit(i, c->suspect);
+		__clear_bit(i, c->loose);
+	}
+	c->nr -= n;
+	atomic_long_sub(n, &heap->loose);
+	count_gone(heap, n);
+	return n;
+}
+
+/**
+ * pw_heap_take_loose() - give pages that may be taken back to the pool
+ * @heap: any
+ * @want: how many would do
+ *
+ * Does not wait for chunks that somebody else is at work on; the caller may be
+ * holding one.
+ *
+ * Return: how many there were.
+ */
+unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want)
+{
+	unsigned long slot, got = 0;
+	struct pw_chunk *c;
+
+	for (slot = 0; got < want &&
+	     xa_find(&heap->chunks, &slot, ULONG_MAX, XA_PRESENT); slot++) {
+		u32 pfns[DROP_BATCH];
+		unsigned int n = 0;
+
+		rcu_read_lock();
+		c = xa_load(&heap->chunks, slot);
+		if (c && !refcount_inc_not_zero(&c->refs))
+			c = NULL;
+		rcu_read_unlock();
+		if (!c)
+			continue;
+		if (mutex_trylock(&c->lock)) {
+			if (c->users == 1 &&
+			    xa_load(&heap->chunks, slot) == c)
+				n = take_loose(heap, c, pfns,
+					       min_t(unsigned long, want - got,
+						     DROP_BATCH));
+			mutex_unlock(&c->lock);
+		}
+		put_chunk(c);
+		pw_pages_drop(pfns, n, 0);
+		got += n;
+	}
+	pw_stat_add(loose_taken, got);
+	return got;
 }

@@ -426,6 +426,7 @@ static vm_fault_t refault(struct touch *t)
 
 	pw_stat_inc(refaults);
 	pw_stat_add(refault_pages, to - from);
+	pw_chunk_keep(t->heap, t->c, from & PW_SLOT_MASK, to - from);
 	return insert(t, from, to - from);
 }
 
@@ -511,7 +512,9 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 	unsigned long addr = addr_of(t, t->page);
 	u32 old = *entry, new;
 
-	if (!pw_pool_alloc(&new, 1, 0))
+	pw_chunk_keep(t->heap, t->c, i, 1);
+	if (!pw_pool_alloc(&new, 1, 0) &&
+	    !(pw_heaps_reclaim(1) && pw_pool_alloc(&new, 1, 0)))
 		return no_copy(t, old);
 	copy_user_highpage(pfn_to_page(new), pfn_to_page(old), addr, t->vma);
 	pw_map_zap(t->vma, addr, PAGE_SIZE);
@@ -774,6 +777,7 @@ static int populate_slot(struct touch *t, unsigned long to)
 			return -ENOMEM;
 		page += got;
 	}
+	pw_chunk_keep(t->heap, t->c, t->page & PW_SLOT_MASK, to - t->page);
 	if (insert(t, t->page, to - t->page) != VM_FAULT_NOPAGE)
 		return -ENOMEM;
 	for (page = t->page; page < to; page++)

@@ -184,6 +184,31 @@ void pw_heap_kill(struct pw_heap *heap)
 	pw_heap_put(heap);
 }
 
+/**
+ * pw_heaps_reclaim() - the pool is short: take what programs said may be taken
+ * @nr: pages that would do
+ *
+ * Context: may be called with a chunk locked.
+ *
+ * Return: true when the pool has got a page more.
+ */
+bool pw_heaps_reclaim(unsigned long nr)
+{
+	unsigned long id, got = 0;
+	struct pw_heap *heap;
+
+	/* Whoever is in the table stays whole while we hold this. */
+	mutex_lock(&pw_heaps_lock);
+	xa_for_each(&pw_heaps_by_id, id, heap) {
+		if (got >= nr)
+			break;
+		if (atomic_long_read(&heap->loose) > 0)
+			got += pw_heap_take_loose(heap, nr - got);
+	}
+	mutex_unlock(&pw_heaps_lock);
+	return got;
+}
+
 static bool over_rlimit_data(struct pw_heap *heap, unsigned long nr)
 {
 	unsigned long limit = rlimit(RLIMIT_DATA) >> PAGE_SHIFT;
@@ -245,7 +270,8 @@ int pw_heap_commit(struct pw_heap *heap, unsigned long nr, bool strict)
 		return 0;
 	if (pw_limit_charge(&heap->payers, nr))
 		goto unmap;
-	if (pw_pool_reserve(nr))
+	if (pw_pool_reserve(nr) &&
+	    !(pw_heaps_reclaim(nr) && !pw_pool_reserve(nr)))
 		goto uncharge;
 	atomic_long_add(nr, &heap->committed);
 	atomic_long_add(nr, &heap->promised);
@@ -334,7 +360,10 @@ unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 		if (!nr)
 			return 0;
 	}
-	return pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
+	got = pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
+	if (!got && pw_heaps_reclaim(1))
+		got = pw_pool_alloc(pfns, 1, PW_ALLOC_ZERO);
+	return got;
 }
 
 static bool take_promises(struct pw_heap *heap, unsigned long nr)

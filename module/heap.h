@@ -19,8 +19,9 @@
  *   pw_chunk.lock                       a new, private chunk nests in the old
  *   i_mmap_rwsem, page lock, page table locks, pool locks   taken below us
  *
- * Leaves below the mmap_lock: the lock of the tables of all heaps (heap.c) and
- * that of the accounts (limit.c).
+ * Below the chunk's lock: that of the tables of all heaps (heap.c), under which
+ * other chunks are only tried. A leaf below the mmap_lock: that of the accounts
+ * (limit.c).
  */
 #ifndef PAGEWELL_HEAP_H
 #define PAGEWELL_HEAP_H
@@ -105,6 +106,8 @@ struct pw_where {
  * @suspect: entries that were shared, and that someone who had them then may
  *           still hold by a reference (a pipe, direct I/O); their pages must
  *           not be written before a look at the reference count
+ * @loose: entries whose pages may be taken when the pool is short; nothing maps
+ *         them
  * @rcu: frees it
  * @pfn: page frame numbers, 0 where there is no page
  *
@@ -124,6 +127,7 @@ struct pw_chunk {
 	u32 block;
 	DECLARE_BITMAP(used, PW_SLOT_PAGES);
 	DECLARE_BITMAP(suspect, PW_SLOT_PAGES);
+	DECLARE_BITMAP(loose, PW_SLOT_PAGES);
 	struct rcu_head rcu;
 	u32 pfn[PW_SLOT_PAGES];
 };
@@ -222,6 +226,7 @@ struct pw_stream {
  * @committed: of these, pages in strict regions
  * @promised: promises held and not yet turned into pages
  * @resident: pages in the index, shared ones too
+ * @loose: of these, pages that may be taken, more or less
  * @faults: faults that put pages in place
  * @fault_pages: what those put in place
  * @cow_copies: pages copied
@@ -265,6 +270,7 @@ struct pw_heap {
 	struct pw_limits payers;
 	atomic_long_t promised;
 	atomic_long_t resident;
+	atomic_long_t loose;
 
 	atomic64_t faults;
 	atomic64_t fault_pages;
@@ -292,6 +298,7 @@ void pw_heap_uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
 		      unsigned long backed);
 int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg);
 void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info);
+bool pw_heaps_reclaim(unsigned long nr);
 void pw_heap_refused(struct pw_heap *heap, unsigned long nr);
 unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 			   bool promised);
@@ -370,6 +377,10 @@ void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 int pw_range_vacate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
 		 unsigned long nr);
+void pw_range_loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+void pw_chunk_keep(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
+		   unsigned int nr);
+unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want);
 void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
 		   unsigned long nr);
 

@@ -1009,6 +1009,15 @@ static int will_need(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 	return err == -EINTR ? err : 0;
 }
 
+/* What is promised stays promised: taking it would gain nobody a page. */
+static int loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		  bool promised)
+{
+	if (!promised)
+		pw_range_loosen(heap, lo, hi);
+	return 0;
+}
+
 /* Other flags for the maps in a range, of those in @mask. */
 static int change_flags(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi, unsigned long mask,
@@ -1118,7 +1127,7 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 	int err;
 
 	if (advice < PAGEWELL_ADVISE_POPULATE ||
-	    advice > PAGEWELL_ADVISE_NOHUGEPAGE)
+	    advice > PAGEWELL_ADVISE_COLD)
 		return -EINVAL;
 	if (!length)
 		return 0;
@@ -1133,6 +1142,10 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 		return set_page_size(heap, lo, hi, PW_REGION_HUGE);
 	case PAGEWELL_ADVISE_NOHUGEPAGE:
 		return set_page_size(heap, lo, hi, PW_REGION_SMALL);
+	case PAGEWELL_ADVISE_FREE:
+		return for_each_mapped(heap, lo, hi, loosen);
+	case PAGEWELL_ADVISE_COLD:
+		return 0;
 	}
 	mutex_lock(&heap->unmap_lock);
 	err = for_each_mapped(heap, lo, hi, pw_range_clear);

@@ -25,6 +25,7 @@
 	X(fork_heaps,		"heaps made by fork")			\
 	X(fork_chunks,		"2 MiB chunks shared by fork")		\
 	X(fork_copies,		"pinned pages copied at fork")		\
+	X(loose_taken,		"pages advised FREE that were taken")	\
 	X(segv,			"touches outside every region")		\
 	X(sigbus,		"touches that found no page")		\
 	X(refused,		"requests refused: limit or pool")	\

@@ -271,6 +271,8 @@ struct pagewell_remap {
 #define PAGEWELL_ADVISE_DONTNEED	3 /* give the pages back; reads as zero again */
 #define PAGEWELL_ADVISE_HUGEPAGE	4 /* a page of 2 MiB wherever one fits */
 #define PAGEWELL_ADVISE_NOHUGEPAGE	5 /* none, from now on */
+#define PAGEWELL_ADVISE_FREE		6 /* may be given back until touched again */
+#define PAGEWELL_ADVISE_COLD		7 /* not needed for a while; a hint */
 
 /**
  * struct pagewell_advise - PAGEWELL_IOC_ADVISE: advice about a range
@@ -280,7 +282,10 @@ struct pagewell_remap {
  * @length: bytes, rounded up to a page; 0 does nothing
  *
  * Works on breaks and maps alike and never changes what may be touched. The page
- * size is advice for all of a break. Errors:
+ * size is advice for all of a break. What is advised FREE leaves the resident set
+ * and keeps its contents; a page of a lazy region that is not touched again reads
+ * as zero if the pool was short in between. A strict region's pages are promised
+ * and are always kept. Errors:
  * ENOMEM (populate: a page cannot be had, or part of the range is not mapped;
  * dontneed in a strict region: a child keeps the page and no other can be
  * promised for it, the rest of the range is then untouched), EINTR, EINVAL.

@@ -457,7 +457,7 @@ TEST_F(abi, bad_advise)
 	pw_fill(p, 4, 1);
 	ASSERT_EQ(0, pw_unmap(fd, p + 3 * PAGE, PAGE));
 	for (int advice = PAGEWELL_ADVISE_POPULATE;
-	     advice <= PAGEWELL_ADVISE_DONTNEED; advice++) {
+	     advice <= PAGEWELL_ADVISE_COLD; advice++) {
 		EXPECT_EQ(0, pw_advise(fd, advice, p, 0));
 		EXPECT_EQ(-EINVAL, pw_advise(fd, advice, p + 1, PAGE));
 		EXPECT_EQ(-EINVAL, pw_advise(fd, advice, p, ~0ULL));

@@ -312,6 +312,16 @@ static void op_dontneed(void)
 		model[lo].tag = 0;
 }
 
+/* The pool is not short: nothing goes. */
+static void op_free(void)
+{
+	long lo = pick(PAGES), nr = pick(pick(4) ? 60 : 700);
+
+	if (lo + nr > PAGES)
+		nr = PAGES - lo;
+	MUST(pw_advise(heap.fd, PAGEWELL_ADVISE_FREE, addr(lo), nr * PAGE) == 0);
+}
+
 static void op_populate(void)
 {
 	long lo = pick(PAGES), nr = 1 + pick(100), i;
@@ -378,7 +388,7 @@ static void run(long ops)
 		op_write, op_write, op_write, op_write, op_read, op_read, op_brk,
 		op_map, op_map, op_map_fixed, op_unmap, op_remap, op_remap,
 		op_dontneed, op_populate, op_map_slots, op_hold, op_let_go,
-		op_protect,
+		op_protect, op_free,
 	};
 
 	for (op_nr = 0; op_nr < ops; op_nr++) {
