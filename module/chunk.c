@@ -55,7 +55,11 @@ static void free_chunk_rcu(struct rcu_head *rcu)
 			container_of(rcu, struct pw_chunk, rcu));
 }
 
-static void put_chunk(struct pw_chunk *c)
+/**
+ * pw_chunk_put() - drop a reference
+ * @c: the chunk
+ */
+void pw_chunk_put(struct pw_chunk *c)
 {
 	if (refcount_dec_and_test(&c->refs))
 		call_rcu(&c->rcu, free_chunk_rcu);
@@ -64,7 +68,7 @@ static void put_chunk(struct pw_chunk *c)
 void pw_chunk_unlock(struct pw_chunk *c)
 {
 	mutex_unlock(&c->lock);
-	put_chunk(c);
+	pw_chunk_put(c);
 }
 
 /**
@@ -94,7 +98,7 @@ struct pw_chunk *pw_chunk_lock(struct pw_heap *heap, unsigned long slot)
 		if (c->owner == heap)
 			return c;
 		if (xa_load(&heap->chunks, slot) == c) {
-			if (c->users == 1) {
+			if (c->users == 1 && !c->shared) {
 				c->owner = heap;
 				c->layout = 0;
 			}
@@ -217,9 +221,10 @@ void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
 		c->pfn[i] = pfn + i;
 	c->block = pfn;
 	pw_chunk_filled(c, 0, PW_SLOT_PAGES);
-	atomic_long_add(PW_SLOT_PAGES, &heap->resident);
+	if (!c->shared)
+		atomic_long_add(PW_SLOT_PAGES, &heap->resident);
 	head->mapping = heap->family->inode->i_mapping;
-	head->index = slot << PW_SLOT_SHIFT;
+	head->index = pw_chunk_index(c, slot << PW_SLOT_SHIFT);
 }
 
 /**
@@ -268,7 +273,7 @@ static void unmap_block(struct pw_heap *heap, unsigned long slot,
  * @c: its chunk, locked; others may have it too
  *
  * Return: true when the chunk has small pages now; false when somebody refers
- * to the block, it is unmapped then.
+ * to the block, it is unmapped then, or when it is shared on purpose.
  */
 bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
 {
@@ -277,6 +282,8 @@ bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
 	lockdep_assert_held(&c->lock);
 	if (!c->block)
 		return true;
+	if (c->shared)
+		return false;
 	unmap_block(heap, slot, head);
 	if (page_count(head) != 1 || pw_page_sharers(head))
 		return false;
@@ -356,7 +363,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	struct pw_chunk *own;
 
 	lockdep_assert_held(&c->lock);
-	if (c->users == 1)
+	if (pw_chunk_is_own(c))
 		return c;
 
 	pw_chunk_cut(heap, slot, c);
@@ -373,7 +380,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	c->users--;
 	/* Replaces an entry: needs no memory. */
 	xa_store(&heap->chunks, slot, own, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
-	put_chunk(c);
+	pw_chunk_put(c);
 	pw_chunk_unlock(c);
 	return own;
 }
@@ -529,7 +536,93 @@ static void remove_slot(struct pw_heap *heap, unsigned long slot,
 	xa_erase(&heap->chunks, slot);
 	c->users--;
 	c->owner = NULL;
-	put_chunk(c);
+	pw_chunk_put(c);
+}
+
+/* The same, and the pages go when nobody else has them. */
+static void leave(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c,
+		  unsigned int nr)
+{
+	count_gone(heap, nr);
+	remove_slot(heap, slot, c);
+	if (!c->users && c->nr) {
+		wait_for_zaps(heap);
+		pw_chunk_empty(c);
+	}
+}
+
+/* The chunk stays a part of its region, which goes with its last part. */
+static void leave_shared(struct pw_heap *heap, unsigned long slot,
+			 struct pw_chunk *c)
+{
+	atomic_long_dec(&heap->shared_slots);
+	leave(heap, slot, c, PW_SLOT_PAGES);
+	pw_shared_put(c->shared);
+}
+
+/**
+ * pw_chunk_new_shared() - a chunk of a region that is shared on purpose
+ * @s: which
+ * @place: see struct pw_chunk
+ *
+ * Return: the chunk, in no heap yet, or NULL.
+ */
+struct pw_chunk *pw_chunk_new_shared(struct pw_shared *s, unsigned long place)
+{
+	/* A region may have very many: rather none than kill for them. */
+	struct pw_chunk *c = alloc_chunk(NULL, GFP_KERNEL_ACCOUNT |
+					 __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
+
+	if (c) {
+		c->users = 0;
+		c->shared = s;
+		c->place = place;
+	}
+	return c;
+}
+
+/**
+ * pw_chunk_empty() - let go of all pages of a chunk
+ * @c: the chunk; no heap has it
+ */
+void pw_chunk_empty(struct pw_chunk *c)
+{
+	if (c->block)
+		put_block(c->block, 0);
+	else if (c->nr)
+		pw_pages_drop(c->pfn, PW_SLOT_PAGES, 0);
+	c->block = 0;
+	c->nr = 0;
+	memset(c->pfn, 0, sizeof(c->pfn));
+	bitmap_zero(c->used, PW_SLOT_PAGES);
+}
+
+/**
+ * pw_chunk_attach() - put a chunk that is shared on purpose into a heap
+ * @heap: gets it
+ * @slot: where
+ * @c: the chunk; the caller holds a reference to its region
+ * @gfp: for the index of the slots
+ *
+ * Return: 0, -ENOMEM, or -EEXIST when the slot has a chunk.
+ */
+int pw_chunk_attach(struct pw_heap *heap, unsigned long slot,
+		    struct pw_chunk *c, gfp_t gfp)
+{
+	void *old;
+
+	mutex_lock(&c->lock);
+	old = xa_cmpxchg(&heap->chunks, slot, NULL, c, gfp);
+	if (!old) {
+		refcount_inc(&c->refs);
+		c->users++;
+		atomic_long_add(PW_SLOT_PAGES, &heap->resident);
+		atomic_long_inc(&heap->shared_slots);
+	}
+	mutex_unlock(&c->lock);
+	if (!old)
+		return 0;
+	return xa_is_err(old) ? -ENOMEM : -EEXIST;
 }
 
 /**
@@ -543,17 +636,10 @@ void pw_chunk_leave(struct pw_heap *heap, unsigned long slot)
 
 	if (!c)
 		return;
-	atomic_long_sub(c->nr, &heap->resident);
-	remove_slot(heap, slot, c);
-	if (!c->users && c->nr) {
-		wait_for_zaps(heap);
-		if (c->block)
-			put_block(c->block, 0);
-		else
-			pw_pages_drop(c->pfn, PW_SLOT_PAGES, 0);
-		c->block = 0;
-		c->nr = 0;
-	}
+	if (c->shared)
+		leave_shared(heap, slot, c);
+	else
+		leave(heap, slot, c, c->nr);
 	pw_chunk_unlock(c);
 }
 
@@ -582,6 +668,7 @@ static void zap_pages(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 struct drop {
 	struct pw_heap *heap;
 	bool mapped;		/* there may be entries: zap, under mmap_lock */
+	bool leave;		/* what is shared on purpose: others keep it */
 	bool keep_promise;
 	bool mmap_locked;
 	int err;
@@ -721,6 +808,24 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 	pw_pool_unreserve(spare);
 }
 
+/* Nothing but an unmap, which is of whole slots, lets go of these. */
+static void drop_shared(struct drop *d, unsigned long slot, struct pw_chunk *c)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+
+	if (!d->leave)
+		return;
+	if (c->block) {
+		/* Who is about to map it has locked it. */
+		lock_page(pfn_to_page(c->block));
+		unlock_page(pfn_to_page(c->block));
+	}
+	if (c->nr)
+		zap_pages(d->heap, first, first + PW_SLOT_PAGES);
+	d->dropped += PW_SLOT_PAGES;
+	leave_shared(d->heap, slot, c);
+}
+
 static void drop_in_slot(struct drop *d, unsigned long slot,
 			 unsigned int from, unsigned int to)
 {
@@ -735,6 +840,11 @@ static void drop_in_slot(struct drop *d, unsigned long slot,
 	}
 	if (!c)
 		return;
+	if (c->shared) {
+		drop_shared(d, slot, c);
+		pw_chunk_unlock(c);
+		return;
+	}
 	if (has_pages(c, from, to)) {
 		c = pw_chunk_own(d->heap, slot, c);
 		drop_part(d, slot, c, from, to);
@@ -770,14 +880,15 @@ static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
  * @lo: first page
  * @hi: page behind the last
  *
- * Takes the mmap_lock for read if there is something to unmap.
+ * Takes the mmap_lock for read if there is something to unmap. Of what is shared
+ * on purpose the range has whole slots.
  *
  * Return: pages dropped.
  */
 unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
 			    unsigned long hi)
 {
-	struct drop d = { .heap = heap, .mapped = true };
+	struct drop d = { .heap = heap, .mapped = true, .leave = true };
 
 	drop_range(&d, lo, hi);
 	return d.dropped;
@@ -896,6 +1007,8 @@ bool pw_chunk_is_private(struct pw_chunk *c)
 {
 	unsigned int i;
 
+	if (c->shared)
+		return true;
 	if (c->users > 1)
 		return false;
 	if (c->block && !bitmap_empty(c->suspect, PW_SLOT_PAGES)) {
@@ -912,7 +1025,7 @@ bool pw_chunk_is_private(struct pw_chunk *c)
 }
 
 /**
- * pw_range_populated() - is any page there?
+ * pw_range_populated() - is any page there, or a region shared on purpose?
  * @heap: whose
  * @lo: first page
  * @hi: page behind the last
@@ -929,7 +1042,8 @@ bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 		struct pw_chunk *c = pw_chunk_lock(heap, slot);
 
 		if (c) {
-			found = has_pages(c, lo > first ? lo - first : 0,
+			found = c->shared ||
+				has_pages(c, lo > first ? lo - first : 0,
 					  min(hi - first,
 					      (unsigned long)PW_SLOT_PAGES));
 			pw_chunk_unlock(c);

@@ -59,20 +59,32 @@ static int pw_open(struct inode *inode, struct file *file)
 	}
 	i_size_write(family->inode, MAX_LFS_FILESIZE);
 	family->inode->i_mapping->a_ops = &pw_aops;
+	refcount_set(&family->refs, 1);
 	mutex_init(&family->lock);
 	INIT_LIST_HEAD(&family->heaps);
+	xa_init_flags(&family->shared, XA_FLAGS_ALLOC1);
 	file->f_mapping = family->inode->i_mapping;
 	file->private_data = family;
 	return 0;
 }
 
-static int pw_release(struct inode *inode, struct file *file)
+/**
+ * pw_family_put() - the file is closed, or a heap is gone
+ * @family: which
+ */
+void pw_family_put(struct pw_family *family)
 {
-	struct pw_family *family = file->private_data;
-
+	if (!refcount_dec_and_test(&family->refs))
+		return;
 	iput(family->inode);
+	xa_destroy(&family->shared);
 	mutex_destroy(&family->lock);
 	kfree(family);
+}
+
+static int pw_release(struct inode *inode, struct file *file)
+{
+	pw_family_put(file->private_data);
 	return 0;
 }
 
@@ -136,6 +148,7 @@ union ioc_arg {
 	struct pagewell_advise advise;
 	struct pagewell_mailbox mailbox;
 	struct pagewell_protect protect;
+	struct pagewell_share share;
 };
 
 static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
@@ -153,7 +166,8 @@ static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
 		.features = PAGEWELL_FEATURE_BRK | PAGEWELL_FEATURE_MAP |
 			    PAGEWELL_FEATURE_REMAP | PAGEWELL_FEATURE_ADVISE |
 			    PAGEWELL_FEATURE_HUGE | PAGEWELL_FEATURE_MAILBOX |
-			    PAGEWELL_FEATURE_CONTROL | PAGEWELL_FEATURE_PROTECT,
+			    PAGEWELL_FEATURE_CONTROL | PAGEWELL_FEATURE_PROTECT |
+			    PAGEWELL_FEATURE_SHARE,
 		.window = (u64)PW_WINDOW_PAGES << PAGE_SHIFT,
 		.limit = ~0ULL,
 		.pool_size = (u64)pool.held << PAGE_SHIFT,
@@ -231,6 +245,13 @@ static int ioc_protect(struct pw_heap *heap, union ioc_arg *arg)
 			  arg->protect.prot);
 }
 
+static int ioc_share(struct pw_heap *heap, union ioc_arg *arg)
+{
+	if (arg->share.flags || arg->share.pad)
+		return -EINVAL;
+	return pw_share(heap, &arg->share);
+}
+
 /*
  * @min is the size of the struct as first published, @size as it is now, @out
  * says that the struct goes back to the program.
@@ -266,6 +287,7 @@ static const struct ioc_op ioc_ops[] = {
 	       false),
 	IOC_OP(PAGEWELL_IOC_PROTECT, ioc_protect, pagewell_protect, length,
 	       false),
+	IOC_OP(PAGEWELL_IOC_SHARE, ioc_share, pagewell_share, pad, true),
 };
 
 /*

@@ -276,6 +276,18 @@ static unsigned long plan(struct touch *t, long *step)
 	return nr;
 }
 
+/* A shared region is counted as a whole, and no promise is left to it. */
+static unsigned int take_pages(struct touch *t, u32 *pfns, unsigned int nr)
+{
+	unsigned int got;
+
+	if (t->c->shared)
+		return pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
+	got = pw_heap_alloc(t->heap, pfns, nr, t->promised);
+	atomic_long_add(got, &t->heap->resident);
+	return got;
+}
+
 /*
  * Pages for the empty entries [*from, *from + nr): how many there are now. If
  * they are fewer, they stand behind the first entries, or going down behind
@@ -287,7 +299,7 @@ static unsigned int fill(struct touch *t, unsigned long *from, unsigned int nr,
 	u32 *pfns = entry_at(t, *from);
 	unsigned int got, gap;
 
-	got = pw_heap_alloc(t->heap, pfns, nr, t->promised);
+	got = take_pages(t, pfns, nr);
 	if (got < nr && !up) {
 		gap = nr - got;
 		memmove(pfns + gap, pfns, got * sizeof(*pfns));
@@ -295,7 +307,6 @@ static unsigned int fill(struct touch *t, unsigned long *from, unsigned int nr,
 		*from += gap;
 	}
 	pw_chunk_filled(t->c, *from & PW_SLOT_MASK, got);
-	atomic_long_add(got, &t->heap->resident);
 	return got;
 }
 
@@ -349,7 +360,7 @@ static bool slot_is_whole(struct touch *t)
 
 static bool block_is_exclusive(struct touch *t)
 {
-	return t->c->users == 1 && !test_bit(0, t->c->suspect) &&
+	return pw_chunk_is_own(t->c) && !test_bit(0, t->c->suspect) &&
 	       !pw_page_sharers(pfn_to_page(t->c->block));
 }
 
@@ -369,7 +380,8 @@ static vm_fault_t map_block(struct touch *t)
 
 static bool take_block(struct touch *t)
 {
-	u32 pfn = pw_heap_alloc_block(t->heap, t->promised);
+	u32 pfn = t->c->shared ? pw_pool_alloc_huge(PW_ALLOC_ZERO) :
+				 pw_heap_alloc_block(t->heap, t->promised);
 
 	if (!pfn)
 		return false;

@@ -251,6 +251,11 @@ static void share_chunk(struct pw_heap *child, struct pw_heap *parent,
 
 	if (!c)
 		return;
+	if (c->shared) {
+		/* The child has it with its regions. */
+		pw_chunk_unlock(c);
+		return;
+	}
 	if (whole && !parent->dying && !has_pinned(parent, c)) {
 		pw_chunk_share(child, slot, c);
 		pw_stat_inc(fork_chunks);

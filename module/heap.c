@@ -53,6 +53,7 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 		return NULL;
 	heap->mm = mm;
 	heap->family = family;
+	refcount_inc(&family->refs);
 	heap->base = base;
 	heap->window = window;
 	heap->limit = ULONG_MAX;
@@ -74,6 +75,7 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 		mutex_unlock(&pw_heaps_lock);
 		pw_limits_put(&heap->payers);
 		pw_region_destroy(heap);
+		pw_family_put(family);
 		kfree(heap);
 		return NULL;
 	}
@@ -126,6 +128,7 @@ void pw_heap_put(struct pw_heap *heap)
 	xa_destroy(&heap->chunks);
 	mutex_destroy(&heap->lock);
 	mutex_destroy(&heap->unmap_lock);
+	pw_family_put(heap->family);
 	call_rcu(&heap->rcu, free_heap_rcu);
 }
 
@@ -318,6 +321,29 @@ void pw_heap_uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
 	pw_pool_unreserve(take_up_to(&heap->promised, nr - backed));
 }
 
+/**
+ * pw_heap_attach() - take on pages that are shared on purpose, not promised
+ * @heap: the caller's own
+ * @nr: pages; they count as mapped, and as resident all of them
+ *
+ * Undone by pw_heap_uncommit().
+ *
+ * Return: 0, or -ENOMEM and nothing has changed.
+ */
+int pw_heap_attach(struct pw_heap *heap, unsigned long nr)
+{
+	bool strict = READ_ONCE(heap->commit) == PAGEWELL_COMMIT_STRICT;
+	unsigned long limit = READ_ONCE(heap->limit);
+
+	if (!over_rlimit_data(heap, nr) &&
+	    (strict || limit == ULONG_MAX ||
+	     (nr <= limit && atomic_long_read(&heap->resident) <= limit - nr)) &&
+	    map_within(heap, nr, strict ? limit : LONG_MAX))
+		return 0;
+	pw_heap_refused(heap, nr);
+	return -ENOMEM;
+}
+
 /*
  * A lazy heap is held to its limit when pages are touched; a strict one was
  * when they were mapped, those it inherited too.
@@ -466,7 +492,8 @@ void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info)
 	info->window = (u64)heap->window << PAGE_SHIFT;
 	info->limit = limit == ULONG_MAX ? ~0ULL : (u64)limit << PAGE_SHIFT;
 	info->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
-	info->resident = atomic_long_read(&heap->resident) << PAGE_SHIFT;
+	info->resident = (atomic_long_read(&heap->resident) -
+			  pw_shared_missing(heap)) << PAGE_SHIFT;
 }
 
 /* Pages of chunks that are shared. A snapshot: chunks change meanwhile. */
@@ -515,7 +542,8 @@ bool pw_heap_next_stat(u64 *id, struct pw_heap_stat *st)
 		st->base = heap->base;
 		st->limit = limit == ULONG_MAX ? limit : limit << PAGE_SHIFT;
 		st->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
-		st->resident = atomic_long_read(&heap->resident) << PAGE_SHIFT;
+		st->resident = (atomic_long_read(&heap->resident) -
+				pw_shared_missing(heap)) << PAGE_SHIFT;
 		st->shared = count_shared(heap) << PAGE_SHIFT;
 		st->breaks = READ_ONCE(heap->nr_breaks);
 		st->regions = pw_region_count(heap);

@@ -53,21 +53,26 @@
 #define PW_STREAMS	8
 
 struct pw_heap;
+struct pw_shared;
 
 /**
  * struct pw_family - the heaps behind one open file
  * @inode: of our own, so that its i_mmap holds this family's VMAs only
+ * @refs: lifetime; one for the file, one for each heap
  * @lock: protects @heaps
  * @heaps: all live heaps, by pw_heap.family_node
+ * @shared: regions that they share on purpose, by id
+ * @shared_id: the last id given out
  * @zaps: pages are being unmapped from all of them: references to pages that
  *        nobody else holds may linger until that is done
- *
- * Lives as long as the file, which every VMA of a heap holds.
  */
 struct pw_family {
 	struct inode *inode;
+	refcount_t refs;
 	struct mutex lock;
 	struct list_head heaps;
+	struct xarray shared;
+	u32 shared_id;
 	atomic_t zaps;
 };
 
@@ -98,10 +103,13 @@ struct pw_where {
  *         PTEs are read-only, and it must be unshared before it is changed
  * @nr: entries of @pfn in use
  * @owner: a heap that is known to have it in a slot and that nobody shares it
- *         with, or NULL
+ *         with, or NULL, as always with @shared
  * @layout: pw_heap.layout of @owner when @where was looked up, 0: it was not
  * @where: what the region tree said about a page of the slot
  * @block: they are the parts of one page of 2 MiB, and this is its head; else 0
+ * @shared: the region it is part of that is shared on purpose, else NULL
+ * @place: in that case, its first page in the inode; unlike a heap page it is
+ *         the same for all, and behind all of those
  * @used: which ones
  * @suspect: entries that were shared, and that someone who had them then may
  *           still hold by a reference (a pipe, direct I/O); their pages must
@@ -115,6 +123,10 @@ struct pw_where {
  * page_private() counts the chunks beyond the first. It goes back to the pool
  * with the last one. A page of 2 MiB has one chunk, which may be shared as
  * a whole; it is cut into pages before the chunk is unshared.
+ *
+ * A chunk with @shared is never unshared, cut or copied: whoever has it sees
+ * and writes the same pages. It may stand in several slots, at different
+ * addresses, and its pages go with the last of @users.
  */
 struct pw_chunk {
 	struct mutex lock;
@@ -125,6 +137,8 @@ struct pw_chunk {
 	unsigned long layout;
 	struct pw_where where;
 	u32 block;
+	struct pw_shared *shared;
+	unsigned long place;
 	DECLARE_BITMAP(used, PW_SLOT_PAGES);
 	DECLARE_BITMAP(suspect, PW_SLOT_PAGES);
 	DECLARE_BITMAP(loose, PW_SLOT_PAGES);
@@ -170,6 +184,7 @@ struct pw_break {
 #define PW_REGION_SMALL	0x20	/* never 2 MiB pages */
 #define PW_REGION_READ	0x40	/* read only */
 #define PW_REGION_NONE	0x80	/* neither read nor written */
+#define PW_REGION_SHARED 0x100	/* others have the same pages, on purpose */
 
 /**
  * struct pw_stream - one run of touches, in equal steps
@@ -225,8 +240,10 @@ struct pw_stream {
  * @payers: the user and the cgroup that @committed is charged to
  * @committed: of these, pages in strict regions
  * @promised: promises held and not yet turned into pages
- * @resident: pages in the index, shared ones too
+ * @resident: pages in the index, shared ones too; all of a region that is shared
+ *            on purpose
  * @loose: of these, pages that may be taken, more or less
+ * @shared_slots: slots of regions that are shared on purpose
  * @faults: faults that put pages in place
  * @fault_pages: what those put in place
  * @cow_copies: pages copied
@@ -271,6 +288,7 @@ struct pw_heap {
 	atomic_long_t promised;
 	atomic_long_t resident;
 	atomic_long_t loose;
+	atomic_long_t shared_slots;
 
 	atomic64_t faults;
 	atomic64_t fault_pages;
@@ -283,6 +301,7 @@ struct pw_heap {
 /* device.c */
 int pw_device_init(void);
 void pw_device_exit(void);
+void pw_family_put(struct pw_family *family);
 
 /* heap.c */
 void pw_heap_exit(void);
@@ -296,6 +315,7 @@ void pw_heap_kill(struct pw_heap *heap);
 int pw_heap_commit(struct pw_heap *heap, unsigned long nr, bool strict);
 void pw_heap_uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
 		      unsigned long backed);
+int pw_heap_attach(struct pw_heap *heap, unsigned long nr);
 int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg);
 void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info);
 bool pw_heaps_reclaim(unsigned long nr);
@@ -328,6 +348,17 @@ int pw_unmap(struct pw_heap *heap, u64 addr, u64 length);
 int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg);
 int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot);
 int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice);
+int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
+			 unsigned long nr, bool strict, u64 *addr);
+
+/* shared.c */
+int pw_share(struct pw_heap *heap, struct pagewell_share *arg);
+int pw_shared_install(struct pw_heap *heap, struct pw_shared *s,
+		      unsigned long slot);
+void pw_shared_fork(struct pw_heap *child, struct pw_heap *parent,
+		    unsigned long lo, unsigned long hi);
+void pw_shared_put(struct pw_shared *s);
+unsigned long pw_shared_missing(struct pw_heap *heap);
 
 /*
  * To be called when a change has been published, before its consequences: what
@@ -349,6 +380,11 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 			      struct pw_chunk *c);
 struct pw_chunk *pw_chunk_lock_child(struct pw_heap *child, unsigned long slot);
 void pw_chunk_unlock(struct pw_chunk *c);
+void pw_chunk_put(struct pw_chunk *c);
+struct pw_chunk *pw_chunk_new_shared(struct pw_shared *s, unsigned long place);
+void pw_chunk_empty(struct pw_chunk *c);
+int pw_chunk_attach(struct pw_heap *heap, unsigned long slot,
+		    struct pw_chunk *c, gfp_t gfp);
 void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		    struct pw_chunk *c);
 void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
@@ -390,6 +426,19 @@ static inline void pw_chunk_filled(struct pw_chunk *c, unsigned int i,
 {
 	bitmap_set(c->used, i, nr);
 	c->nr += nr;
+}
+
+/* May the heap write to the pages of @c, as far as that depends on @c? */
+static inline bool pw_chunk_is_own(const struct pw_chunk *c)
+{
+	return c->users == 1 || c->shared;
+}
+
+/* Where heap page @page, of chunk @c, is in the inode. */
+static inline pgoff_t pw_chunk_index(const struct pw_chunk *c,
+				     unsigned long page)
+{
+	return c->shared ? c->place + (page & PW_SLOT_MASK) : page;
 }
 
 static inline bool pw_pfn_is_page(u32 pfn)

@@ -63,7 +63,7 @@ static void count_first_mapping(struct tally *t, struct page *page)
 static bool is_exclusive(const struct pw_run *run, unsigned int i,
 			 struct page *page)
 {
-	return run->c->users == 1 && !pw_page_sharers(page) &&
+	return pw_chunk_is_own(run->c) && !pw_page_sharers(page) &&
 	       !test_bit(i, run->c->suspect);
 }
 
@@ -92,7 +92,7 @@ static void set_place(const struct pw_run *run, unsigned long addr,
 		      struct page *page)
 {
 	page->mapping = run->vma->vm_file->f_mapping;
-	page->index = linear_page_index(run->vma, addr);
+	page->index = pw_chunk_index(run->c, linear_page_index(run->vma, addr));
 }
 
 static void insert_one(const struct pw_run *run, int k, pte_t *ptep,

@@ -594,6 +594,34 @@ static bool entry_is_strict(const void *entry)
 	       PW_REGION_MAP;
 }
 
+/* Does a range begin or end inside a slot of a shared region? */
+static bool cuts_shared(struct pw_heap *heap, unsigned long lo,
+			unsigned long hi)
+{
+	const unsigned long edges[] = { lo, hi };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(edges); i++) {
+		struct span s = span_at(heap, edges[i], 0, ULONG_MAX);
+
+		if ((edges[i] & PW_SLOT_MASK) &&
+		    entry_flags(s.entry) & PW_REGION_SHARED)
+			return true;
+	}
+	return false;
+}
+
+static bool span_has_shared(struct pw_heap *heap, unsigned long lo,
+			    unsigned long hi)
+{
+	struct span s;
+
+	for_each_span(s, heap, lo, hi)
+		if (entry_flags(s.entry) & PW_REGION_SHARED)
+			return true;
+	return false;
+}
+
 static bool span_has_break(struct pw_heap *heap, unsigned long lo,
 			   unsigned long hi)
 {
@@ -666,17 +694,28 @@ static int clear_fixed(struct pw_heap *heap, u32 flags, unsigned long lo,
 	do {
 		if (span_has_break(heap, lo, hi))
 			return -EEXIST;
+		if (cuts_shared(heap, lo, hi))
+			return -EINVAL;
 		unmap_spans(heap, lo, hi);
 		/* It let go of the lock: someone may have mapped there. */
 	} while (!span_is_free(heap, lo, hi));
 	return 0;
 }
 
+/* A hint that makes no sense is none. */
+static unsigned long hint_page(const struct pw_heap *heap, u64 addr)
+{
+	if (addr <= heap->base ||
+	    addr - heap->base >= (u64)heap->window << PAGE_SHIFT)
+		return 0;
+	return (addr - heap->base) >> PAGE_SHIFT;
+}
+
 static int place_map(struct pw_heap *heap, struct pagewell_map *arg,
 		     unsigned long nr, void *entry, unsigned long *page)
 {
 	unsigned long align = max_t(u64, arg->align >> PAGE_SHIFT, 1);
-	unsigned long lo, hi, hint = 0;
+	unsigned long lo, hi;
 	int err;
 
 	if (heap->dead)
@@ -688,10 +727,8 @@ static int place_map(struct pw_heap *heap, struct pagewell_map *arg,
 		*page = lo;
 		err = clear_fixed(heap, arg->flags, lo, hi);
 	} else {
-		if (arg->addr > heap->base &&
-		    arg->addr - heap->base < (u64)heap->window << PAGE_SHIFT)
-			hint = (arg->addr - heap->base) >> PAGE_SHIFT;
-		err = find_gap(heap, hint, nr, align, page);
+		err = find_gap(heap, hint_page(heap, arg->addr), nr, align,
+			       page);
 	}
 	return err ?: store_span(heap, *page, *page + nr, entry, GFP_REGION);
 }
@@ -786,13 +823,50 @@ int pw_unmap(struct pw_heap *heap, u64 addr, u64 length)
 		return err;
 	mutex_lock(&heap->unmap_lock);
 	mutex_lock(&heap->lock);
-	if (span_has_break(heap, lo, hi))
+	if (span_has_break(heap, lo, hi) || cuts_shared(heap, lo, hi))
 		err = -EINVAL;
 	else
 		unmap_spans(heap, lo, hi);
 	mutex_unlock(&heap->lock);
 	mutex_unlock(&heap->unmap_lock);
 	pw_stat_inc(unmap_calls);
+	return err;
+}
+
+/**
+ * pw_region_add_shared() - find addresses for a shared region and publish it
+ * @heap: the caller's
+ * @s: the region
+ * @nr: its pages
+ * @strict: the heap made it and has committed it
+ * @addr: in: from where to look, out: where it is
+ *
+ * Return: 0, -ENOMEM or -ENXIO.
+ */
+int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
+			 unsigned long nr, bool strict, u64 *addr)
+{
+	unsigned long page, hint = hint_page(heap, *addr), i;
+	unsigned long flags = PW_REGION_MAP | PW_REGION_SHARED;
+	int err;
+
+	mutex_lock(&heap->lock);
+	err = heap->dead ? -ENXIO :
+	      find_gap(heap, hint, nr, PW_SLOT_PAGES, &page);
+	if (err)
+		goto out;
+	err = pw_shared_install(heap, s, page >> PW_SLOT_SHIFT);
+	if (err)
+		goto out;
+	err = store_span(heap, page, page + nr,
+			 xa_mk_value(strict ? flags : flags | PW_REGION_LAZY),
+			 GFP_REGION);
+	for (i = 0; err && i < nr; i += PW_SLOT_PAGES)
+		pw_chunk_leave(heap, (page + i) >> PW_SLOT_SHIFT);
+	if (!err)
+		*addr = pw_heap_addr(heap, page);
+out:
+	mutex_unlock(&heap->lock);
 	return err;
 }
 
@@ -965,6 +1039,8 @@ int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
 	mutex_lock(&heap->unmap_lock);
 	if (!wholly_mapped(heap, lo, hi)) {
 		err = -EFAULT;
+	} else if (span_has_shared(heap, lo, hi)) {
+		err = -EINVAL;
 	} else if (nr > hi - lo) {
 		err = remap_grow(heap, arg->flags, &lo, hi, nr);
 	} else if (nr < hi - lo) {
@@ -1177,7 +1253,8 @@ static int fork_break(struct pw_heap *child, const struct pw_break *b)
 	return store_span(child, copy->start, copy->end, copy, GFP_REGION);
 }
 
-static int fork_map(struct pw_heap *child, const struct span *s)
+static int fork_map(struct pw_heap *child, struct pw_heap *parent,
+		    const struct span *s)
 {
 	unsigned long flags = entry_flags(s->entry);
 
@@ -1187,6 +1264,8 @@ static int fork_map(struct pw_heap *child, const struct span *s)
 		flags |= PW_REGION_LAZY;
 		atomic_long_add(s->hi - s->lo, &child->mapped);
 	}
+	if (flags & PW_REGION_SHARED)
+		pw_shared_fork(child, parent, s->lo, s->hi);
 	return store_span(child, s->lo, s->hi, xa_mk_value(flags), GFP_REGION);
 }
 
@@ -1210,7 +1289,7 @@ int pw_region_fork(struct pw_heap *child, struct pw_heap *parent)
 		if (is_break(s.entry))
 			err = fork_break(child, s.entry);
 		else if (s.entry)
-			err = fork_map(child, &s);
+			err = fork_map(child, parent, &s);
 		if (err)
 			break;
 	}

@@ -46,6 +46,7 @@
 #define PAGEWELL_FEATURE_MAILBOX	(1ULL << 5)
 #define PAGEWELL_FEATURE_CONTROL	(1ULL << 6)
 #define PAGEWELL_FEATURE_PROTECT	(1ULL << 7)
+#define PAGEWELL_FEATURE_SHARE		(1ULL << 8)
 
 /**
  * struct pagewell_info - PAGEWELL_IOC_INFO: what is here, and which heap is mine
@@ -362,6 +363,48 @@ struct pagewell_protect {
 	__u64 length;
 };
 
+/**
+ * struct pagewell_share - PAGEWELL_IOC_SHARE: make or attach a shared region
+ * @size: sizeof(struct pagewell_share)
+ * @flags: must be zero
+ * @addr: in: from where to look for addresses, 0: anywhere; out: where it is,
+ *        2 MiB-aligned
+ * @length: bytes, rounded up to 2 MiB; to attach, 0 or the region's; out: the
+ *          region's
+ * @id: in: 0 for a new region, or which one to attach; out: its number
+ * @pad: must be zero
+ *
+ * Whoever has a shared region sees what the others write to it: the process that
+ * made it, children it had afterwards, and every process that attached it. To
+ * attach a region a process needs a heap that is mapped from the same open file,
+ * inherited or received, as the maker's is, and the number; for any other the
+ * number is ENOENT. A heap may attach a region as often as it likes.
+ *
+ * In a strict heap a new region is committed, and its pages are taken, at once.
+ * What is attached or inherited counts as mapped, and is backed by the maker's
+ * pages. In a lazy heap the region counts as resident as a whole, and pages are
+ * found when they are touched. Pages stay until the last one who has them has
+ * unmapped them, whoever that is; a part that nobody has is empty, also for
+ * who attaches the region by another part of it. The number is gone with the
+ * last part.
+ *
+ * Unmapped in multiples of 2 MiB, where it is, or by a map with
+ * PAGEWELL_MAP_FIXED: anything else is EINVAL, as is resizing it.
+ * PAGEWELL_ADVISE_DONTNEED leaves it as it is. A futex in it works between
+ * processes.
+ *
+ * Errors: ENOMEM (limit, RLIMIT_DATA, pool, addresses, longer than the pool
+ * may ever be), ENOENT (no such region in this file), EINVAL (length), EINTR.
+ */
+struct pagewell_share {
+	__u32 size;
+	__u32 flags;
+	__u64 addr;
+	__u64 length;
+	__u32 id;
+	__u32 pad;
+};
+
 #define PAGEWELL_IOC_INFO		_IO(PAGEWELL_IOC_TYPE, 0x00)
 #define PAGEWELL_IOC_HEAP		_IO(PAGEWELL_IOC_TYPE, 0x01)
 #define PAGEWELL_IOC_BRK_CREATE		_IO(PAGEWELL_IOC_TYPE, 0x02)
@@ -373,5 +416,6 @@ struct pagewell_protect {
 #define PAGEWELL_IOC_ADVISE		_IO(PAGEWELL_IOC_TYPE, 0x08)
 #define PAGEWELL_IOC_MAILBOX		_IO(PAGEWELL_IOC_TYPE, 0x09)
 #define PAGEWELL_IOC_PROTECT		_IO(PAGEWELL_IOC_TYPE, 0x0a)
+#define PAGEWELL_IOC_SHARE		_IO(PAGEWELL_IOC_TYPE, 0x0b)
 
 #endif /* _UAPI_PAGEWELL_H */

@@ -22,6 +22,7 @@ union arg {
 	struct pagewell_remap remap;
 	struct pagewell_advise advise;
 	struct pagewell_protect protect;
+	struct pagewell_share share;
 	char bytes[2 * PAGE];
 };
 
@@ -42,6 +43,7 @@ static const struct call {
 	{ "advise", PAGEWELL_IOC_ADVISE, sizeof(struct pagewell_advise), 7 },
 	{ "mailbox", PAGEWELL_IOC_MAILBOX, sizeof(struct pagewell_mailbox), 0 },
 	{ "protect", PAGEWELL_IOC_PROTECT, sizeof(struct pagewell_protect), 3 },
+	{ "share", PAGEWELL_IOC_SHARE, sizeof(struct pagewell_share), 0 },
 };
 
 FIXTURE(abi) {
@@ -95,6 +97,9 @@ static void valid(struct pw *h, union arg *arg, const struct call *call)
 	case PAGEWELL_IOC_PROTECT:
 		arg->protect.addr = (uintptr_t)pw_map_pages(h, 1);
 		arg->protect.length = PAGE;
+		break;
+	case PAGEWELL_IOC_SHARE:
+		arg->share.length = HUGE;
 		break;
 	}
 	arg->size = call->size;
@@ -211,6 +216,7 @@ TEST_F(abi, padding)
 		{ 2, offsetof(struct pagewell_brk_create, pad) },
 		{ 3, offsetof(struct pagewell_brk, pad) },
 		{ 4, offsetof(struct pagewell_brk_destroy, pad) },
+		{ 11, offsetof(struct pagewell_share, pad) },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(pads); i++) {

@@ -232,6 +232,22 @@ static inline int pw_protect(int fd, uint32_t prot, const void *addr, uint64_t l
 #define PW_READ		PAGEWELL_PROT_READ
 #define PW_BOTH		(PAGEWELL_PROT_READ | PAGEWELL_PROT_WRITE)
 
+/* @id and @len: 0 for what the other one says, filled in. @at is a hint, too. */
+static inline int pw_share(int fd, uint32_t *id, uint64_t *len, char **at)
+{
+	struct pagewell_share arg = {
+		.size = sizeof(arg), .addr = (uintptr_t)*at, .length = *len, .id = *id,
+	};
+	int err = pw_ioctl(fd, PAGEWELL_IOC_SHARE, &arg);
+
+	if (!err) {
+		*id = arg.id;
+		*len = arg.length;
+		*at = (char *)arg.addr;
+	}
+	return err;
+}
+
 /* Heaps */
 
 static inline int pw_open(void)
