@@ -245,8 +245,13 @@ void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr)
 	atomic_dec(&family->zaps);
 }
 
-/* Let a zap by a relative come to its end, so that its references are gone. */
-static void wait_for_zaps(struct pw_heap *heap)
+/**
+ * pw_family_wait() - let zaps by relatives come to their end
+ * @heap: whose
+ *
+ * Pages that they unmapped, and nobody else has, have no references of it left.
+ */
+void pw_family_wait(struct pw_heap *heap)
 {
 	while (atomic_read(&heap->family->zaps))
 		cond_resched();
@@ -546,7 +551,7 @@ static void leave(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c,
 	count_gone(heap, nr);
 	remove_slot(heap, slot, c);
 	if (!c->users && c->nr) {
-		wait_for_zaps(heap);
+		pw_family_wait(heap);
 		pw_chunk_empty(c);
 	}
 }
@@ -728,7 +733,7 @@ static void drop_block(struct drop *d, unsigned long slot, struct pw_chunk *c)
 		return;
 	}
 	pfn = detach_block(d->heap, slot, c, d->mapped);
-	wait_for_zaps(d->heap);
+	pw_family_wait(d->heap);
 	d->dropped += PW_SLOT_PAGES;
 	/* Promised by itself, or by the spare ones if another chunk has it. */
 	put_block(pfn, d->keep_promise && !spare ? PW_FREE_PROMISED : 0);
@@ -799,7 +804,7 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		if (d->mapped)
 			zap_pages(d->heap, first + b.first, first + b.end);
 		d->dropped += b.nr;
-		wait_for_zaps(d->heap);
+		pw_family_wait(d->heap);
 		if (d->keep_promise)
 			drop_keeping_promise(d->heap, b.pfns, b.nr, &spare);
 		else
@@ -1243,7 +1248,7 @@ static void loosen_in_slot(struct pw_heap *heap, unsigned long slot,
 
 	if (!c)
 		return;
-	if (!has_pages(c, from, to))
+	if (c->shared || !has_pages(c, from, to))
 		goto out;
 	c = pw_chunk_own(heap, slot, c);
 	/* A page of 2 MiB is held, or shared: it stays what it is. */

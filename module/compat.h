@@ -44,6 +44,27 @@ static inline pte_t pw_pte_mkwrite(pte_t pte)
 #endif
 }
 
+/*
+ * Where lock debugging makes the lock of a page table too large for its struct
+ * page, pte_free() needs a function that is not exported. This one is ours.
+ */
+#if defined(CONFIG_SPLIT_PTE_PTLOCKS)	/* from 6.12 on */
+#define PW_PTLOCK_ALLOCATED	ALLOC_SPLIT_PTLOCKS
+#elif defined(USE_SPLIT_PTE_PTLOCKS)
+#define PW_PTLOCK_ALLOCATED	(USE_SPLIT_PTE_PTLOCKS && ALLOC_SPLIT_PTLOCKS)
+#else
+#define PW_PTLOCK_ALLOCATED	0
+#endif
+#if PW_PTLOCK_ALLOCATED
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#define PW_DEFINE_PTLOCK_FREE void ptlock_free(struct ptdesc *t) { kfree(t->ptl); }
+#else
+#define PW_DEFINE_PTLOCK_FREE void ptlock_free(struct page *t) { kfree(t->ptl); }
+#endif
+#else
+#define PW_DEFINE_PTLOCK_FREE
+#endif
+
 /* Page table entries that lead to a compound page, or to a part of it. */
 static inline int pw_compound_mapcount(struct page *head)
 {

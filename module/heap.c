@@ -426,6 +426,51 @@ u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised)
 	return pfn;
 }
 
+/**
+ * pw_heap_swap_block() - a page of 2 MiB to take the place of small ones
+ * @heap: which
+ * @holes: small pages that are not there
+ * @promised: they lie in a strict region
+ * @used: out: promises for the holes that were used up, for the way back
+ *
+ * Those that are there go to the pool when they have been copied, so all it
+ * costs in the end is the holes.
+ *
+ * Return: its page frame number, contents undefined; 0 when there is none.
+ */
+u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
+		       bool promised, unsigned long *used)
+{
+	u32 pfn;
+
+	*used = 0;
+	if (promised)
+		*used = take_up_to(&heap->promised, holes);
+	else if (within_lazy_limit(heap, holes) < holes)
+		return 0;
+	if (!pw_pool_reserve(PW_SLOT_PAGES - *used)) {
+		pfn = pw_pool_alloc_huge(PW_ALLOC_PROMISED);
+		if (pfn)
+			return pfn;
+		pw_pool_unreserve(PW_SLOT_PAGES - *used);
+	}
+	atomic_long_add(*used, &heap->promised);
+	return 0;
+}
+
+/**
+ * pw_heap_unswap_block() - give such a page back unused
+ * @heap: which
+ * @pfn: the page
+ * @used: as pw_heap_swap_block() said
+ */
+void pw_heap_unswap_block(struct pw_heap *heap, u32 pfn, unsigned long used)
+{
+	pw_pool_free_huge(pfn, PW_FREE_PROMISED);
+	pw_pool_unreserve(PW_SLOT_PAGES - used);
+	atomic_long_add(used, &heap->promised);
+}
+
 static int check_policy(struct pw_heap *heap, const struct pagewell_heap *arg)
 {
 	if (arg->set & ~(PAGEWELL_SET_LIMIT | PAGEWELL_SET_COMMIT |

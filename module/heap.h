@@ -323,6 +323,9 @@ void pw_heap_refused(struct pw_heap *heap, unsigned long nr);
 unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 			   bool promised);
 u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised);
+u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
+		       bool promised, unsigned long *used);
+void pw_heap_unswap_block(struct pw_heap *heap, u32 pfn, unsigned long used);
 
 static inline unsigned long pw_heap_addr(const struct pw_heap *heap,
 					 unsigned long page)
@@ -350,6 +353,9 @@ int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot);
 int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice);
 int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
 			 unsigned long nr, bool strict, u64 *addr);
+
+/* collapse.c */
+int pw_collapse(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 
 /* shared.c */
 int pw_share(struct pw_heap *heap, struct pagewell_share *arg);
@@ -389,6 +395,7 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		    struct pw_chunk *c);
 void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
 void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr);
+void pw_family_wait(struct pw_heap *heap);
 void pw_page_share(u32 pfn);
 bool pw_page_unshare(u32 pfn);
 bool pw_chunk_clear_suspect(struct pw_chunk *c, unsigned int i,

@@ -8,9 +8,13 @@
  * undoes just that.
  */
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
+#include <linux/smp.h>
 #include <linux/userfaultfd_k.h>
 #include <linux/vmstat.h>
+#include <asm/pgalloc.h>
+#include <asm/tlbflush.h>
 
 #include "compat.h"
 #include "heap.h"
@@ -322,4 +326,79 @@ void pw_map_zap(struct vm_area_struct *vma, unsigned long addr,
 		unsigned long len)
 {
 	pw_zap_page_range(vma, addr, len);
+}
+
+static bool table_is_empty(pmd_t *pmd, unsigned long addr)
+{
+	pte_t *ptep = pte_offset_kernel(pmd, addr & PMD_MASK);
+	unsigned int i;
+
+	for (i = 0; i < PTRS_PER_PTE; i++)
+		if (!pte_none(pw_ptep_get(ptep + i)))
+			return false;
+	return true;
+}
+
+/* Take a table that is empty out of its directory; nobody can fill it now. */
+static bool detach_table(struct mm_struct *mm, pmd_t *pmd, unsigned long addr)
+{
+	spinlock_t *pml = pmd_lock(mm, pmd);
+	spinlock_t *ptl = pte_lockptr(mm, pmd);
+	bool empty;
+
+	if (ptl != pml)
+		spin_lock_nested(ptl, SINGLE_DEPTH_NESTING);
+	empty = table_is_empty(pmd, addr);
+	if (empty)
+		pmd_clear(pmd);
+	if (ptl != pml)
+		spin_unlock(ptl);
+	spin_unlock(pml);
+	return empty;
+}
+
+PW_DEFINE_PTLOCK_FREE
+
+static void flush_cpu(void *unused)
+{
+	__flush_tlb_all();
+}
+
+/**
+ * pw_map_free_table() - take away the page table of 2 MiB
+ * @vma: all of them lie inside; locked, so no fault is under way
+ * @addr: in them
+ *
+ * Who walks page tables holds the mmap_lock, a VMA's lock, the i_mmap lock or,
+ * without any, a processor with interrupts off; who has no lock but that is
+ * done when the processor has taken the interrupt that flushes its TLB, which
+ * may have kept where the table was. An IOMMU that shares our page tables may
+ * have, too, and can be told by the kernel only: then the table stays.
+ *
+ * Context: mmap_lock held for write.
+ *
+ * Return: true when there is no table any more; false when it has entries.
+ */
+bool pw_map_free_table(struct vm_area_struct *vma, unsigned long addr)
+{
+	struct address_space *mapping = vma->vm_file->f_mapping;
+	struct mm_struct *mm = vma->vm_mm;
+	pmd_t *pmd = find_pmd(mm, addr), old;
+	bool done;
+
+	mmap_assert_write_locked(mm);
+	if (!pmd || pmd_trans_huge(*pmd))
+		return true;
+	if (mm_has_notifiers(mm))
+		return false;
+	i_mmap_lock_write(mapping);
+	old = *pmd;
+	done = detach_table(mm, pmd, addr);
+	i_mmap_unlock_write(mapping);
+	if (!done)
+		return false;
+	on_each_cpu(flush_cpu, NULL, 1);
+	mm_dec_nr_ptes(mm);
+	pte_free(mm, pmd_pgtable(old));
+	return true;
 }

@@ -43,6 +43,7 @@ int pw_map_mkwrite(const struct pw_run *run);
 int pw_map_make_table(struct vm_area_struct *vma, unsigned long addr);
 bool pw_map_has_table(struct vm_area_struct *vma, unsigned long addr);
 void pw_map_wrprotect(struct vm_area_struct *vma);
+bool pw_map_free_table(struct vm_area_struct *vma, unsigned long addr);
 void pw_map_zap(struct vm_area_struct *vma, unsigned long addr,
 		unsigned long len);
 

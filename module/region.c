@@ -1195,7 +1195,7 @@ int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot)
  * @length: the same
  * @advice: the same
  *
- * Return: 0, -EINVAL, -ENOMEM or -EINTR.
+ * Return: 0, -EINVAL, -ENOMEM, -EBUSY or -EINTR.
  */
 int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 {
@@ -1203,7 +1203,7 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 	int err;
 
 	if (advice < PAGEWELL_ADVISE_POPULATE ||
-	    advice > PAGEWELL_ADVISE_COLD)
+	    advice > PAGEWELL_ADVISE_COLLAPSE)
 		return -EINVAL;
 	if (!length)
 		return 0;
@@ -1222,6 +1222,8 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 		return for_each_mapped(heap, lo, hi, loosen);
 	case PAGEWELL_ADVISE_COLD:
 		return 0;
+	case PAGEWELL_ADVISE_COLLAPSE:
+		return pw_collapse(heap, lo, hi);
 	}
 	mutex_lock(&heap->unmap_lock);
 	err = for_each_mapped(heap, lo, hi, pw_range_clear);

@@ -274,6 +274,7 @@ struct pagewell_remap {
 #define PAGEWELL_ADVISE_NOHUGEPAGE	5 /* none, from now on */
 #define PAGEWELL_ADVISE_FREE		6 /* may be given back until touched again */
 #define PAGEWELL_ADVISE_COLD		7 /* not needed for a while; a hint */
+#define PAGEWELL_ADVISE_COLLAPSE	8 /* one page of 2 MiB for small ones, now */
 
 /**
  * struct pagewell_advise - PAGEWELL_IOC_ADVISE: advice about a range
@@ -290,6 +291,13 @@ struct pagewell_remap {
  * ENOMEM (populate: a page cannot be had, or part of the range is not mapped;
  * dontneed in a strict region: a child keeps the page and no other can be
  * promised for it, the rest of the range is then untouched), EINTR, EINVAL.
+ *
+ * Collapse does what can be done in each aligned 2 MiB of the range that lies in
+ * one break or map: what is there moves to one page of 2 MiB, holes in it are
+ * filled with zeros, and what has such a page already, or nothing at all, is no
+ * longer kept from being mapped as a whole by small pages that were there once.
+ * EINVAL: there is none, or it may not have pages of 2 MiB; EBUSY: pages are
+ * shared since a fork, or somebody refers to them; ENOMEM: no page to be had.
  */
 struct pagewell_advise {
 	__u32 size;

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * collapse.c - one page of 2 MiB again where small ones are, when asked for it
+ *
+ * The opposite of what happens when a part of a slot goes its own way. Nobody
+ * may touch the slot meanwhile, so this takes what a heap otherwise spares its
+ * threads: the mmap_lock for writing, for a slot at a time.
+ */
+#include <linux/highmem.h>
+#include <linux/sched/coredump.h>
+#include <linux/sched/signal.h>
+
+#include "compat.h"
+#include "heap.h"
+#include "map.h"
+#include "pool.h"
+#include "stats.h"
+
+/* No error, and not a slot that can have a page of 2 MiB. */
+#define NOT_ELIGIBLE	1
+
+/* May the slot be mapped by one entry? */
+static bool is_eligible(struct pw_heap *heap, unsigned long first,
+			struct vm_area_struct *vma, bool *promised)
+{
+	struct pw_where where;
+
+	if ((vma->vm_flags & VM_NOHUGEPAGE) ||
+	    test_bit(MMF_DISABLE_THP, &heap->mm->flags) ||
+	    vma->vm_pgoff > first ||
+	    vma->vm_pgoff + vma_pages(vma) < first + PW_SLOT_PAGES)
+		return false;
+	if (!pw_region_lookup(heap, first, &where) ||
+	    where.huge == PAGEWELL_HUGE_NEVER || where.lo > first ||
+	    where.hi < first + PW_SLOT_PAGES)
+		return false;
+	*promised = where.promised;
+	return true;
+}
+
+/* Of the pages that may move nobody else has any, by index or by reference. */
+static bool pages_are_ours(const struct pw_chunk *c)
+{
+	unsigned int i;
+
+	for_each_set_bit(i, c->used, PW_SLOT_PAGES) {
+		struct page *page;
+
+		if (!pw_pfn_is_page(c->pfn[i]))
+			return false;
+		page = pfn_to_page(c->pfn[i]);
+		if (pw_page_sharers(page) || page_count(page) != 1)
+			return false;
+	}
+	return true;
+}
+
+static void copy_pages(const struct pw_chunk *c, u32 to)
+{
+	unsigned int i;
+
+	for (i = 0; i < PW_SLOT_PAGES; i++) {
+		if (c->pfn[i])
+			copy_highpage(pfn_to_page(to + i),
+				      pfn_to_page(c->pfn[i]));
+		else
+			clear_highpage(pfn_to_page(to + i));
+		cond_resched();
+	}
+}
+
+/* The slot is unmapped, and its small pages are the heap's alone. */
+static void move_to_block(struct pw_heap *heap, unsigned long slot,
+			  struct pw_chunk *c, u32 block)
+{
+	copy_pages(c, block);
+	pw_chunk_keep(heap, c, 0, PW_SLOT_PAGES);
+	atomic_long_sub(c->nr, &heap->resident);
+	pw_chunk_empty(c);
+	bitmap_zero(c->suspect, PW_SLOT_PAGES);
+	pw_chunk_set_block(heap, slot, c, block);
+	pw_stat_inc(huge_collapsed);
+}
+
+/*
+ * A block, whosever else it is, needs no more than to be without a page table.
+ * Small pages need that too, and it is the last step that may fail.
+ */
+static int collapse_chunk(struct pw_heap *heap, unsigned long slot,
+			  struct pw_chunk *c, struct vm_area_struct *vma,
+			  bool promised)
+{
+	unsigned long addr = pw_heap_addr(heap, slot << PW_SLOT_SHIFT);
+	unsigned int holes = PW_SLOT_PAGES - c->nr;
+	bool small = c->nr && !c->block;
+	unsigned long used;
+	u32 block = 0;
+
+	if (!small && !pw_map_has_table(vma, addr))
+		return 0;
+	if (small && (c->users > 1 || c->shared))
+		return -EBUSY;
+	if (small) {
+		block = pw_heap_swap_block(heap, holes, promised, &used);
+		if (!block)
+			return -ENOMEM;
+	}
+	pw_map_zap(vma, addr, PW_SLOT_BYTES);
+	pw_family_wait(heap);
+	if ((small && !pages_are_ours(c)) || !pw_map_free_table(vma, addr)) {
+		if (small)
+			pw_heap_unswap_block(heap, block, used);
+		return -EBUSY;
+	}
+	if (small)
+		move_to_block(heap, slot, c, block);
+	return 0;
+}
+
+static int collapse_locked(struct pw_heap *heap, unsigned long slot)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+	unsigned long addr = pw_heap_addr(heap, first);
+	struct vm_area_struct *vma;
+	struct pw_chunk *c;
+	int err = NOT_ELIGIBLE;
+	bool promised;
+
+	vma = find_vma_intersection(heap->mm, addr, addr + 1);
+	if (!vma || !pw_vma_is_ours(vma) || vma->vm_private_data != heap)
+		return NOT_ELIGIBLE;
+	if (!is_eligible(heap, first, vma, &promised))
+		return NOT_ELIGIBLE;
+	pw_vma_start_write(vma);
+	c = pw_chunk_lock_new(heap, slot);
+	if (!c)
+		return -ENOMEM;
+	/* The regions may have changed until the chunk was locked. */
+	if (is_eligible(heap, first, vma, &promised))
+		err = collapse_chunk(heap, slot, c, vma, promised);
+	pw_chunk_unlock(c);
+	return err;
+}
+
+static int collapse_slot(struct pw_heap *heap, unsigned long slot)
+{
+	int err = NOT_ELIGIBLE;
+
+	if (mmap_write_lock_killable(heap->mm))
+		return -EINTR;
+	if (!heap->dead && !heap->poisoned)
+		err = collapse_locked(heap, slot);
+	mmap_write_unlock(heap->mm);
+	return err;
+}
+
+/**
+ * pw_collapse() - pages of 2 MiB instead of small ones
+ * @heap: the caller's own
+ * @lo: first page
+ * @hi: page behind the last; slots that lie partly in the range stay as they are
+ *
+ * What can be done is done, also behind what cannot.
+ *
+ * Return: 0; -EINVAL when no whole slot of the range lies in a region and VMA
+ * that may have pages of 2 MiB; -EBUSY when one has pages that somebody else
+ * has or refers to; -ENOMEM when no page of 2 MiB could be had; -EINTR.
+ */
+int pw_collapse(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	unsigned long slot = DIV_ROUND_UP(lo, PW_SLOT_PAGES);
+	int err, ret = -EINVAL;
+
+	for (; (slot + 1) << PW_SLOT_SHIFT <= hi; slot++) {
+		err = collapse_slot(heap, slot);
+		if (err == -EINTR)
+			return err;
+		if (err != NOT_ELIGIBLE && (!ret || ret == -EINVAL))
+			ret = err;
+		cond_resched();
+	}
+	return ret;
+}
