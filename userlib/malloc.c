@@ -497,21 +497,16 @@ PUBLIC void *NAME(reallocarray)(void *p, size_t n, size_t each)
 
 /*
  * Spans start on granules, so the blocks of a class whose size is a multiple
- * of the alignment are all aligned. 0: no class will do.
+ * of the alignment are all aligned. That of a size rounded up to the alignment
+ * is: where classes are less than the alignment apart, each such size has one
+ * of its own. 0: no class will do.
  */
 static inline size_t aligned_class(size_t align, size_t size)
 {
-	unsigned int c;
-
 	size = size ? ALIGN_UP(size, align) : align;
 	if (likely(size <= SMALL_MAX))
 		return small_class(size);
-	if (align > GRANULE || size > CLASS_MAX)
-		return 0;
-	for (c = (unsigned int)big_class(size); c < NR_CLASSES; c++)
-		if (!(class_size(c) & (align - 1)))
-			return c;
-	return 0;
+	return align > GRANULE || size > CLASS_MAX ? 0 : big_class(size);
 }
 
 static noinline void *aligned_slow(size_t align, size_t size, size_t c)
@@ -548,14 +543,16 @@ static noinline void *aligned_miss(size_t align, size_t size)
 	return b ? b : aligned_slow(align, size, c);
 }
 
-/* A small block from the tcache, or NULL. */
+/* A block from the tcache, or NULL. */
 static inline void *aligned_hit(size_t align, size_t size)
 {
 	size = ALIGN_UP(size, align);
 	/* Nothing that wrapped around, is large, or is of no bytes. */
-	if (unlikely(size - 1 >= SMALL_MAX || align < MIN_ALIGN))
-		return NULL;
-	return tcache_pop(size / MIN_ALIGN);
+	if (likely(size - 1 < SMALL_MAX && align >= MIN_ALIGN))
+		return tcache_pop(size / MIN_ALIGN);
+	if (likely(size - 1 < CLASS_MAX && align - MIN_ALIGN <= GRANULE - MIN_ALIGN))
+		return bin_pop(big_steps(size), BIG_STEPS);
+	return NULL;
 }
 
 static inline void *aligned(size_t align, size_t size)
