@@ -415,6 +415,16 @@ struct block *tcache_refill_arena(size_t c, bool *fresh)
 	return batch.first;
 }
 
+/* This is no swing but the end of a phase: what went first goes, too. */
+static void sort_back_few(unsigned int c)
+{
+	unsigned int i;
+	uintptr_t word;
+
+	for (i = 0; i < FLUSH_FEW && (word = fastbin_pop(c)); i++)
+		list_sort_back(list_first(word));
+}
+
 void tcache_spill(struct block *b, size_t c)
 {
 	struct thread *t = this_thread();
@@ -437,6 +447,8 @@ void tcache_spill(struct block *b, size_t c)
 		 * from other threads, by others.
 		 */
 		if (st->taken && st->flushed > FLUSH_FEW) {
+			if (st->flushed == FLUSH_FEW + 1)
+				sort_back_few(c);
 			st->taken--;
 			if (list_sort_back(first))
 				arenas_return();
