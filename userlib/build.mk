@@ -8,7 +8,7 @@ PREFIX		?= /usr/local
 USERLIB_VERSION	?= 1.0
 
 userlib-srcs	:= report lock env meta os os_anon os_device heap arena bins \
-		   tcache large harden malloc new tune fork start heaps pools pages trace
+		   tcache large harden malloc new catch tune fork start heaps pools pages trace
 userlib-deps	:= $(wildcard userlib/*.h) module/uapi/pagewell.h userlib/build.mk
 
 # No stack protector: the functions run before its canary is set. No CET
@@ -49,7 +49,7 @@ $(USERLIB_BUILD)/libpagewell.pc: userlib/pagewell.pc.in
 
 # The unit tests have the library compiled into them under other names, with
 # faults to inject into its OS boundary, and under sanitizers.
-malloc-test-srcs	:= $(patsubst %,userlib/%.c,$(filter-out new,$(userlib-srcs)))
+malloc-test-srcs	:= $(patsubst %,userlib/%.c,$(filter-out new catch,$(userlib-srcs)))
 malloc-test-cflags	:= -DPW_PREFIX -DPW_TEST -Iuserlib
 
 define malloc-test

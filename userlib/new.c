@@ -5,11 +5,11 @@
  * Written in C under their linker names, so that the library needs no C++
  * runtime. What a failing operator new has to call, new_handler and
  * std::bad_alloc, belongs to the program's runtime and is looked for only then.
+ * What a handler throws at a nothrow form is caught (catch.c).
  */
-#include <dlfcn.h>
-#include <errno.h>
 #include <stdlib.h>
 
+#include "catch.h"
 #include "entry.h"
 #include "report.h"
 
@@ -19,29 +19,19 @@ typedef void (*handler)(void);
 handler get_new_handler(void) __asm__("_ZSt15get_new_handlerv") __attribute__((weak));
 void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv") __attribute__((weak));
 
-/* Weak symbols of a runtime that was loaded after us are not filled in. */
-static void *runtime(void *linked, const char *name)
+/* The program's handler, which frees memory, throws, or ends it all; or NULL. */
+static handler failure_handler(void)
 {
-	return linked ? linked : dlsym(RTLD_DEFAULT, name);
-}
+	handler (*get)(void) = (handler (*)(void))runtime_symbol((void *)get_new_handler,
+								 "_ZSt15get_new_handlerv");
 
-/* Calls the program's handler, which frees memory, throws, or ends it all. */
-static bool handle_failure(void)
-{
-	handler (*get)(void) = (handler (*)(void))runtime((void *)get_new_handler,
-							  "_ZSt15get_new_handlerv");
-	handler h = get ? get() : NULL;
-
-	if (!h)
-		return false;
-	h();
-	return true;
+	return get ? get() : NULL;
 }
 
 static __attribute__((noreturn)) void throw_failure(void)
 {
-	void (*throw)(void) = (void (*)(void))runtime((void *)throw_bad_alloc,
-						      "_ZSt17__throw_bad_allocv");
+	void (*throw)(void) = (void (*)(void))runtime_symbol((void *)throw_bad_alloc,
+							     "_ZSt17__throw_bad_allocv");
 
 	if (throw)
 		throw();
@@ -54,16 +44,31 @@ static void *aligned_or_null(size_t size, size_t align)
 	return align <= MIN_ALIGN ? fast_malloc(size) : memalign(align, size);
 }
 
-static cold_path void *retry(size_t size, size_t align, bool nothrow)
+static cold_path void *retry(size_t size, size_t align)
 {
 	void *p = NULL;
 
 	while (!p) {
-		if (!handle_failure()) {
-			if (nothrow)
-				return NULL;
+		handler h = failure_handler();
+
+		if (!h)
 			throw_failure();
-		}
+		h();
+		p = aligned_or_null(size, align);
+	}
+	return p;
+}
+
+/* What the handler throws is the answer, too: there is no memory. */
+static cold_path void *retry_nothrow(size_t size, size_t align)
+{
+	void *p = NULL;
+
+	while (!p) {
+		handler h = failure_handler();
+
+		if (!h || !catch_call(h))
+			return NULL;
 		p = aligned_or_null(size, align);
 	}
 	return p;
@@ -77,14 +82,14 @@ OPERATOR(void *, new_single, "_Znwm", size_t size)
 {
 	void *p = fast_malloc(size);
 
-	return likely(p) ? p : retry(size, 0, false);
+	return likely(p) ? p : retry(size, 0);
 }
 
 OPERATOR(void *, new_array, "_Znam", size_t size)
 {
 	void *p = fast_malloc(size);
 
-	return likely(p) ? p : retry(size, 0, false);
+	return likely(p) ? p : retry(size, 0);
 }
 
 OPERATOR(void *, new_nothrow, "_ZnwmRKSt9nothrow_t", size_t size, const void *tag)
@@ -92,7 +97,7 @@ OPERATOR(void *, new_nothrow, "_ZnwmRKSt9nothrow_t", size_t size, const void *ta
 	void *p = fast_malloc(size);
 
 	(void)tag;
-	return likely(p) ? p : retry(size, 0, true);
+	return likely(p) ? p : retry_nothrow(size, 0);
 }
 
 OPERATOR(void *, new_array_nothrow, "_ZnamRKSt9nothrow_t", size_t size, const void *tag)
@@ -104,7 +109,7 @@ OPERATOR(void *, new_aligned, "_ZnwmSt11align_val_t", size_t size, size_t align)
 {
 	void *p = aligned_or_null(size, align);
 
-	return likely(p) ? p : retry(size, align, false);
+	return likely(p) ? p : retry(size, align);
 }
 
 OPERATOR(void *, new_array_aligned, "_ZnamSt11align_val_t", size_t size, size_t align)
@@ -118,7 +123,7 @@ OPERATOR(void *, new_aligned_nothrow, "_ZnwmSt11align_val_tRKSt9nothrow_t",
 	void *p = aligned_or_null(size, align);
 
 	(void)tag;
-	return likely(p) ? p : retry(size, align, true);
+	return likely(p) ? p : retry_nothrow(size, align);
 }
 
 OPERATOR(void *, new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9nothrow_t",

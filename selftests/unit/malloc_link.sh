@@ -91,9 +91,11 @@ cat >"$work/ops.cc" <<'END'
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <malloc.h>
 #include <new>
 #include <pagewell.h>
+#include <pthread.h>
 
 static int failures, calls;
 
@@ -126,6 +128,61 @@ static void handler()
 {
 	if (++calls == 3)
 		std::set_new_handler(nullptr);
+}
+
+struct unwound {
+	bool *gone;
+	~unwound() { *gone = true; }
+};
+
+static bool gone;
+
+static void throwing()
+{
+	unwound mark = { &gone };
+
+	calls++;
+	throw std::bad_alloc();
+}
+
+static void throwing_other()
+{
+	throw 5;
+}
+
+/* Null, the handler's frame unwound, nothing in flight afterwards. */
+template <typename F> static bool caught(F f, std::new_handler h)
+{
+	calls = 0;
+	gone = false;
+	std::set_new_handler(h);
+	try {
+		return !f() && (h != throwing || (calls == 1 && gone)) &&
+		       !std::uncaught_exceptions() && !std::current_exception();
+	} catch (...) {
+		return false;
+	}
+}
+
+static void thrower()
+{
+	throw std::bad_alloc();
+}
+
+static bool within_handler(std::size_t huge)
+{
+	std::set_new_handler(thrower);
+	try {
+		throw 1;
+	} catch (int i) {
+		return !::operator new(huge, std::nothrow) && i == 1 && std::current_exception();
+	}
+}
+
+static void *cancelled(void *arg)
+{
+	std::set_new_handler([] { pthread_exit(&gone); });
+	return ::operator new(*(volatile std::size_t *)arg, std::nothrow);
 }
 
 int main()
@@ -171,6 +228,22 @@ int main()
 	check(!::operator new[](huge, wide, std::nothrow), "aligned nothrow new[] returns null");
 	std::set_new_handler(handler);
 	check(throws([&] { return ::operator new(huge); }) && calls == 3, "the handler is called again and again");
+	check(caught([&] { return ::operator new(huge, std::nothrow); }, throwing), "nothrow new catches");
+	check(caught([&] { return ::operator new[](huge, std::nothrow); }, throwing), "nothrow new[] catches");
+	check(caught([&] { return ::operator new(huge, wide, std::nothrow); }, throwing),
+	      "aligned nothrow new catches");
+	check(caught([&] { return ::operator new[](huge, wide, std::nothrow); }, throwing),
+	      "aligned nothrow new[] catches");
+	check(caught([&] { return ::operator new(huge, std::nothrow); }, throwing_other),
+	      "nothrow new catches an int");
+	check(within_handler(huge), "nothrow new in a catch block");
+	check(throws([&] { return ::operator new(huge); }), "a handler's exception leaves new");
+
+	pthread_t thread;
+
+	pthread_create(&thread, nullptr, cancelled, (void *)&huge);
+	pthread_join(thread, &p);
+	check(p == &gone, "a handler may end the thread");
 	if (!failures)
 		std::puts("all forms");
 	return failures;

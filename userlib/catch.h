@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef PW_CATCH_H
+#define PW_CATCH_H
+
+#include "types.h"
+
+/* What the program's C++ runtime calls @name; @linked if the linker found it. */
+void *runtime_symbol(void *linked, const char *name);
+
+/* Calls @fn. True if it returned; false if it threw, and that was caught. */
+bool catch_call(void (*fn)(void));
+
+#endif /* PW_CATCH_H */
