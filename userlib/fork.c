@@ -11,6 +11,10 @@
  * returns from the handler into the same function, which then unlocks them.
  * Another thread may wait for one of those while holding one that we want, so
  * we wait a limited time in that case.
+ *
+ * libc takes its lock on the list of streams when all handlers have run. A
+ * thread in fflush(NULL) has that lock and waits for a stream; another one has
+ * the stream and waits for malloc(): so the list is locked before our locks.
  */
 #include <pthread.h>
 
@@ -22,6 +26,11 @@
 #include "tracer.h"
 
 #define PATIENCE_US	(20 * 1000)
+
+/* libc's, exported by it; the lock is recursive. */
+void _IO_list_lock(void) __attribute__((weak));
+void _IO_list_unlock(void) __attribute__((weak));
+void _IO_list_resetlock(void) __attribute__((weak));
 
 typedef void (*lock_fn)(struct lock *l, unsigned int arg);
 
@@ -41,6 +50,7 @@ static void for_each_lock(lock_fn fn, unsigned int arg)
 }
 
 static bool interrupted;
+static unsigned int streams_locked;	/* how often; theirs who have the lock */
 
 static void look(struct lock *l, unsigned int arg)
 {
@@ -67,8 +77,17 @@ static void reset(struct lock *l, unsigned int arg)
 		lock_reset(l);
 }
 
+static void lock_streams(void)
+{
+	if (single_threaded() || !_IO_list_lock || !_IO_list_unlock || !_IO_list_resetlock)
+		return;
+	_IO_list_lock();
+	streams_locked++;
+}
+
 static void prepare(void)
 {
+	lock_streams();
 	interrupted = false;
 	for_each_lock(look, 0);
 	for_each_lock(take, interrupted ? PATIENCE_US : 0);
@@ -77,11 +96,18 @@ static void prepare(void)
 static void parent(void)
 {
 	for_each_lock(let_go, 0);
+	if (!streams_locked)
+		return;
+	streams_locked--;
+	_IO_list_unlock();
 }
 
 static void child(void)
 {
 	for_each_lock(reset, 0);
+	if (streams_locked)
+		_IO_list_resetlock();
+	streams_locked = 0;
 	tcache_fork_child();
 	os_fork_child();
 	trace_fork_child();

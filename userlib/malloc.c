@@ -567,16 +567,13 @@ static inline bool power_of_two(size_t n)
 	return n && !(n & (n - 1));
 }
 
-/* Its result is its only word on errors. */
+/* As with glibc, errno says it, too. */
 static noinline int posix_memalign_miss(void **out, size_t align, size_t size)
 {
-	int saved_errno = errno;
 	void *p = aligned_miss(align, size);
 
-	if (!p) {
-		errno = saved_errno;
+	if (!p)
 		return ENOMEM;
-	}
 	*out = p;
 	return 0;
 }
