@@ -34,6 +34,8 @@ unit-buddy_fuzz-srcs	:= selftests/unit/buddy_drive.c module/buddy.c
 unit-buddy_model-srcs	:= selftests/unit/buddy_cases.c $(unit-buddy_fuzz-srcs)
 unit-buddy_model-cflags	:= -Imodule
 unit-buddy_fuzz-cflags	:= -Imodule
+unit-many_threads-libs	:= build/libpagewell.a
+unit-many_threads-sanitize :=
 
 .PHONY: selftests
 selftests: $(kernel-tests) $(kernel-helpers) $(unit-tests)

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * many_threads.c - 10,000 threads at once, each with blocks of its own
+ *
+ * Linked with the library itself, without sanitizers, which would need a
+ * thousand times the memory for each thread.
+ */
+#include <limits.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../userlib/pagewell.h"
+
+#include "kselftest.h"
+
+#define THREADS	10000
+#define BLOCKS	8
+#define STACK	(64 * 1024)
+
+static pthread_t threads[THREADS];
+static unsigned char *blocks[THREADS][BLOCKS];
+static pthread_barrier_t all_there, all_filled;
+static unsigned int wrong;
+
+static size_t size_of(unsigned int thread, unsigned int block)
+{
+	return 1 + (thread * 37 + block * 1013) % 3000;
+}
+
+static unsigned char mark_of(unsigned int thread, unsigned int block)
+{
+	return (unsigned char)(thread * 13 + block * 5 + 1);
+}
+
+static void fill(unsigned int t)
+{
+	unsigned int i;
+
+	for (i = 0; i < BLOCKS; i++) {
+		size_t size = size_of(t, i);
+		unsigned char *p = malloc(size);
+
+		if (!p) {
+			__atomic_fetch_add(&wrong, 1, __ATOMIC_RELAXED);
+			continue;
+		}
+		memset(p, mark_of(t, i), size);
+		blocks[t][i] = p;
+	}
+}
+
+/* Another thread's blocks, which nobody may have written to since. */
+static void check_and_free(unsigned int t)
+{
+	unsigned int i;
+
+	for (i = 0; i < BLOCKS; i++) {
+		size_t size = size_of(t, i), at;
+		unsigned char *p = blocks[t][i];
+
+		for (at = 0; p && at < size; at++)
+			if (p[at] != mark_of(t, i)) {
+				__atomic_fetch_add(&wrong, 1, __ATOMIC_RELAXED);
+				break;
+			}
+		free(p);
+		blocks[t][i] = NULL;
+	}
+}
+
+static void *one(void *arg)
+{
+	unsigned int t = (unsigned int)(uintptr_t)arg;
+
+	pthread_barrier_wait(&all_there);
+	fill(t);
+	pthread_barrier_wait(&all_filled);
+	check_and_free((t + 1) % THREADS);
+	return arg;
+}
+
+/* How many threads ran; all, or none because they cannot be had. */
+static unsigned int run_all(void)
+{
+	pthread_attr_t attr;
+	unsigned int i;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK);
+	pthread_barrier_init(&all_there, NULL, THREADS);
+	pthread_barrier_init(&all_filled, NULL, THREADS);
+	for (i = 0; i < THREADS; i++)
+		if (pthread_create(&threads[i], &attr, one, (void *)(uintptr_t)i))
+			return i;
+	for (i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&all_there);
+	pthread_barrier_destroy(&all_filled);
+	pthread_attr_destroy(&attr);
+	return i;
+}
+
+static struct pagewell_stats stats(void)
+{
+	struct pagewell_stats s;
+
+	pagewell_get_stats(&s, sizeof(s));
+	return s;
+}
+
+int main(void)
+{
+	struct pagewell_stats before, first, second;
+	unsigned int ran;
+
+	setbuf(stdout, NULL);
+	ksft_print_header();
+	before = stats();
+	ran = run_all();
+	if (ran < THREADS)
+		ksft_exit_skip("this machine has only %u threads for us\n", ran);
+	first = stats();
+	ksft_set_plan(4);
+	ksft_test_result(!wrong, "blocks of %u threads stay as they are\n", THREADS);
+	ksft_test_result(first.in_use <= before.in_use + 256 * 1024,
+			 "exiting threads leave nothing in use: %zu, then %zu bytes\n",
+			 before.in_use, first.in_use);
+	ran = run_all();
+	second = stats();
+	ksft_test_result(ran == THREADS && !wrong, "the same again\n");
+	ksft_test_result(second.tables == first.tables &&
+			 second.arenas <= first.arenas + first.arenas / 2,
+			 "in the same memory: tables %zu, then %zu; arenas %zu, then %zu bytes\n",
+			 first.tables, second.tables, first.arenas, second.arenas);
+	ksft_finished();
+}
