@@ -19,6 +19,7 @@
 
 /* Of larger blocks only the beginning is filled and looked at. */
 #define JUNK_MAX	128UL
+#define JUNK_PAIRS	(JUNK_MAX / sizeof(pair))
 
 static size_t junk_size(size_t size)
 {
@@ -32,9 +33,17 @@ static const pair junk_pair = { JUNK_WORD, JUNK_WORD };
 /* Sizes of blocks are multiples of 16. */
 static inline void fill_junk(void *p, size_t size)
 {
-	pair *end = (pair *)((char *)p + junk_size(size)), *at;
+	pair *at = p, *end = (pair *)((char *)p + size);
+	size_t i;
 
-	for (at = p; at < end; at++)
+	/* Most blocks are as large, and then it is no loop. */
+	if (likely(size >= JUNK_MAX)) {
+#pragma GCC unroll 8
+		for (i = 0; i < JUNK_PAIRS; i++)
+			at[i] = junk_pair;
+		return;
+	}
+	for (; at < end; at++)
 		*at = junk_pair;
 }
 
@@ -51,11 +60,18 @@ static noinline bool junk_or_zero(const uint64_t *words, size_t size)
 
 static inline bool untouched(const void *p, size_t size)
 {
-	const pair *end = (const pair *)((const char *)p + junk_size(size)), *at;
+	const pair *at = p, *end = (const pair *)((const char *)p + size);
 	pair other = { 0 };
+	size_t i;
 
-	for (at = p; at < end; at++)
-		other |= *at ^ junk_pair;
+	if (likely(size >= JUNK_MAX)) {
+#pragma GCC unroll 8
+		for (i = 0; i < JUNK_PAIRS; i++)
+			other |= at[i] ^ junk_pair;
+	} else {
+		for (; at < end; at++)
+			other |= *at ^ junk_pair;
+	}
 	return likely(!(other[0] | other[1])) || junk_or_zero(p, junk_size(size));
 }
 
@@ -128,6 +144,7 @@ void slow_freed(struct span *s, void *p, const char *call)
  * @max_delayed: length of the ring
  * @nr: how many blocks there are in @kept
  * @max: how many there may be
+ * @next: which of them is taken next
  * @kept: older ones, in no order
  */
 struct hard_bin {
@@ -136,6 +153,7 @@ struct hard_bin {
 	uint16_t max_delayed;
 	uint16_t nr;
 	uint16_t max;
+	uint16_t next;
 	void *kept[MAX_KEPT];
 };
 
@@ -155,6 +173,11 @@ static uint64_t next_random(struct hard *h)
 	h->random ^= h->random >> 7;
 	h->random ^= h->random << 17;
 	return h->random >> 32;
+}
+
+static inline uint16_t random_below(struct hard *h, uint16_t n)
+{
+	return (uint16_t)((next_random(h) * n) >> 32);
 }
 
 /* What the kernel gave this process alone, for canaries and for placement. */
@@ -261,11 +284,16 @@ static void *take_kept(struct thread *t, unsigned int c)
 		refill(t, bin, c);
 	if (!bin->nr)
 		return NULL;
-	i = (next_random(t->hard) * bin->nr) >> 32;
+	i = bin->next < bin->nr ? bin->next : random_below(t->hard, bin->nr);
 	p = bin->kept[i];
 	bin->kept[i] = bin->kept[--bin->nr];
+	/* Chosen now, the next one is in the caches when it is looked at. */
+	if (likely(bin->nr)) {
+		bin->next = random_below(t->hard, bin->nr);
+		__builtin_prefetch(bin->kept[bin->next], 1);
+	}
 	check_untouched(p, size);
-	newest = bin->delayed[(bin->at + bin->max_delayed - 1) % bin->max_delayed];
+	newest = bin->delayed[(bin->at ? bin->at : bin->max_delayed) - 1];
 	if (newest)
 		check_untouched(newest, size);
 	return p;
@@ -295,7 +323,7 @@ static void keep(struct thread *t, unsigned int c, void *p)
 /* ---- what the program has ---- */
 
 /* Notes that the program has a block, or has not any more; false: it was so. */
-static bool set_has(struct span *s, unsigned int index, bool has)
+static inline bool set_has(struct span *s, unsigned int index, bool has)
 {
 	uint64_t *word = &s->more_bits[BITS_WORDS + index / 64];
 	uint64_t bit = 1UL << (index % 64), before;
@@ -334,7 +362,7 @@ static uint64_t canary(const void *p)
 	return secret() * 0x9e3779b97f4a7c15UL ^ (uintptr_t)p << 13;
 }
 
-static void write_canary(struct span *s, void *p, size_t size)
+static inline void write_canary(struct span *s, void *p, size_t size)
 {
 	static const uint64_t slack_word = SLACK_WORD;
 	size_t slack = s->block_size - CANARY - size;
@@ -347,7 +375,7 @@ static void write_canary(struct span *s, void *p, size_t size)
 }
 
 /* Bytes that were asked for, or SIZE_MAX if something was written behind them. */
-static size_t read_canary(struct span *s, void *p)
+static inline size_t read_canary(struct span *s, void *p)
 {
 	uint64_t slack = *canary_at(s, p) ^ canary(p);
 	const unsigned char *end;
@@ -388,18 +416,18 @@ static void *take_alone(unsigned int c)
 	return perturb_take(c, &zeroed);
 }
 
-void *harden_take(size_t size, size_t align)
+void *harden_take(size_t size, size_t room, size_t align)
 {
-	unsigned int c = class_for(MAX(size, 1UL), align);
+	unsigned int c = class_for(MAX(room, 1UL), align);
 	struct thread *t;
 	struct span *s;
 	void *p;
 
-	if (!c || !pw_heap_start())
+	if (unlikely(!c || !pw_heap_start()))
 		return NULL;
 	t = tcache_thread();
-	p = t ? take_kept(t, c) : take_alone(c);
-	if (!p)
+	p = likely(t) ? take_kept(t, c) : take_alone(c);
+	if (unlikely(!p))
 		return NULL;
 	s = span_of((uintptr_t)p);
 	if (unlikely(!s->hard))
@@ -407,6 +435,16 @@ void *harden_take(size_t size, size_t align)
 	set_has(s, (unsigned int)span_block_index(s, (uintptr_t)p), true);
 	write_canary(s, p, MAX(size, 1UL));
 	return p;
+}
+
+bool harden_resize(struct span *s, void *p, size_t size)
+{
+	size_t most = s->block_size - CANARY;
+
+	if (size > most || size < most / 2)
+		return false;
+	write_canary(s, p, size);
+	return true;
 }
 
 void harden_give(struct span *s, void *p, const char *call)

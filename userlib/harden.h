@@ -32,8 +32,14 @@ void slow_freed(struct span *s, void *p, const char *call);
 
 bool slow_is_free(struct span *s, void *p);
 
-/* Hardened: a block of a class; NULL without memory, or if no class is right. */
-void *harden_take(size_t size, size_t align);
+/*
+ * Hardened: a block of a class, with @room bytes to grow into; NULL without
+ * memory, or if no class is right.
+ */
+void *harden_take(size_t size, size_t room, size_t align);
+
+/* Hardened: from now on @p, which is in order, has @size bytes, if there is room. */
+bool harden_resize(struct span *s, void *p, size_t size);
 
 /* Hardened: a block of a hardened span came back. */
 void harden_give(struct span *s, void *p, const char *call);

@@ -67,7 +67,7 @@ static void *harden_alloc(size_t size, size_t align)
 	if (size > PTRDIFF_MAX || align > PTRDIFF_MAX - size)
 		return no_memory();
 	if (size < READ_ONCE(pw_tune.mmap_threshold))
-		p = harden_take(size, align);
+		p = harden_take(size, size, align);
 	if (!p)
 		p = big_alloc(size, align, &zeroed);
 	return p ? p : no_memory();
@@ -365,9 +365,19 @@ static void *alloc_grown(size_t size)
 	return p ? p : no_memory();
 }
 
+/* Hardened, a block says to the byte how long it is; the rest is room to grow. */
+static void *alloc_room(size_t size, size_t room)
+{
+	if (likely(!pw_env.harden))
+		return alloc_grown(room);
+	/* Behind a block that is mapped is a guard, and no room. */
+	return room < READ_ONCE(pw_tune.mmap_threshold) ?
+	       harden_take(size, room, MIN_ALIGN) : NULL;
+}
+
 static void *move_block(void *p, size_t old, size_t size, size_t ask)
 {
-	void *q = alloc_grown(ask);
+	void *q = ask > size ? alloc_room(size, ask) : alloc_grown(size);
 
 	if (unlikely(!q) && ask > size)
 		q = fast_malloc(size);
@@ -408,12 +418,12 @@ static noinline void *realloc_any(void *p, size_t size)
 	if (s->state != SPAN_CLASS)
 		return realloc_big(s, p, size);
 	if (!span_block_start(s, (uintptr_t)p) ||
-	    (pw_heap.slow && slow_is_free(s, p)))
+	    (pw_heap.slow && !s->hard && slow_is_free(s, p)))
 		pw_heap_error("realloc()", "invalid pointer", p);
 	old = usable(s, p, "realloc()");
-	/* Where a hardened block ends is known to the byte: it moves. */
 	if (s->hard)
-		return move_block(p, old, size, size);
+		return harden_resize(s, p, size) ? p :
+		       move_block(p, old, size, with_slack(p, old, size));
 	if (size <= old && size > old / 2)
 		return p;
 	if (span_arena(s)->private) {

@@ -244,6 +244,18 @@ static void hardened_one_past_the_end(void)
 	pw_free((void *)p);
 }
 
+static void hardened_past_the_new_end(void)
+{
+	volatile char *p;
+
+	harden();
+	p = pw_realloc(pw_malloc(100), 90);
+	p = pw_realloc((void *)p, 99);
+	p[99] = 1;
+	expect("free(): written past the end of", (void *)p);
+	pw_free((void *)p);
+}
+
 static void hardened_zero_past_the_end(void)
 {
 	volatile char *p;
@@ -324,6 +336,7 @@ int main(void)
 		{ "hardened: free of the middle of a block, at once", hardened_middle },
 		{ "hardened: a write after free", hardened_use_after_free },
 		{ "hardened: a byte past the end", hardened_one_past_the_end },
+		{ "hardened: a byte past the end that realloc moved", hardened_past_the_new_end },
 		{ "hardened: a bit past the end, seen by realloc", hardened_zero_past_the_end },
 		{ "hardened: realloc of a free block", hardened_realloc_of_free },
 		{ "hardened: free of a block that never was", hardened_never_given },

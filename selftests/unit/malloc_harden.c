@@ -39,6 +39,31 @@ static void exact_sizes(void)
 	}
 }
 
+/* A block that grows by steps: its contents, and its end to the byte. */
+static void growth(void)
+{
+	unsigned char *p, *before;
+	unsigned int moves = 0;
+	size_t size, at;
+
+	harden();
+	p = pw_malloc(1);
+	for (size = 1; size < 20 * KIB; size += 7) {
+		before = p;
+		p = pw_realloc(p, size);
+		CHECK(p && pw_malloc_usable_size(p) == size);
+		moves += p != before;
+		memset(p + (size < 8 ? 0 : size - 7), (int)(size % 251), size < 8 ? size : 7);
+	}
+	printf("# %u moves\n", moves);
+	CHECK(moves < 100);
+	for (at = 1; at + 7 < size; at += 7)
+		CHECK(p[at] == (at + 7) % 251);
+	p = pw_realloc(p, size / 2 + 1);
+	CHECK(pw_malloc_usable_size(p) == size / 2 + 1 && p[8] == 15);
+	pw_free(p);
+}
+
 /* A block is not used again for some time. */
 static void delay(void)
 {
@@ -132,6 +157,7 @@ int main(void)
 {
 	static const struct test tests[] = {
 		{ "blocks end where they were asked to", exact_sizes },
+		{ "a block that grows", growth },
 		{ "a freed block is not used again at once", delay },
 		{ "blocks are placed at random", placement },
 		{ "a guard page behind large blocks", guard_page },
