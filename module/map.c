@@ -99,6 +99,15 @@ static void set_place(const struct pw_run *run, unsigned long addr,
 	page->index = pw_chunk_index(run->c, linear_page_index(run->vma, addr));
 }
 
+/*
+ * Empty, or the note that userfaultfd leaves where it follows writes to pages
+ * that are not there. A page that takes its place counts as written.
+ */
+static bool is_empty(pte_t pte)
+{
+	return pte_none(pte) || pte_marker_uffd_wp(pte);
+}
+
 static void insert_one(const struct pw_run *run, int k, pte_t *ptep,
 		       struct tally *t)
 {
@@ -107,7 +116,7 @@ static void insert_one(const struct pw_run *run, int k, pte_t *ptep,
 	u32 pfn = run->c->pfn[i];
 	struct page *page;
 
-	if (!pw_pfn_is_page(pfn) || !pte_none(pw_ptep_get(ptep)))
+	if (!pw_pfn_is_page(pfn) || !is_empty(pw_ptep_get(ptep)))
 		return;
 
 	page = pfn_to_page(pfn);
@@ -171,8 +180,9 @@ static void mkwrite_one(const struct pw_run *run, int k, pte_t *ptep)
 	u32 pfn = run->c->pfn[i];
 	pte_t pte = pw_ptep_get(ptep);
 
-	if (!pte_present(pte) || pte_write(pte) || !pw_pfn_is_page(pfn) ||
-	    pte_pfn(pte) != pfn)
+	/* The kernel wants to see the next write where userfaultfd follows them. */
+	if (!pte_present(pte) || pte_write(pte) || pte_uffd_wp(pte) ||
+	    !pw_pfn_is_page(pfn) || pte_pfn(pte) != pfn)
 		return;
 	pw_chunk_clear_suspect(run->c, i, 0);
 	if (is_exclusive(run, i, pfn_to_page(pfn)))
