@@ -1370,7 +1370,7 @@ unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want)
 						     DROP_BATCH));
 			mutex_unlock(&c->lock);
 		}
-		put_chunk(c);
+		pw_chunk_put(c);
 		pw_pages_drop(pfns, n, 0);
 		got += n;
 	}
