@@ -738,7 +738,22 @@ static const char *pw_vma_name(struct vm_area_struct *vma)
 	return "[pagewell]";
 }
 
+/*
+ * A debugger reads where nothing is: zeros, as from memory that nobody touched.
+ * After an error gcore would leave out all of the heap that lies behind.
+ */
+static int pw_vma_access(struct vm_area_struct *vma, unsigned long addr, void *buf,
+			 int len, int write)
+{
+	if (write)
+		return -EFAULT;
+	len = min_t(int, len, PAGE_SIZE - offset_in_page(addr));
+	memset(buf, 0, len);
+	return len;
+}
+
 #define PW_VM_OPS_COMMON						\
+	.access = pw_vma_access,					\
 	.open = pw_vma_open,						\
 	.close = pw_vma_close,						\
 	.mremap = pw_vma_mremap,					\
