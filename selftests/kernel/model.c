@@ -322,6 +322,18 @@ static void op_free(void)
 	MUST(pw_advise(heap.fd, PAGEWELL_ADVISE_FREE, addr(lo), nr * PAGE) == 0);
 }
 
+/* What can be is put together; nothing that can be seen changes. */
+static void op_collapse(void)
+{
+	long lo = pick(PAGES), nr = 1 + pick(2 * SLOT);
+	int err;
+
+	if (lo + nr > PAGES)
+		nr = PAGES - lo;
+	err = pw_advise(heap.fd, PAGEWELL_ADVISE_COLLAPSE, addr(lo), nr * PAGE);
+	MUST(err == 0 || err == -EINVAL || err == -EBUSY || err == -ENOMEM);
+}
+
 static void op_populate(void)
 {
 	long lo = pick(PAGES), nr = 1 + pick(100), i;
@@ -387,7 +399,7 @@ static void run(long ops)
 	static void (*const all[])(void) = {
 		op_write, op_write, op_write, op_write, op_read, op_read, op_brk,
 		op_map, op_map, op_map_fixed, op_unmap, op_remap, op_remap,
-		op_dontneed, op_populate, op_map_slots, op_hold, op_let_go,
+		op_dontneed, op_populate, op_map_slots, op_hold, op_let_go, op_collapse,
 		op_protect, op_free,
 	};
 
