@@ -21,6 +21,11 @@ bench-kernel: modules $(bench-progs)	## measure the module
 		echo "---- kernel $$k, in instructions"; \
 		scripts/vm -k $$k --icount --mem 4096 --pool 1024 --timeout 3000 -- \
 			build/bench/kernel/ops 60 5; \
+		scripts/vm -k $$k --icount --mem 2048 --pool 512 --timeout 1200 -- \
+			build/bench/kernel/regions 60; \
+		echo "---- two processors, in time"; \
+		scripts/vm -k $$k --smp 2 --mem 1024 --pool 256 --timeout 300 -- \
+			build/bench/kernel/threads; \
 		echo "---- the page pool of $$k alone"; \
 		scripts/vm -k $$k --icount --no-module --timeout 600 -- bench/kernel/pool.sh; \
 	done

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * threads.c - what two threads of one heap do in the time of one
+ *
+ * Meant for `scripts/vm --smp 2` on a machine with two idle processors: time,
+ * not instructions. What one thread does alone and what two do at once takes
+ * turns, so that whatever else the machine does hits both; the median of the
+ * ratios counts.
+ *
+ * usage: threads [rounds]
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pagewell.h"
+
+#define PAGE	4096UL
+#define MIB	(1UL << 20)
+#define AREA	(32 * MIB)
+#define TURN	0.25		/* seconds */
+
+static int fd;
+static pthread_barrier_t start;
+static volatile bool stop;
+
+struct worker {
+	void (*work)(struct worker *w);
+	int cpu;
+	char *area;
+	size_t at;
+	double units, rate;
+};
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+static char *map(size_t len)
+{
+	struct pagewell_map m = { .size = sizeof(m), .length = len, .align = 2 * MIB };
+
+	if (ioctl(fd, PAGEWELL_IOC_MAP, &m))
+		err(1, "map");
+	return (char *)m.addr;
+}
+
+static void unmap(char *p, size_t len)
+{
+	struct pagewell_unmap u = {
+		.size = sizeof(u), .addr = (unsigned long)p, .length = len,
+	};
+
+	if (ioctl(fd, PAGEWELL_IOC_UNMAP, &u))
+		err(1, "unmap");
+}
+
+/* First touches; what was touched goes back when all of it was. */
+static void fault(struct worker *w)
+{
+	struct pagewell_advise a = {
+		.size = sizeof(a), .advice = PAGEWELL_ADVISE_DONTNEED,
+		.addr = (unsigned long)w->area, .length = AREA,
+	};
+
+	for (int i = 0; i < 512; i++, w->at += PAGE)
+		w->area[w->at] = 1;
+	w->units += 512;
+	if (w->at == AREA) {
+		w->at = 0;
+		if (ioctl(fd, PAGEWELL_IOC_ADVISE, &a))
+			err(1, "advise");
+	}
+}
+
+static void map_unmap(struct worker *w)
+{
+	unmap(map(MIB), MIB);
+	w->units++;
+}
+
+static void *run(void *arg)
+{
+	struct worker *w = arg;
+	cpu_set_t set;
+	double t;
+
+	CPU_ZERO(&set);
+	CPU_SET(w->cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+	w->units = 0;
+	pthread_barrier_wait(&start);
+	t = now();
+	while (!stop)
+		w->work(w);
+	w->rate = w->units / (now() - t);
+	return NULL;
+}
+
+static void turn(struct worker *w, int n)
+{
+	struct timespec ts = { 0, TURN * 1e9 };
+	pthread_t threads[2];
+
+	stop = false;
+	pthread_barrier_init(&start, NULL, n + 1);
+	for (int i = 0; i < n; i++)
+		if (pthread_create(&threads[i], NULL, run, &w[i]))
+			errx(1, "no thread");
+	pthread_barrier_wait(&start);
+	nanosleep(&ts, NULL);
+	stop = true;
+	for (int i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&start);
+}
+
+static int compare(const void *a, const void *b)
+{
+	double d = *(const double *)a - *(const double *)b;
+
+	return d < 0 ? -1 : d > 0;
+}
+
+/* Each one's share of what it does alone, added up. */
+static void measure(const char *what, struct worker *w, int rounds)
+{
+	double ratios[rounds], alone[2] = { 0 };
+
+	for (int i = 0; i < rounds; i++) {
+		double sum = 0;
+
+		for (int k = 0; k < 2; k++) {
+			turn(&w[k], 1);
+			alone[k] = w[k].rate;
+		}
+		turn(w, 2);
+		for (int k = 0; k < 2; k++)
+			sum += w[k].rate / alone[k];
+		ratios[i] = sum;
+	}
+	qsort(ratios, rounds, sizeof(*ratios), compare);
+	printf("%-52s %6.2f   (%.2f to %.2f)\n", what, ratios[rounds / 2], ratios[0],
+	       ratios[rounds - 1]);
+}
+
+int main(int argc, char **argv)
+{
+	struct pagewell_heap h = {
+		.size = sizeof(h), .set = PAGEWELL_SET_HUGE, .huge = PAGEWELL_HUGE_NEVER,
+	};
+	int rounds = argc > 1 ? atoi(argv[1]) : 15;
+	struct worker faults[2] = { { fault, 0 }, { fault, 1 } };
+	struct worker mixed[2] = { { fault, 0 }, { map_unmap, 1 } };
+
+	if (rounds < 1)
+		errx(2, "usage: threads [rounds]");
+	fd = open(PAGEWELL_DEVICE, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		err(1, PAGEWELL_DEVICE);
+	if (mmap(NULL, 256 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED)
+		err(1, "mmap");
+	if (ioctl(fd, PAGEWELL_IOC_HEAP, &h))
+		err(1, "policy");
+	faults[0].area = mixed[0].area = map(AREA);
+	faults[1].area = map(AREA);
+	printf("%-52s %6s\n", "two threads on two processors, one alone is 1", "median");
+	measure("both fault", faults, rounds);
+	measure("one faults, the other maps and unmaps all the time", mixed, rounds);
+	return 0;
+}
