@@ -32,7 +32,7 @@ column() {
 
 # Waits until heaps has $1 rows whose comm matches $2.
 wait_rows() {
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		[ "$(column comm <$dir/heaps | grep -cE -- "$2")" = "$1" ] && return
 		sleep 0.1
 	done
@@ -88,7 +88,8 @@ wait $pid 2>/dev/null
 check "the row goes with the process" wait_rows 0 .
 
 # More than one page of output
-many=150
+scale=${PAGEWELL_TEST_SCALE:-100}
+many=$((150 * scale / 100))
 for _ in $(seq $many); do
 	build/pagewell run -- sleep 300 &
 done
@@ -108,7 +109,7 @@ check "small reads see the same" cmp $dir/heaps <(dd if=$dir/heaps bs=61 status=
 ) >"$tmp/bad" 2>&1 &
 reader=$!
 kill $(jobs -p | grep -v "^$reader\$")
-for _ in $(seq 60); do
+for _ in $(seq $((60 * scale / 100))); do
 	build/pagewell run -- true
 done
 touch "$tmp/stop"
