@@ -80,12 +80,14 @@ struct arena *arena_create(bool private, size_t limit)
 		if (a) {
 			a->id = pw_nr_arenas;
 			pw_arenas[a->id] = a;
-			__atomic_store_n(&pw_nr_arenas, a->id + 1, __ATOMIC_RELEASE);
 		}
 	}
 	if (a) {
 		a->limit = limit;
 		WRITE_ONCE(a->private, private);
+		/* Others look for a calm arena among all that are counted. */
+		if (a->id == pw_nr_arenas)
+			__atomic_store_n(&pw_nr_arenas, a->id + 1, __ATOMIC_RELEASE);
 	}
 	unlock(&pw_arenas_lock);
 	return a;

@@ -130,9 +130,9 @@ int main(void)
 	ran = run_all();
 	second = stats();
 	ksft_test_result(ran == THREADS && !wrong, "the same again\n");
-	ksft_test_result(second.tables == first.tables &&
+	ksft_test_result(second.tables <= first.tables + first.tables / 8 &&
 			 second.arenas <= first.arenas + first.arenas / 2,
-			 "in the same memory: tables %zu, then %zu; arenas %zu, then %zu bytes\n",
+			 "in about the same memory: tables %zu, then %zu; arenas %zu, then %zu bytes\n",
 			 first.tables, second.tables, first.arenas, second.arenas);
 	ksft_finished();
 }
