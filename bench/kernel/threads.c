@@ -5,7 +5,7 @@
  * Meant for `scripts/vm --smp 2` on a machine with two idle processors: time,
  * not instructions. What one thread does alone and what two do at once takes
  * turns, so that whatever else the machine does hits both; the median of the
- * ratios counts.
+ * ratios counts. Freed pages are zeroed in the background, between the turns.
  *
  * usage: threads [rounds]
  */
@@ -26,8 +26,7 @@
 
 #define PAGE	4096UL
 #define MIB	(1UL << 20)
-#define AREA	(32 * MIB)
-#define TURN	0.25		/* seconds */
+#define AREA	(48 * MIB)
 
 static int fd;
 static pthread_barrier_t start;
@@ -37,7 +36,6 @@ struct worker {
 	void (*work)(struct worker *w);
 	int cpu;
 	char *area;
-	size_t at;
 	double units, rate;
 };
 
@@ -68,28 +66,19 @@ static void unmap(char *p, size_t len)
 		err(1, "unmap");
 }
 
-/* First touches; what was touched goes back when all of it was. */
+/* First touches of an area; whoever does something else stops then. */
 static void fault(struct worker *w)
 {
-	struct pagewell_advise a = {
-		.size = sizeof(a), .advice = PAGEWELL_ADVISE_DONTNEED,
-		.addr = (unsigned long)w->area, .length = AREA,
-	};
-
-	for (int i = 0; i < 512; i++, w->at += PAGE)
-		w->area[w->at] = 1;
-	w->units += 512;
-	if (w->at == AREA) {
-		w->at = 0;
-		if (ioctl(fd, PAGEWELL_IOC_ADVISE, &a))
-			err(1, "advise");
-	}
+	for (size_t at = 0; at < AREA; at += PAGE)
+		w->area[at] = 1;
+	w->units = AREA / PAGE;
+	stop = true;
 }
 
 static void map_unmap(struct worker *w)
 {
-	unmap(map(MIB), MIB);
-	w->units++;
+	for (w->units = 0; !stop; w->units++)
+		unmap(map(MIB), MIB);
 }
 
 static void *run(void *arg)
@@ -101,31 +90,41 @@ static void *run(void *arg)
 	CPU_ZERO(&set);
 	CPU_SET(w->cpu, &set);
 	sched_setaffinity(0, sizeof(set), &set);
-	w->units = 0;
 	pthread_barrier_wait(&start);
 	t = now();
-	while (!stop)
-		w->work(w);
+	w->work(w);
 	w->rate = w->units / (now() - t);
 	return NULL;
 }
 
 static void turn(struct worker *w, int n)
 {
-	struct timespec ts = { 0, TURN * 1e9 };
 	pthread_t threads[2];
+	bool ends = false;
 
 	stop = false;
+	for (int i = 0; i < n; i++) {
+		if (w[i].work != fault)
+			continue;
+		w[i].area = map(AREA);
+		ends = true;
+	}
 	pthread_barrier_init(&start, NULL, n + 1);
 	for (int i = 0; i < n; i++)
 		if (pthread_create(&threads[i], NULL, run, &w[i]))
 			errx(1, "no thread");
 	pthread_barrier_wait(&start);
-	nanosleep(&ts, NULL);
-	stop = true;
+	if (!ends) {
+		usleep(100000);
+		stop = true;
+	}
 	for (int i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
 	pthread_barrier_destroy(&start);
+	for (int i = 0; i < n; i++)
+		if (w[i].work == fault)
+			unmap(w[i].area, AREA);
+	usleep(500000);
 }
 
 static int compare(const void *a, const void *b)
@@ -175,8 +174,6 @@ int main(int argc, char **argv)
 		err(1, "mmap");
 	if (ioctl(fd, PAGEWELL_IOC_HEAP, &h))
 		err(1, "policy");
-	faults[0].area = mixed[0].area = map(AREA);
-	faults[1].area = map(AREA);
 	printf("%-52s %6s\n", "two threads on two processors, one alone is 1", "median");
 	measure("both fault", faults, rounds);
 	measure("one faults, the other maps and unmaps all the time", mixed, rounds);
