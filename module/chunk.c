@@ -379,6 +379,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	memcpy(own->pfn, c->pfn, sizeof(c->pfn));
 	bitmap_copy(own->used, c->used, PW_SLOT_PAGES);
 	bitmap_copy(own->suspect, c->suspect, PW_SLOT_PAGES);
+	bitmap_copy(own->zeros, c->zeros, PW_SLOT_PAGES);
 	own->nr = c->nr;
 	own->block = c->block;
 	share_pages(own);
@@ -686,6 +687,14 @@ static bool has_pages(const struct pw_chunk *c, unsigned int from,
 	return c->nr && find_next_bit(c->used, to, from) < to;
 }
 
+/* Pages, or places where the zero page is mapped? */
+static bool has_entries(const struct pw_chunk *c, unsigned int from,
+			unsigned int to)
+{
+	return has_pages(c, from, to) ||
+	       find_next_bit(c->zeros, to, from) < to;
+}
+
 /* Pages of [from, to) that others will keep when we let go of them. */
 static unsigned long count_kept(const struct pw_chunk *c, unsigned int from,
 				unsigned int to)
@@ -713,6 +722,7 @@ static u32 detach_block(struct pw_heap *heap, unsigned long slot,
 	memset(c->pfn, 0, sizeof(c->pfn));
 	bitmap_zero(c->used, PW_SLOT_PAGES);
 	bitmap_zero(c->suspect, PW_SLOT_PAGES);
+	bitmap_zero(c->zeros, PW_SLOT_PAGES);
 	c->nr = 0;
 	count_gone(heap, PW_SLOT_PAGES);
 	if (mapped) {
@@ -831,12 +841,41 @@ static void drop_shared(struct drop *d, unsigned long slot, struct pw_chunk *c)
 	leave_shared(d->heap, slot, c);
 }
 
+/**
+ * pw_chunk_drop_zeros() - unmap the zero page
+ * @heap: whose
+ * @slot: which
+ * @c: its chunk, locked, not shared
+ * @from: first entry
+ * @to: entry behind the last
+ * @mapped: it may be mapped
+ *
+ * Context: mmap_lock held, unless nothing is mapped there any more.
+ */
+void pw_chunk_drop_zeros(struct pw_heap *heap, unsigned long slot,
+			 struct pw_chunk *c, unsigned int from,
+			 unsigned int to, bool mapped)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+
+	if (find_next_bit(c->zeros, to, from) >= to)
+		return;
+	if (mapped)
+		zap_pages(heap, first + from, first + to);
+	bitmap_clear(c->zeros, from, to - from);
+}
+
+static bool is_unused(const struct pw_chunk *c)
+{
+	return !c->nr && bitmap_empty(c->zeros, PW_SLOT_PAGES);
+}
+
 static void drop_in_slot(struct drop *d, unsigned long slot,
 			 unsigned int from, unsigned int to)
 {
 	struct pw_chunk *c = pw_chunk_lock(d->heap, slot);
 
-	if (c && d->mapped && !d->mmap_locked && has_pages(c, from, to)) {
+	if (c && d->mapped && !d->mmap_locked && has_entries(c, from, to)) {
 		/* The mmap_lock comes before chunks: back off, take both. */
 		pw_chunk_unlock(c);
 		mmap_read_lock(d->heap->mm);
@@ -850,11 +889,13 @@ static void drop_in_slot(struct drop *d, unsigned long slot,
 		pw_chunk_unlock(c);
 		return;
 	}
-	if (has_pages(c, from, to)) {
+	if (has_entries(c, from, to))
 		c = pw_chunk_own(d->heap, slot, c);
+	if (has_pages(c, from, to))
 		drop_part(d, slot, c, from, to);
-	}
-	if (!c->nr && c->users == 1)
+	if (c->users == 1)
+		pw_chunk_drop_zeros(d->heap, slot, c, from, to, d->mapped);
+	if (is_unused(c) && c->users == 1)
 		remove_slot(d->heap, slot, c);
 	pw_chunk_unlock(c);
 }
@@ -928,7 +969,7 @@ static void unmap_in_slot(struct pw_heap *heap, unsigned long slot,
 
 	if (!c)
 		return;
-	if (has_pages(c, from, to)) {
+	if (has_entries(c, from, to)) {
 		if (c->block)
 			wait_until_mapped(pfn_to_page(c->block));
 		zap_pages(heap, first + from, first + to);
@@ -1048,9 +1089,9 @@ bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 
 		if (c) {
 			found = c->shared ||
-				has_pages(c, lo > first ? lo - first : 0,
-					  min(hi - first,
-					      (unsigned long)PW_SLOT_PAGES));
+				has_entries(c, lo > first ? lo - first : 0,
+					    min(hi - first,
+						(unsigned long)PW_SLOT_PAGES));
 			pw_chunk_unlock(c);
 		}
 		if (slot++ == last)
@@ -1133,7 +1174,7 @@ static void move_part(struct pw_heap *heap, unsigned long from,
 
 	if (!c)
 		return;
-	if (!has_pages(c, at, at + nr)) {
+	if (!has_entries(c, at, at + nr)) {
 		pw_chunk_unlock(c);
 		return;
 	}
@@ -1146,10 +1187,12 @@ static void move_part(struct pw_heap *heap, unsigned long from,
 	}
 	detach(heap, c, at, at + nr, &m.b);
 	zap_pages(heap, from, from + nr);
-	if (!c->nr)
+	bitmap_clear(c->zeros, at, nr);
+	if (is_unused(c))
 		remove_slot(heap, slot, c);
 	pw_chunk_unlock(c);
-	attach(heap, to, &m);
+	if (m.b.nr)
+		attach(heap, to, &m);
 }
 
 /**

@@ -78,6 +78,7 @@ static void move_to_block(struct pw_heap *heap, unsigned long slot,
 	atomic_long_sub(c->nr, &heap->resident);
 	pw_chunk_empty(c);
 	bitmap_zero(c->suspect, PW_SLOT_PAGES);
+	bitmap_zero(c->zeros, PW_SLOT_PAGES);
 	pw_chunk_set_block(heap, slot, c, block);
 	pw_stat_inc(huge_collapsed);
 }

@@ -91,6 +91,16 @@ static inline void pw_zap_page_range(struct vm_area_struct *vma,
 #endif
 }
 
+/* Release the lock that a fault came with, to return VM_FAULT_RETRY. */
+static inline void pw_fault_unlock(struct vm_fault *vmf)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	release_fault_lock(vmf);
+#else
+	mmap_read_unlock(vmf->vma->vm_mm);
+#endif
+}
+
 /* Keeps per-VMA-lock faults out until the mmap_lock is released. */
 static inline void pw_vma_start_write(struct vm_area_struct *vma)
 {

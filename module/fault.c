@@ -3,7 +3,8 @@
  * fault.c - a page is touched
  *
  * Three cases end here: a page nobody has touched yet (take pages from the
- * pool, as many as the access pattern promises to use), a page that the heap
+ * pool, as many as the access pattern promises to use, or the zero page for a
+ * read that stands alone), a page that the heap
  * has but this page table lacks (map it and its neighbours), and a write to a
  * page that fork made read-only (copy it, or take it over when the others are
  * gone). Everything else is a signal.
@@ -18,7 +19,9 @@
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/userfaultfd_k.h>
 
+#include "compat.h"
 #include "heap.h"
 #include "map.h"
 #include "pool.h"
@@ -225,7 +228,7 @@ static struct pw_stream *choose_run(struct touch *t, unsigned long *nr)
 			*nr = 2;
 	} else {
 		s = stream_for(t->heap, t->page);
-		*nr = RUN_START - t->page % RUN_START;
+		*nr = t->write ? RUN_START - t->page % RUN_START : 1;
 	}
 	WRITE_ONCE(s->step, step ?: 1);
 	WRITE_ONCE(s->run, 0);
@@ -263,6 +266,9 @@ static unsigned long plan(struct touch *t, long *step)
 	struct pw_stream *s = choose_run(t, &nr);
 
 	*step = READ_ONCE(s->step);
+	/* A walk of reads is given pages; those far apart need none. */
+	if (!t->write && *step != 1 && *step != -1)
+		nr = 1;
 	if (nr > 1)
 		nr = min3(nr, guess_budget(t->heap) + 1, room_for(t, *step));
 	if (nr > 1)
@@ -391,18 +397,70 @@ static bool take_block(struct touch *t)
 	return true;
 }
 
+/* Where one page alone is read, the kernel's zero page does as well. */
+static bool zero_will_do(const struct touch *t, unsigned long nr)
+{
+	return nr == 1 && !t->write && !t->c->shared &&
+	       t->huge != PAGEWELL_HUGE_ALWAYS &&
+	       !(t->vma->vm_flags & VM_LOCKED) && !userfaultfd_wp(t->vma);
+}
+
+/*
+ * The first zero page of a heap. Writes to it must come to us, and the table for
+ * that is put in under locks that a fault cannot have: let go of those it came
+ * with, and have it come again. False when it must not let go.
+ */
+static bool may_map_zero(struct touch *t, vm_fault_t *ret)
+{
+	unsigned int flags = t->vmf->flags;
+	struct pw_heap *heap = t->heap;
+
+	*ret = 0;
+	if (t->vma->vm_ops == &pw_vm_ops_cow)
+		return true;
+	if (!(flags & FAULT_FLAG_ALLOW_RETRY) ||
+	    (flags & FAULT_FLAG_RETRY_NOWAIT) || current->mm != heap->mm)
+		return false;
+	refcount_inc(&heap->refs);
+	pw_chunk_unlock(t->c);
+	t->c = NULL;
+	pw_fault_unlock(t->vmf);
+	mutex_lock(&heap->unmap_lock);
+	pw_heap_begin_cow(heap);
+	mutex_unlock(&heap->unmap_lock);
+	pw_heap_put(heap);
+	*ret = VM_FAULT_RETRY;
+	return false;
+}
+
+static vm_fault_t map_zero(struct touch *t)
+{
+	__set_bit(t->page & PW_SLOT_MASK, t->c->zeros);
+	WRITE_ONCE(t->heap->zeros, true);
+	pw_stat_inc(zero_faults);
+	return pw_map_zero(t->vma, addr_of(t, t->page)) ?
+	       VM_FAULT_OOM : VM_FAULT_NOPAGE;
+}
+
 static vm_fault_t first_touch(struct touch *t)
 {
 	unsigned long nr, from = t->page;
 	unsigned int got;
+	vm_fault_t ret;
 	long step;
 
 	/* A hole in a core dump is a hole, not a page. */
 	if (current->flags & PF_DUMPCORE)
 		return VM_FAULT_SIGBUS;
 
-	t->c = pw_chunk_own(t->heap, t->slot, t->c);
 	nr = plan(t, &step);
+	if (zero_will_do(t, nr)) {
+		if (may_map_zero(t, &ret))
+			return map_zero(t);
+		if (ret)
+			return ret;
+	}
+	t->c = pw_chunk_own(t->heap, t->slot, t->c);
 	if (!t->c->nr && (t->huge == PAGEWELL_HUGE_ALWAYS ||
 			  (t->huge == PAGEWELL_HUGE_AUTO &&
 			   nr == PW_SLOT_PAGES)) &&
@@ -714,6 +772,28 @@ out:
 	return ret;
 }
 
+/* A write to the zero page: a page takes its place. */
+static vm_fault_t pw_zero_mkwrite(struct vm_fault *vmf)
+{
+	struct touch t = touch_of(vmf, true);
+	vm_fault_t ret;
+
+	t.c = lock_slot(&t, &ret);
+	if (!t.c)
+		return ret;
+	if (look_up(&t)) {
+		pw_map_zap(t.vma, addr_of(&t, t.page), PAGE_SIZE);
+		if (t.c->users == 1)
+			__clear_bit(t.page & PW_SLOT_MASK, t.c->zeros);
+		ret = touch(&t);
+	} else {
+		ret = segv();
+	}
+	if (t.c)
+		pw_chunk_unlock(t.c);
+	return ret;
+}
+
 /*
  * Fault-around is ours; but a VMA that has this callback has its faults taken
  * under its own lock, others wait for the mmap_lock.
@@ -772,9 +852,24 @@ const struct vm_operations_struct pw_vm_ops = {
 const struct vm_operations_struct pw_vm_ops_cow = {
 	PW_VM_OPS_COMMON,
 	.page_mkwrite = pw_mkwrite,
+	.pfn_mkwrite = pw_zero_mkwrite,
 };
 
 /* Populating */
+
+/* Pages are there now: what maps the zero page in their place must go. */
+static void replace_zeros(struct touch *t, unsigned long to)
+{
+	unsigned int i = t->page & PW_SLOT_MASK;
+	unsigned int nr = to - t->page;
+
+	if (find_next_bit(t->c->zeros, i + nr, i) >= i + nr)
+		return;
+	pw_map_zap(t->vma, addr_of(t, t->page),
+		   (unsigned long)nr << PAGE_SHIFT);
+	if (t->c->users == 1)
+		bitmap_clear(t->c->zeros, i, nr);
+}
 
 static int populate_slot(struct touch *t, unsigned long to)
 {
@@ -805,6 +900,7 @@ static int populate_slot(struct touch *t, unsigned long to)
 		page += got;
 	}
 	pw_chunk_keep(t->heap, t->c, t->page & PW_SLOT_MASK, to - t->page);
+	replace_zeros(t, to);
 	if (insert(t, t->page, to - t->page) != VM_FAULT_NOPAGE)
 		return -ENOMEM;
 	for (page = t->page; page < to; page++)

@@ -38,6 +38,7 @@ static void use_plain_table(struct vm_area_struct *vma)
 	WRITE_ONCE(vma->vm_page_prot, vm_get_page_prot(vma->vm_flags));
 }
 
+/* If it is, the zero page goes with the table that it needs. */
 static bool is_private(struct pw_heap *heap)
 {
 	unsigned long slot;
@@ -47,6 +48,9 @@ static bool is_private(struct pw_heap *heap)
 		struct pw_chunk *c = pw_chunk_lock(heap, slot);
 		bool private = !c || pw_chunk_is_private(c);
 
+		if (private && c && !c->shared)
+			pw_chunk_drop_zeros(heap, slot, c, 0, PW_SLOT_PAGES,
+					    true);
 		if (c)
 			pw_chunk_unlock(c);
 		if (!private)
@@ -126,6 +130,7 @@ void pw_heap_end_cow(struct pw_heap *heap)
 			pw_vma_start_write(vma);
 			use_plain_table(vma);
 		}
+		heap->zeros = false;
 		WRITE_ONCE(heap->cow, false);
 	}
 	mmap_write_unlock(heap->mm);

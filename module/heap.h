@@ -114,6 +114,8 @@ struct pw_where {
  * @suspect: entries that were shared, and that someone who had them then may
  *           still hold by a reference (a pipe, direct I/O); their pages must
  *           not be written before a look at the reference count
+ * @zeros: entries where the kernel's zero page may be mapped in a heap that has
+ *         the chunk; there is no page yet, or one that nobody has written to
  * @loose: entries whose pages may be taken when the pool is short; nothing maps
  *         them
  * @rcu: frees it
@@ -141,6 +143,7 @@ struct pw_chunk {
 	unsigned long place;
 	DECLARE_BITMAP(used, PW_SLOT_PAGES);
 	DECLARE_BITMAP(suspect, PW_SLOT_PAGES);
+	DECLARE_BITMAP(zeros, PW_SLOT_PAGES);
 	DECLARE_BITMAP(loose, PW_SLOT_PAGES);
 	struct rcu_head rcu;
 	u32 pfn[PW_SLOT_PAGES];
@@ -217,7 +220,9 @@ struct pw_stream {
  * @vmas: VMAs of @mm that are ours, by the mmap_lock held for write
  * @dead: the last VMA is gone; set under @lock
  * @poisoned: made by a fork that ran out of memory: every touch is SIGBUS
- * @cow: shares or has shared pages, so its VMAs have the table with mkwrite
+ * @cow: shares or has shared pages, has a read-only region, or the zero page
+ *       mapped, so its VMAs have the table with mkwrite
+ * @zeros: the zero page was mapped since @cow was set
  * @alone: a relative is gone, so it may be that none has pages of it any more
  * @family: the open file it was mapped from
  * @family_node: in @family
@@ -261,6 +266,7 @@ struct pw_heap {
 	bool dead;
 	bool poisoned;
 	bool cow;
+	bool zeros;
 	bool alone;
 	struct pw_family *family;
 	struct list_head family_node;
@@ -423,6 +429,9 @@ int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
 void pw_range_loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 void pw_chunk_keep(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
 		   unsigned int nr);
+void pw_chunk_drop_zeros(struct pw_heap *heap, unsigned long slot,
+			 struct pw_chunk *c, unsigned int from,
+			 unsigned int to, bool mapped);
 unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want);
 void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
 		   unsigned long nr);

@@ -174,6 +174,30 @@ int pw_map_insert(const struct pw_run *run)
 	return 0;
 }
 
+/**
+ * pw_map_zero() - map the kernel's zero page where nothing is mapped yet
+ * @vma: has the table with pfn_mkwrite, or the kernel would let it be written
+ * @addr: where
+ *
+ * Return: 0, or -ENOMEM when there is no page table to be had.
+ */
+int pw_map_zero(struct vm_area_struct *vma, unsigned long addr)
+{
+	const struct pw_run run = { .vma = vma, .addr = addr };
+	spinlock_t *ptl;
+	pte_t *ptep = lock_table(&run, &ptl);
+	pte_t pte;
+
+	if (!ptep)
+		return -ENOMEM;
+	pte = pte_mkspecial(pfn_pte(my_zero_pfn(addr), vma->vm_page_prot));
+	if (pte_none(pw_ptep_get(ptep)))
+		set_pte_at(vma->vm_mm, addr, ptep,
+			   pte_mkclean(pte_wrprotect(pte)));
+	spin_unlock(ptl);
+	return 0;
+}
+
 static void mkwrite_one(const struct pw_run *run, int k, pte_t *ptep)
 {
 	unsigned int i = run->i + k;

@@ -39,6 +39,7 @@ struct pw_run {
 
 int pw_map_insert(const struct pw_run *run);
 bool pw_map_accessed(struct vm_area_struct *vma, unsigned long addr);
+int pw_map_zero(struct vm_area_struct *vma, unsigned long addr);
 int pw_map_mkwrite(const struct pw_run *run);
 int pw_map_make_table(struct vm_area_struct *vma, unsigned long addr);
 bool pw_map_has_table(struct vm_area_struct *vma, unsigned long addr);

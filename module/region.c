@@ -1211,6 +1211,9 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 		return -EINVAL;
 	switch (advice) {
 	case PAGEWELL_ADVISE_POPULATE:
+		/* Perhaps for a long-term pin, which the zero page prevents. */
+		if (READ_ONCE(heap->zeros))
+			WRITE_ONCE(heap->alone, true);
 		return pw_populate(heap, lo, hi);
 	case PAGEWELL_ADVISE_WILLNEED:
 		return for_each_mapped(heap, lo, hi, will_need);

@@ -17,6 +17,7 @@
 	X(huge_faults,		"of these, faults that took 2 MiB at once") \
 	X(huge_cut,		"pages of 2 MiB cut into small ones")	\
 	X(huge_collapsed,	"pages of 2 MiB put together on request") \
+	X(zero_faults,		"reads that got the kernel's zero page") \
 	X(refaults,		"faults on pages the heap already had")	\
 	X(refault_pages,	"pages mapped by those")		\
 	X(cow_faults,		"write faults on shared pages")		\

@@ -359,7 +359,9 @@ struct pagewell_request {
  *
  * As mprotect(2), but without splitting the mapping: any other touch is SIGSEGV,
  * contents and promises stay. While a map is read-only the kernel refuses
- * long-term pins of the heap (registered buffers of io_uring), as after fork().
+ * long-term pins of the heap (registered buffers of io_uring), as after fork(),
+ * and as after reads here and there of memory that was never written, which get
+ * the kernel's zero page: PAGEWELL_ADVISE_POPULATE puts an end to that.
  * Errors: ENOMEM (part of the range is not mapped), EINVAL (it touches a break),
  * EINTR. Nothing has changed then, unless the kernel ran out of its own memory,
  * ENOMEM too: the first part of the range may have changed.
