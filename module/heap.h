@@ -51,6 +51,7 @@
 #define PW_PFN_LOST	U32_MAX
 
 #define PW_STREAMS	8
+#define PW_SPARES	4
 
 struct pw_heap;
 struct pw_shared;
@@ -189,6 +190,22 @@ struct pw_break {
 #define PW_REGION_NONE	0x80	/* neither read nor written */
 #define PW_REGION_SHARED 0x100	/* others have the same pages, on purpose */
 
+#define PW_REGION_SPARE	0x200	/* not a flag: the entry of a struct pw_spare */
+
+/**
+ * struct pw_spare - a range whose entry in the region tree leads here
+ * @lo: first page
+ * @hi: page behind the last, 0: not in use
+ * @flags: PW_REGION_ bits of the map that is there, 0: free
+ *
+ * Changed under pw_heap.lock; faults read @flags without it.
+ */
+struct pw_spare {
+	unsigned long lo;
+	unsigned long hi;
+	unsigned long flags;
+};
+
 /**
  * struct pw_stream - one run of touches, in equal steps
  * @at: page touched last
@@ -232,6 +249,9 @@ struct pw_stream {
  * @unmap_lock: one unmap, replacing map, remap or protect at a time: what they
  *              drop stays reserved until no PTE maps it any more
  * @regions: pages to regions; read under RCU
+ * @spares: ranges that were given up a moment ago
+ * @next_spare: the one to use next
+ * @map_size: pages of the map that was made last
  * @layout: counts changes that take away what may be touched, or how
  * @breaks: by id
  * @nr_breaks: entries of @breaks
@@ -276,6 +296,9 @@ struct pw_heap {
 	struct mutex lock;
 	struct mutex unmap_lock;
 	struct maple_tree regions;
+	struct pw_spare spares[PW_SPARES];
+	unsigned int next_spare;
+	unsigned long map_size;
 	atomic_long_t layout;
 	struct xarray breaks;
 	unsigned int nr_breaks;
@@ -381,6 +404,18 @@ static inline void pw_region_changed(struct pw_heap *heap)
 	/* Orders the change before the count, and that before what follows. */
 	atomic_long_inc_return(&heap->layout);
 }
+
+/* spare.c */
+void *pw_spare_walk(struct pw_heap *heap, struct ma_state *mas);
+int pw_spare_take_back(struct pw_heap *heap, unsigned long lo,
+		       unsigned long hi, gfp_t gfp);
+void pw_spare_flush(struct pw_heap *heap);
+bool pw_spare_map(struct pw_heap *heap, unsigned long nr, unsigned long align,
+		  unsigned long flags, unsigned long *page);
+bool pw_spare_set(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		  unsigned long flags);
+bool pw_spare_add(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		  unsigned long flags);
 
 /* chunk.c */
 int pw_chunk_init(void);

@@ -26,11 +26,12 @@
 #define PW_KEPT	(PW_REGION_LAZY | PW_REGION_HUGE | PW_REGION_SMALL | \
 		 PW_REGION_READ | PW_REGION_NONE)
 
-/* A range of pages, [lo, hi), and what the tree has there. */
+/* A range of pages, [lo, hi), what the tree has there, and is that all of it? */
 struct span {
 	unsigned long lo;
 	unsigned long hi;
 	void *entry;
+	bool whole;
 };
 
 static unsigned long entry_flags(const void *entry)
@@ -56,8 +57,9 @@ static struct span span_at(struct pw_heap *heap, unsigned long page,
 	struct span s;
 
 	rcu_read_lock();
-	s.entry = mas_walk(&mas);
+	s.entry = pw_spare_walk(heap, &mas);
 	rcu_read_unlock();
+	s.whole = mas.index >= lo && mas.last < hi;
 	s.lo = max(mas.index, lo);
 	s.hi = mas.last >= hi ? hi : mas.last + 1;
 	return s;
@@ -156,7 +158,7 @@ bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
 	void *entry;
 
 	rcu_read_lock();
-	entry = mas_walk(&mas);
+	entry = pw_spare_walk(heap, &mas);
 	if (is_break(entry)) {
 		const struct pw_break *b = entry;
 
@@ -208,11 +210,14 @@ unsigned long pw_region_count(struct pw_heap *heap)
 	MA_STATE(mas, &heap->regions, 0, 0);
 	unsigned long nr = 0;
 	void *entry;
+	int i;
 
 	rcu_read_lock();
 	mas_for_each(&mas, entry, ULONG_MAX)
 		nr++;
 	rcu_read_unlock();
+	for (i = 0; i < PW_SPARES; i++)
+		nr -= heap->spares[i].hi && !heap->spares[i].flags;
 	return nr;
 }
 
@@ -226,6 +231,7 @@ bool pw_region_any(struct pw_heap *heap, unsigned long flags)
 	MA_STATE(mas, &heap->regions, 0, 0);
 	bool found = false;
 	void *entry;
+	int i;
 
 	rcu_read_lock();
 	mas_for_each(&mas, entry, ULONG_MAX) {
@@ -234,6 +240,8 @@ bool pw_region_any(struct pw_heap *heap, unsigned long flags)
 			break;
 	}
 	rcu_read_unlock();
+	for (i = 0; i < PW_SPARES; i++)
+		found |= heap->spares[i].hi && (heap->spares[i].flags & flags);
 	return found;
 }
 
@@ -257,7 +265,8 @@ static int store_span(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		if (s.entry == entry)
 			hi = s.hi;
 	}
-	err = mtree_store_range(&heap->regions, lo, hi - 1, entry, gfp);
+	err = pw_spare_take_back(heap, lo, hi, gfp) ?:
+	      mtree_store_range(&heap->regions, lo, hi - 1, entry, gfp);
 	pw_region_changed(heap);
 	return err;
 }
@@ -306,6 +315,7 @@ static int find_gap(struct pw_heap *heap, unsigned long hint, unsigned long nr,
 {
 	lockdep_assert_held(&heap->lock);
 
+	pw_spare_flush(heap);
 	if (hint && !find_gap_from(heap, hint, nr, align, page))
 		return 0;
 	return find_gap_from(heap, 0, nr, align, page);
@@ -633,15 +643,30 @@ static bool span_has_break(struct pw_heap *heap, unsigned long lo,
 	return false;
 }
 
+/* What was mapped there is free from now on, or dying as @flags say. */
+static void set_gone(struct pw_heap *heap, const struct span *s,
+		     unsigned long flags)
+{
+	bool spare = pw_spare_set(heap, s->lo, s->hi, flags) ||
+		     (s->whole && !(entry_flags(s->entry) & PW_REGION_SHARED) &&
+		      pw_spare_add(heap, s->lo, s->hi, flags));
+
+	if (!spare)
+		store_span(heap, s->lo, s->hi,
+			   flags ? xa_mk_value(flags) : NULL, GFP_UNMAP);
+}
+
 /*
  * Nothing was ever touched there: the addresses are free at once. A fault that
  * looked just before may still bring pages in; the second look finds them.
  */
 static bool unmap_untouched(struct pw_heap *heap, struct span *s)
 {
-	if (pw_range_populated(heap, s->lo, s->hi))
-		return false;
-	store_span(heap, s->lo, s->hi, NULL, GFP_UNMAP);
+	if (!pw_spare_set(heap, s->lo, s->hi, 0)) {
+		if (pw_range_populated(heap, s->lo, s->hi))
+			return false;
+		set_gone(heap, s, 0);
+	}
 	/* Pairs with the barrier in pw_chunk_lock_new(). */
 	smp_mb();
 	if (pw_range_populated(heap, s->lo, s->hi))
@@ -660,7 +685,7 @@ static void unmap_touched(struct pw_heap *heap, struct span *s)
 {
 	unsigned long backed;
 
-	store_span(heap, s->lo, s->hi, xa_mk_value(PW_REGION_DYING), GFP_UNMAP);
+	set_gone(heap, s, PW_REGION_DYING);
 	heap->dying++;
 	mutex_unlock(&heap->lock);
 
@@ -670,7 +695,7 @@ static void unmap_touched(struct pw_heap *heap, struct span *s)
 
 	mutex_lock(&heap->lock);
 	heap->dying--;
-	store_span(heap, s->lo, s->hi, NULL, GFP_UNMAP);
+	set_gone(heap, s, 0);
 }
 
 /* Unmap every map in [lo, hi), which touches no break. */
@@ -727,8 +752,12 @@ static int place_map(struct pw_heap *heap, struct pagewell_map *arg,
 		*page = lo;
 		err = clear_fixed(heap, arg->flags, lo, hi);
 	} else {
-		err = find_gap(heap, hint_page(heap, arg->addr), nr, align,
-			       page);
+		unsigned long hint = hint_page(heap, arg->addr);
+
+		if (!hint && pw_spare_map(heap, nr, align, entry_flags(entry),
+					  page))
+			return 0;
+		err = find_gap(heap, hint, nr, align, page);
 	}
 	return err ?: store_span(heap, *page, *page + nr, entry, GFP_REGION);
 }

@@ -210,11 +210,11 @@ struct pagewell_brk_destroy {
  * @length: bytes, rounded up to a page; 0 is EINVAL
  * @align: a power of two; 0 means a page
  *
- * Without a fixed address the lowest gap that fits is taken. With FIXED the new
- * map is counted before what it replaces is given back. Errors: ENOMEM (limit,
- * RLIMIT_DATA, pool, addresses, longer than the window), EEXIST
- * (FIXED_NOREPLACE on something; FIXED on a break), EINVAL (alignment, a fixed
- * range outside the window).
+ * Without a fixed address a range of this length that was given up just before is
+ * taken, or else the lowest gap that fits. With FIXED the new map is counted before
+ * what it replaces is given back. Errors: ENOMEM (limit, RLIMIT_DATA, pool,
+ * addresses, longer than the window), EEXIST (FIXED_NOREPLACE on something; FIXED
+ * on a break), EINVAL (alignment, a fixed range outside the window).
  * When populating finds no page, the region is taken back: ENOMEM.
  */
 struct pagewell_map {

@@ -141,12 +141,15 @@ TEST_F(exhaust, lazy_is_sigbus)
 	q = pw_map_pages(&self->h, 100000);
 	EXPECT_EQ(SIGBUS, pw_try_write(q + 5 * PAGE, 1));
 	EXPECT_EQ((void *)(q + 5 * PAGE), (void *)pw_fault_addr);
-	EXPECT_EQ(SIGBUS, pw_try_read(p + 900 * PAGE));
+	EXPECT_EQ(SIGBUS, pw_try_write(p + 900 * PAGE, 1));
 	EXPECT_EQ(sigbus + 2, pw_stat("sigbus"));
 	EXPECT_EQ(-1, pw_wrong(p, 100, 1));
 	/* The kernel's own touches fail, they do not hang. */
-	EXPECT_EQ(-1, pwrite(fd, q, PAGE, 0));
+	ASSERT_EQ(PAGE, pwrite(fd, p, PAGE, 0));
+	EXPECT_EQ(-1, pread(fd, q, PAGE, 0));
 	EXPECT_EQ(EFAULT, errno);
+	/* A read alone takes no page. */
+	EXPECT_EQ(0, pw_try_read(p + 950 * PAGE));
 	EXPECT_EQ(-ENOMEM, pw_advise(self->h.fd, PAGEWELL_ADVISE_POPULATE, q, 100 * PAGE));
 	EXPECT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_WILLNEED, q, 100 * PAGE));
 	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, PAGEWELL_MAP_POPULATE, NULL, 50 * PAGE, 0, NULL));
@@ -200,7 +203,7 @@ TEST_F(exhaust, lazy_limit)
 	for (int i = 0; i < 100; i++)
 		ASSERT_EQ(0, pw_try_write(p + i * PAGE, 1));
 	EXPECT_EQ(SIGBUS, pw_try_write(p + 3000 * PAGE, 1));
-	EXPECT_EQ(SIGBUS, pw_try_read(p + 100 * PAGE));
+	EXPECT_EQ(SIGBUS, pw_try_write(p + 100 * PAGE, 1));
 	EXPECT_EQ(100 * PAGE, pw_resident(self->h.fd));
 	EXPECT_EQ(0, pw_try_write(p + 99 * PAGE, 2));
 	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_DONTNEED, p, 50 * PAGE));

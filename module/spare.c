@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * spare.c - addresses that were given up a moment ago
+ *
+ * A program that unmaps a region often maps another one of the same length
+ * next, and two changes of the region tree are most of what the pair costs. So a
+ * few ranges that were given up whole keep their entry in the tree. The entry
+ * does not say what is there but who knows: its flags are here, none while the
+ * range is free, and a map of just that length takes it by a store.
+ *
+ * Whoever changes the tree in any other way where a spare range lies takes the
+ * entry back first, so everybody else sees what the tree would hold.
+ */
+#include "heap.h"
+
+#define SPARE_SHIFT	16
+
+static void *spare_entry(const struct pw_heap *heap, const struct pw_spare *s)
+{
+	return xa_mk_value(PW_REGION_SPARE |
+			   (unsigned long)(s - heap->spares) << SPARE_SHIFT);
+}
+
+static void *plain_entry(const struct pw_spare *s)
+{
+	unsigned long flags = READ_ONCE(s->flags);
+
+	return flags ? xa_mk_value(flags) : NULL;
+}
+
+/**
+ * pw_spare_walk() - what the region tree holds for a page
+ * @heap: whose
+ * @mas: set to the page; says where the entry or gap begins and ends
+ *
+ * Context: RCU read lock held, or pw_heap.lock.
+ *
+ * Return: a break, the flags of a map, or NULL.
+ */
+void *pw_spare_walk(struct pw_heap *heap, struct ma_state *mas)
+{
+	unsigned long page = mas->index;
+	unsigned long layout;
+	void *entry, *plain;
+
+	for (;;) {
+		layout = atomic_long_read_acquire(&heap->layout);
+		entry = mas_walk(mas);
+		if (!xa_is_value(entry) ||
+		    likely(!(xa_to_value(entry) & PW_REGION_SPARE)))
+			return entry;
+		plain = plain_entry(&heap->spares[xa_to_value(entry) >>
+						  SPARE_SHIFT]);
+		/* Before a spare stands for another range, the layout changes. */
+		smp_rmb();
+		if (atomic_long_read(&heap->layout) == layout)
+			return plain;
+		mas_set(mas, page);
+	}
+}
+
+static int take_back(struct pw_heap *heap, struct pw_spare *s, gfp_t gfp)
+{
+	int err = mtree_store_range(&heap->regions, s->lo, s->hi - 1,
+				    plain_entry(s), gfp);
+
+	pw_region_changed(heap);
+	if (!err)
+		s->hi = 0;
+	return err;
+}
+
+/**
+ * pw_spare_take_back() - have what the tree says in the tree itself
+ * @heap: whose
+ * @lo: first page of a range that is about to change
+ * @hi: page behind the last
+ * @gfp: for the tree
+ *
+ * Context: pw_heap.lock held.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int pw_spare_take_back(struct pw_heap *heap, unsigned long lo,
+		       unsigned long hi, gfp_t gfp)
+{
+	struct pw_spare *s = heap->spares;
+	int i, err = 0;
+
+	for (i = 0; i < PW_SPARES && !err; i++, s++)
+		if (s->lo < hi && s->hi > lo)
+			err = take_back(heap, s, gfp);
+	return err;
+}
+
+/**
+ * pw_spare_flush() - take back all that are free: the tree is searched for gaps
+ * @heap: whose
+ *
+ * Context: pw_heap.lock held.
+ */
+void pw_spare_flush(struct pw_heap *heap)
+{
+	struct pw_spare *s = heap->spares;
+	int i;
+
+	for (i = 0; i < PW_SPARES; i++, s++)
+		if (s->hi && !s->flags)
+			take_back(heap, s, GFP_KERNEL_ACCOUNT);
+}
+
+/**
+ * pw_spare_map() - map a free range of just this length
+ * @heap: whose
+ * @nr: pages
+ * @align: of its address, in pages
+ * @flags: PW_REGION_ bits of the map
+ * @page: where it is
+ *
+ * Context: pw_heap.lock held.
+ *
+ * Return: true when there was one.
+ */
+bool pw_spare_map(struct pw_heap *heap, unsigned long nr, unsigned long align,
+		  unsigned long flags, unsigned long *page)
+{
+	unsigned long base = heap->base >> PAGE_SHIFT;
+	struct pw_spare *s = heap->spares;
+	int i;
+
+	heap->map_size = nr;
+	for (i = 0; i < PW_SPARES; i++, s++) {
+		if (s->hi - s->lo != nr || s->flags ||
+		    !IS_ALIGNED(base + s->lo, align))
+			continue;
+		*page = s->lo;
+		WRITE_ONCE(s->flags, flags);
+		return true;
+	}
+	return false;
+}
+
+/**
+ * pw_spare_set() - other flags for a range
+ * @heap: whose
+ * @lo: first page
+ * @hi: page behind the last
+ * @flags: PW_REGION_ bits, or 0: it is free
+ *
+ * Context: pw_heap.lock held.
+ *
+ * Return: true when it is a spare range, just this one, and it is done.
+ */
+bool pw_spare_set(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		  unsigned long flags)
+{
+	struct pw_spare *s = heap->spares;
+	int i;
+
+	for (i = 0; i < PW_SPARES; i++, s++) {
+		if (s->lo != lo || s->hi != hi)
+			continue;
+		WRITE_ONCE(s->flags, flags);
+		pw_region_changed(heap);
+		return true;
+	}
+	return false;
+}
+
+/**
+ * pw_spare_add() - keep the entry of a range that is being given up
+ * @heap: whose
+ * @lo: first page of a map that goes as a whole
+ * @hi: page behind the last
+ * @flags: what it is until it is free
+ *
+ * Only for lengths that the program maps just now.
+ *
+ * Context: pw_heap.lock held.
+ *
+ * Return: true when it is a spare range from now on.
+ */
+bool pw_spare_add(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		  unsigned long flags)
+{
+	struct pw_spare *s;
+
+	if (hi - lo != heap->map_size)
+		return false;
+	s = &heap->spares[heap->next_spare++ % PW_SPARES];
+	if (s->hi && take_back(heap, s, GFP_KERNEL_ACCOUNT))
+		return false;
+	s->lo = lo;
+	WRITE_ONCE(s->flags, flags);
+	/* Readers that find the entry find the flags. */
+	smp_wmb();
+	if (mtree_store_range(&heap->regions, lo, hi - 1, spare_entry(heap, s),
+			      GFP_KERNEL_ACCOUNT))
+		return false;
+	s->hi = hi;
+	pw_region_changed(heap);
+	return true;
+}
