@@ -612,10 +612,12 @@ static bool cuts_shared(struct pw_heap *heap, unsigned long lo,
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(edges); i++) {
-		struct span s = span_at(heap, edges[i], 0, ULONG_MAX);
+		struct span s;
 
-		if ((edges[i] & PW_SLOT_MASK) &&
-		    entry_flags(s.entry) & PW_REGION_SHARED)
+		if (!(edges[i] & PW_SLOT_MASK))
+			continue;
+		s = span_at(heap, edges[i], 0, ULONG_MAX);
+		if (entry_flags(s.entry) & PW_REGION_SHARED)
 			return true;
 	}
 	return false;
