@@ -66,14 +66,14 @@ static void take(struct lock *l, unsigned int patience)
 static void let_go(struct lock *l, unsigned int arg)
 {
 	(void)arg;
-	if (l->forked)
+	if (lock_is_forked(l))
 		lock_after_fork(l);
 }
 
 static void reset(struct lock *l, unsigned int arg)
 {
 	(void)arg;
-	if (l->forked || !lock_is_mine(l))
+	if (lock_is_forked(l) || !lock_is_mine(l))
 		lock_reset(l);
 }
 

@@ -19,26 +19,44 @@ static void relax(void)
 #endif
 }
 
+/* The kernel compares 32 bits: the low ones, where the flags are. */
+static uint32_t *futex_of(struct lock *l)
+{
+	return (uint32_t *)&l->word + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+}
+
 void pw_lock_slow(struct lock *l)
 {
+	uintptr_t self = lock_self(), word, next;
 	int i;
 
-	if (lock_is_mine(l) && l->forked)
+	if (lock_is_mine(l) && lock_is_forked(l))
 		return;
 	for (i = 0; i < SPINS; i++) {
 		relax();
-		if (READ_ONCE(l->word) == LOCK_FREE && try_lock(l))
+		if (!READ_ONCE(l->word) && try_lock(l))
 			return;
 	}
-	while (__atomic_exchange_n(&l->word, LOCK_WAITED, __ATOMIC_ACQUIRE) != LOCK_FREE)
-		sys(SYS_futex, &l->word, FUTEX_WAIT_PRIVATE, LOCK_WAITED, NULL, NULL, 0);
-	WRITE_ONCE(l->owner, lock_self());
+	for (;;) {
+		word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+		/* Others may sleep as well: who wakes up says so. */
+		next = word ? word | LOCK_WAITED : self | LOCK_WAITED;
+		if (word != next &&
+		    !__atomic_compare_exchange_n(&l->word, &word, next, false,
+						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			continue;
+		if (!word)
+			return;
+		sys(SYS_futex, futex_of(l), FUTEX_WAIT_PRIVATE, (uint32_t)next, NULL, NULL, 0);
+	}
 }
 
 void pw_unlock_slow(struct lock *l)
 {
-	__atomic_store_n(&l->word, LOCK_FREE, __ATOMIC_RELEASE);
-	sys(SYS_futex, &l->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	if (lock_is_forked(l))
+		return;
+	if (__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) & LOCK_WAITED)
+		sys(SYS_futex, futex_of(l), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 bool lock_for_fork(struct lock *l, unsigned int patience_us)
@@ -50,20 +68,19 @@ bool lock_for_fork(struct lock *l, unsigned int patience_us)
 		return false;
 	if (!patience_us) {
 		lock(l);
-		l->forked = true;
-		return true;
+	} else {
+		for (waited = 0; !try_lock(l); waited += 100) {
+			if (waited >= patience_us)
+				return false;
+			sys(SYS_nanosleep, &nap, NULL);
+		}
 	}
-	for (waited = 0; !try_lock(l); waited += 100) {
-		if (waited >= patience_us)
-			return false;
-		sys(SYS_nanosleep, &nap, NULL);
-	}
-	l->forked = true;
+	__atomic_fetch_or(&l->word, LOCK_FORKED, __ATOMIC_RELAXED);
 	return true;
 }
 
 void lock_after_fork(struct lock *l)
 {
-	l->forked = false;
+	__atomic_fetch_and(&l->word, ~(uintptr_t)LOCK_FORKED, __ATOMIC_RELAXED);
 	unlock(l);
 }

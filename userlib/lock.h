@@ -7,7 +7,7 @@
  * allocate. It also lets a fork() from a signal handler see that the thread
  * itself was interrupted with a lock held.
  *
- * While the process has a single thread, a lock is two plain stores.
+ * While the process has a single thread, a lock is a plain store.
  *
  * Lock order: threads, arenas list, arena, OS, metadata. Fast-bin locks are
  * leaves: nothing is taken inside them.
@@ -17,15 +17,17 @@
 
 #include "types.h"
 
+/*
+ * One word says all: who holds it, in the same instruction that takes it. A
+ * signal may come between any two instructions, and its handler may fork().
+ */
 struct lock {
-	uint32_t word;
-	bool forked;		/* kept over fork() by @owner, who may pass */
-	uintptr_t owner;
+	uintptr_t word;		/* 0 or the holder's lock_self(), and these: */
 };
 
-#define LOCK_FREE	0U
-#define LOCK_HELD	1U
-#define LOCK_WAITED	2U	/* held, and somebody sleeps */
+#define LOCK_WAITED	1U	/* somebody sleeps */
+#define LOCK_FORKED	2U	/* kept over fork() by the holder, who may pass */
+#define LOCK_FLAGS	(LOCK_WAITED | LOCK_FORKED)
 
 extern char __libc_single_threaded __attribute__((weak));
 
@@ -38,6 +40,7 @@ static inline bool single_threaded(void)
 #endif
 }
 
+/* The thread's control block is aligned: the flags fit below. */
 static inline uintptr_t lock_self(void)
 {
 	return (uintptr_t)__builtin_thread_pointer();
@@ -48,18 +51,16 @@ void pw_unlock_slow(struct lock *l);
 
 static inline bool try_lock(struct lock *l)
 {
-	uint32_t word = LOCK_FREE;
+	uintptr_t word = 0;
 
 	if (single_threaded()) {
-		if (l->word != LOCK_FREE)
+		if (l->word)
 			return false;
-		l->word = LOCK_HELD;
-	} else if (!__atomic_compare_exchange_n(&l->word, &word, LOCK_HELD, false,
-						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-		return false;
+		WRITE_ONCE(l->word, lock_self());
+		return true;
 	}
-	WRITE_ONCE(l->owner, lock_self());
-	return true;
+	return __atomic_compare_exchange_n(&l->word, &word, lock_self(), false,
+					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
 static inline void lock(struct lock *l)
@@ -70,17 +71,13 @@ static inline void lock(struct lock *l)
 
 static inline void unlock(struct lock *l)
 {
-	uint32_t word = LOCK_HELD;
+	uintptr_t word = lock_self();
 
-	if (single_threaded() && l->word == LOCK_HELD && !l->forked) {
-		l->owner = 0;
-		l->word = LOCK_FREE;
+	if (single_threaded() && READ_ONCE(l->word) == word) {
+		WRITE_ONCE(l->word, 0);
 		return;
 	}
-	if (unlikely(l->forked))
-		return;
-	WRITE_ONCE(l->owner, 0);
-	if (unlikely(!__atomic_compare_exchange_n(&l->word, &word, LOCK_FREE, false,
+	if (unlikely(!__atomic_compare_exchange_n(&l->word, &word, 0, false,
 						  __ATOMIC_RELEASE, __ATOMIC_RELAXED)))
 		pw_unlock_slow(l);
 }
@@ -88,7 +85,13 @@ static inline void unlock(struct lock *l)
 /* Does this thread hold @l? */
 static inline bool lock_is_mine(const struct lock *l)
 {
-	return READ_ONCE(l->owner) == lock_self() && READ_ONCE(l->word) != LOCK_FREE;
+	return (READ_ONCE(l->word) & ~(uintptr_t)LOCK_FLAGS) == lock_self();
+}
+
+/* Was @l taken by lock_for_fork()? */
+static inline bool lock_is_forked(const struct lock *l)
+{
+	return READ_ONCE(l->word) & LOCK_FORKED;
 }
 
 /**
@@ -107,9 +110,7 @@ void lock_after_fork(struct lock *l);
 /* Child: nobody else is left, whatever the lock says. */
 static inline void lock_reset(struct lock *l)
 {
-	l->forked = false;
-	l->owner = 0;
-	l->word = LOCK_FREE;
+	WRITE_ONCE(l->word, 0);
 }
 
 #endif /* PW_LOCK_H */

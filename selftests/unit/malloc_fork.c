@@ -4,6 +4,7 @@
  */
 #include <pthread.h>
 #include <sys/time.h>
+#include <ucontext.h>
 
 #include "malloc_test.h"
 
@@ -151,6 +152,77 @@ static void from_a_signal_handler(void)
 		CHECK(!status);
 }
 
+#ifdef __x86_64__
+#define TRAP_FLAG	0x100UL
+
+static unsigned int steps;
+
+/*
+ * After every instruction of the code under test. The child goes on from there
+ * without more of this; the parent forks again after the next one.
+ */
+static void fork_at_step(int sig, siginfo_t *si, void *context)
+{
+	greg_t *flags = &((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL];
+	pid_t pid;
+
+	(void)sig;
+	(void)si;
+	steps++;
+	pid = fork();
+	if (!pid) {
+		alarm(20);
+		forks = -1;
+		*flags &= ~(greg_t)TRAP_FLAG;
+		return;
+	}
+	wait_for(pid);
+}
+
+static inline void step(bool on)
+{
+	unsigned long flags = __builtin_ia32_readeflags_u64();
+
+	__builtin_ia32_writeeflags_u64(on ? flags | TRAP_FLAG : flags & ~TRAP_FLAG);
+}
+
+static void *sleeper(void *arg)
+{
+	pause();
+	return arg;
+}
+
+/* A lock is taken and let go of by itself: all of malloc() would take long. */
+static void at_every_instruction(void)
+{
+	struct sigaction sa = { .sa_sigaction = fork_at_step, .sa_flags = SA_SIGINFO };
+	struct lock *l = &pw_arenas[0]->lock;
+
+	use_heap();
+	sigaction(SIGTRAP, &sa, NULL);
+	alarm(60);
+	forks = 0;
+	step(true);
+	lock(l);
+	unlock(l);
+	step(false);
+	if (forks < 0) {
+		use_heap();
+		_exit(0);
+	}
+	CHECK(steps > 10);
+}
+
+/* Locks are atomic then. */
+static void at_every_instruction_threaded(void)
+{
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, sleeper, NULL));
+	at_every_instruction();
+}
+#endif
+
 static void grandchildren(void)
 {
 	pid_t pid = fork();
@@ -168,6 +240,10 @@ int main(void)
 		{ "fork while threads allocate", while_threads_allocate },
 		{ "fork with handlers that allocate", with_other_handlers },
 		{ "fork from a signal handler in malloc", from_a_signal_handler },
+#ifdef __x86_64__
+		{ "fork after every instruction of a lock", at_every_instruction },
+		{ "the same with another thread", at_every_instruction_threaded },
+#endif
 		{ "children of children", grandchildren },
 	};
 
