@@ -34,20 +34,21 @@ unit-buddy_fuzz-srcs	:= selftests/unit/buddy_drive.c module/buddy.c
 unit-buddy_model-srcs	:= selftests/unit/buddy_cases.c $(unit-buddy_fuzz-srcs)
 unit-buddy_model-cflags	:= -Imodule
 unit-buddy_fuzz-cflags	:= -Imodule
+kernel-library-libs	:= build/libpagewell.a
 unit-many_threads-libs	:= build/libpagewell.a
 unit-many_threads-sanitize :=
 
 .PHONY: selftests
 selftests: $(kernel-tests) $(kernel-helpers) $(unit-tests)
 
-build/selftests/kernel/%: selftests/kernel/%.c $(test-deps)
+.SECONDEXPANSION:
+build/selftests/kernel/%: selftests/kernel/%.c $(test-deps) $$(filter build/%,$$(kernel-$$*-libs))
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(test-cflags) -Iselftests/kernel $(kernel-$*-cflags) -o $@ $< $(kernel-$*-libs)
 
 unit-flags	= $(if $(filter undefined,$(origin unit-$*-sanitize)),$(unit-sanitize),$(unit-$*-sanitize)) \
 		  -Iselftests/unit $(unit-$*-cflags)
 
-.SECONDEXPANSION:
 build/selftests/unit/%: selftests/unit/%.c $(test-deps) $$(unit-$$*-srcs) $$(filter build/%,$$(unit-$$*-libs))
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(test-cflags) $(unit-flags) -o $@ $< $(unit-$*-srcs) $(unit-$*-libs)

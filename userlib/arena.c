@@ -15,9 +15,13 @@
 #define MAIN_RESERVE	(64 * MIB)
 #define OTHER_RESERVE	(8 * MIB)
 
-/* A break grows by at least this, by an eighth of the arena, by no more than that. */
+/*
+ * A break grows by at least this, by an eighth of the arena, by no more than
+ * that; or, where a move is a store, by so little.
+ */
 #define GROW_MIN	(256 * KIB)
 #define GROW_MAX	(64 * MIB)
+#define GROW_CHEAP	(64 * KIB)
 
 /* From this size on an arena's memory is worth huge pages. */
 #define HUGE_FROM	(16 * MIB)
@@ -303,13 +307,19 @@ static int move_break(struct arena *a, struct segment *seg, size_t bytes)
 	return 0;
 }
 
-/* By a step that follows the arena's size, or if that is refused by the least. */
+/*
+ * By a step that follows the arena's size, or if that is refused by the least.
+ * Where moving a break costs nothing, the step is small.
+ */
 static int grow_segment(struct arena *a, struct segment *seg, size_t granules)
 {
 	size_t least = (granules << GRANULE_SHIFT) -
 		       ((size_t)(seg->end - seg->top) << GRANULE_SHIFT);
 	size_t step = MIN(MAX(a->size / 8, GROW_MIN), GROW_MAX);
 	int ret;
+
+	if (os_brk_is_cheap(&seg->brk))
+		step = GROW_CHEAP;
 
 	step = ALIGN_UP(MAX(step, least + MIN(READ_ONCE(pw_tune.top_pad), GIB)), GRANULE);
 	/* A huge page that the break cuts in two is small pages until it moves on. */

@@ -194,6 +194,11 @@ int os_brk_move(struct os_brk *b, uintptr_t brk)
 	return ret;
 }
 
+bool os_brk_is_cheap(const struct os_brk *b)
+{
+	return os_device_owns(b->start) && os_device_has_control();
+}
+
 int os_brk_destroy(struct os_brk *b)
 {
 	size_t size = b->brk - b->start;

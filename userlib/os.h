@@ -27,11 +27,15 @@ extern struct lock pw_os_lock;
  * @brk: first address behind the usable memory, a multiple of a granule
  * @id: the backend's name for it
  * @reserved: anonymous: end of the addresses kept for it
+ * @granted: device: how far the break may go without a call
+ * @word: device: @brk, where the module reads it; the struct must not move
  */
 struct os_brk {
 	uintptr_t start;
 	uintptr_t brk;
 	uintptr_t reserved;
+	uintptr_t granted;
+	uint64_t word;
 	uint32_t id;
 };
 
@@ -84,6 +88,9 @@ int os_brk_create(size_t reserve, struct os_brk *b);
  * -EAGAIN: this break cannot be moved there, another one may.
  */
 int os_brk_move(struct os_brk *b, uintptr_t brk);
+
+/* Is a small move upwards no more than a store? */
+bool os_brk_is_cheap(const struct os_brk *b);
 
 /* Gives the break, its memory and its addresses back. */
 int os_brk_destroy(struct os_brk *b);

@@ -23,6 +23,7 @@ bool os_device_usable(void);
 bool os_device_owns(uintptr_t addr);
 uintptr_t os_device_end(void);
 uintptr_t os_device_high(void);
+bool os_device_has_control(void);
 int os_device_brk_create(size_t reserve, struct os_brk *b);
 int os_device_brk_move(struct os_brk *b, uintptr_t brk);
 int os_device_brk_destroy(struct os_brk *b);

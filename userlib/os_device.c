@@ -27,6 +27,10 @@
 #define FIRST_LENGTH	(8 * MIB)
 #define PLACE_TRIES	16
 
+/* How far ahead of a break memory is committed. */
+#define AHEAD_MIN	(64 * KIB)
+#define AHEAD_MAX	(8 * MIB)
+
 static dev_t device;		/* its number, as st_rdev */
 static uint64_t features;
 static uintptr_t base;		/* of the mapping; 0: no device heap */
@@ -280,9 +284,18 @@ static void note_end(uintptr_t end)
 	high = MAX(high, end);
 }
 
+bool os_device_has_control(void)
+{
+	return features & PAGEWELL_FEATURE_CONTROL;
+}
+
 int os_device_brk_create(size_t reserve, struct os_brk *b)
 {
-	struct pagewell_brk_create create = { .size = sizeof(create), .reserve = reserve };
+	struct pagewell_brk_create create = {
+		.size = sizeof(create),
+		.reserve = reserve,
+		.control = os_device_has_control() ? (uintptr_t)&b->word : 0,
+	};
 	int ret = call(PAGEWELL_IOC_BRK_CREATE, &create);
 
 	if (ret)
@@ -302,26 +315,50 @@ int os_device_brk_create(size_t reserve, struct os_brk *b)
 		.start = create.start,
 		.brk = create.start,
 		.reserved = create.start + create.reserve,
+		.granted = create.start,
+		.word = create.start,
 		.id = create.id,
 	};
 	return 0;
 }
 
-int os_device_brk_move(struct os_brk *b, uintptr_t brk)
+/* Moves what the module holds to be the break. */
+static int grant(struct os_brk *b, uintptr_t end)
 {
-	struct pagewell_brk move = { .size = sizeof(move), .id = b->id, .brk = brk };
+	struct pagewell_brk move = { .size = sizeof(move), .id = b->id, .brk = end };
 	int ret;
 
-	if (os_anon_started() && brk > base + length)
+	if (os_anon_started() && end > base + length)
 		return -EAGAIN;
-	if (reach(brk))
+	if (reach(end))
 		return -ENOMEM;
 	ret = call(PAGEWELL_IOC_BRK, &move);
-	if (ret == -ENODEV || (ret == -ENOMEM && brk > b->reserved))
+	if (ret == -ENODEV || (ret == -ENOMEM && end > b->reserved))
 		return -EAGAIN;
 	if (ret)
 		return ret;
-	note_end(brk);
+	note_end(end);
+	b->granted = end;
+	return 0;
+}
+
+/*
+ * Upwards the module is asked for more than is needed, in steps that grow with
+ * the break, and most moves are a store. What may not be had is not insisted on.
+ */
+int os_device_brk_move(struct os_brk *b, uintptr_t brk)
+{
+	size_t ahead = ALIGN_DOWN((brk - b->start) / 8, GRANULE);
+	uintptr_t end = brk + MIN(MAX(ahead, AHEAD_MIN), AHEAD_MAX);
+	int ret = 0;
+
+	if (brk < b->brk || !os_device_has_control())
+		ret = grant(b, brk);
+	else if (brk > b->granted && (end > b->reserved || grant(b, end)))
+		ret = grant(b, brk);
+	if (ret)
+		return ret;
+	WRITE_ONCE(b->word, brk);
 	b->brk = brk;
 	return 0;
 }
@@ -331,8 +368,10 @@ int os_device_brk_destroy(struct os_brk *b)
 	struct pagewell_brk_destroy destroy = { .size = sizeof(destroy), .id = b->id };
 	int ret = call(PAGEWELL_IOC_BRK_DESTROY, &destroy);
 
-	if (!ret)
+	if (!ret) {
 		b->brk = b->start;
+		b->granted = b->start;
+	}
 	return ret;
 }
 

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * library.c - the library's breaks on the device: most moves are a store
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "kselftest_harness.h"
+#include "../../userlib/pagewell.h"
+
+#define GRANULE		(16UL << 10)
+#define MIB		(1UL << 20)
+#define DEBUGFS		"/sys/kernel/debug/pagewell/"
+
+/* A number of a file in debugfs, by the word before it; -1: not there. */
+static long counter(const char *file, const char *name)
+{
+	char path[128], word[64];
+	long value, found = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), DEBUGFS "%s", file);
+	f = fopen(path, "r");
+	while (f && fscanf(f, "%63s", word) == 1)
+		if (!strcmp(word, name) && fscanf(f, "%ld", &value) == 1) {
+			found = value;
+			break;
+		}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static long brk_calls(void)
+{
+	return counter("faults", "brk_calls:");
+}
+
+/* Grow by @steps granules, each filled with its number. */
+static size_t grow(pagewell_brk_t *b, size_t steps)
+{
+	unsigned char *p;
+	size_t i;
+
+	for (i = 0; i < steps; i++) {
+		p = pagewell_sbrk(b, GRANULE);
+		if (!p)
+			break;
+		memset(p, (int)(i % 251), GRANULE);
+	}
+	return i;
+}
+
+static bool is_filled(const unsigned char *start, size_t steps)
+{
+	size_t i;
+
+	for (i = 0; i < steps * GRANULE; i += 512)
+		if (start[i] != i / GRANULE % 251)
+			return false;
+	return true;
+}
+
+TEST(sbrk_is_a_store)
+{
+	pagewell_brk_t *b = pagewell_brk_create(256 * MIB);
+	long before = brk_calls(), calls;
+	unsigned char *start;
+
+	ASSERT_NE(NULL, b);
+	ASSERT_LE(0, before);
+	start = pagewell_sbrk(b, 0);
+	ASSERT_EQ(4096, grow(b, 4096));
+	calls = brk_calls() - before;
+	EXPECT_LE(1, calls);
+	EXPECT_GE(60, calls);
+	EXPECT_TRUE(is_filled(start, 4096));
+
+	/* Down and up again: what was given back reads as zero. */
+	ASSERT_NE(NULL, pagewell_sbrk(b, -(long)(32 * MIB)));
+	ASSERT_EQ(start + 32 * MIB, pagewell_sbrk(b, GRANULE));
+	EXPECT_EQ(0, start[32 * MIB]);
+	EXPECT_EQ(0, memcmp(start + 32 * MIB, start + 32 * MIB + 1, GRANULE - 1));
+	EXPECT_TRUE(is_filled(start, 2048));
+	pagewell_brk_destroy(b);
+}
+
+TEST(arenas_grow_by_stores)
+{
+	long before = brk_calls();
+	size_t i;
+
+	for (i = 0; i < 64 * 1024; i++) {
+		void **p = malloc(1000);
+
+		ASSERT_NE(NULL, p);
+		*p = p;
+	}
+	EXPECT_GE(60, brk_calls() - before);
+}
+
+/*
+ * A child whose parent has pages loses them when the pool is empty, and tests
+ * are children: this one runs in a program of its own.
+ */
+#define FILLER	"PAGEWELL_TEST_FILLS_POOL"
+
+static int fill_pool(void)
+{
+	pagewell_brk_t *b = pagewell_brk_create(512 * MIB);
+	size_t steps;
+
+	if (!b)
+		return 2;
+	steps = grow(b, SIZE_MAX);
+	if (steps < 64 * MIB / GRANULE)
+		return 3;
+	if (!is_filled((unsigned char *)pagewell_sbrk(b, 0) - steps * GRANULE, steps))
+		return 4;
+	return counter("pool", "avail_pages:") < (long)(2 * GRANULE >> 12) ? 0 : 5;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+	if (getenv(FILLER))
+		_exit(fill_pool());
+}
+
+/* What is committed ahead is given up when there is no more. */
+TEST(to_the_last_page)
+{
+	int status;
+
+	ASSERT_EQ(0, setenv(FILLER, "1", 1));
+	status = system("exec /proc/$PPID/exe");
+	EXPECT_EQ(0, status);
+	ASSERT_EQ(0, unsetenv(FILLER));
+}
+
+TEST(child_goes_on)
+{
+	pagewell_brk_t *b = pagewell_brk_create(64 * MIB);
+	unsigned char *start = pagewell_sbrk(b, 0);
+	int status;
+	pid_t pid;
+
+	ASSERT_EQ(300, grow(b, 300));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(grow(b, 300) != 300 || !is_filled(start, 300) ||
+		      !is_filled(start + 300 * GRANULE, 300));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(start + 300 * GRANULE, pagewell_sbrk(b, 0));
+	ASSERT_EQ(300, grow(b, 300));
+	EXPECT_TRUE(is_filled(start + 300 * GRANULE, 300));
+}
+
+TEST_HARNESS_MAIN
