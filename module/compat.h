@@ -16,6 +16,13 @@
 #error "Pagewell needs Linux 6.1 or newer"
 #endif
 
+/* A large variable that is filled in anyway: the compiler must not clear it. */
+#if __has_attribute(__uninitialized__)
+#define __pw_uninitialized	__attribute__((__uninitialized__))
+#else
+#define __pw_uninitialized
+#endif
+
 /* The counters behind RSS; add_mm_counter() is not exported. */
 static inline void pw_mm_add_file_pages(struct mm_struct *mm, long nr)
 {

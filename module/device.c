@@ -3,6 +3,7 @@
  * device.c - /dev/pagewell: open, mmap, ioctl
  */
 #include <linux/fs.h>
+#include <linux/indirect_call_wrapper.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/miscdevice.h>
@@ -267,7 +268,8 @@ struct ioc_op {
 	[_IOC_NR(cmd)] = {						\
 		.fn = (_fn),						\
 		.min = offsetofend(struct type, last),			\
-		.size = sizeof(struct type),				\
+		.size = sizeof(struct type) +				\
+			BUILD_BUG_ON_ZERO(sizeof(struct type) % sizeof(u64)), \
 		.out = (_out),						\
 	}
 
@@ -291,41 +293,55 @@ static const struct ioc_op ioc_ops[] = {
 };
 
 /*
- * Most callers use the struct as it is today: then the length is one of few
- * constants, and the copy a few moves without the checks of a variable one.
+ * Most callers use the struct as it is today, and it is a few words long: moving
+ * those costs a fraction of a copy of any length.
  */
 static int copy_in(union ioc_arg *arg, const struct ioc_op *op,
 		   const void __user *uarg, u32 size)
 {
-	if (size != op->size)
+	const u64 __user *from = uarg;
+	u64 *to = (u64 *)arg;
+	u32 i;
+
+	if (unlikely(size != op->size))
 		return copy_struct_from_user(arg, op->size, uarg, size);
-	switch (size) {
-	case 16:
-		return copy_from_user(arg, uarg, 16) ? -EFAULT : 0;
-	case 24:
-		return copy_from_user(arg, uarg, 24) ? -EFAULT : 0;
-	case 32:
-		return copy_from_user(arg, uarg, 32) ? -EFAULT : 0;
-	}
-	return copy_from_user(arg, uarg, size) ? -EFAULT : 0;
+	if (!user_read_access_begin(from, size))
+		return -EFAULT;
+	for (i = 0; i < size / sizeof(u64); i++)
+		unsafe_get_user(to[i], from + i, fault);
+	user_read_access_end();
+	return 0;
+
+fault:
+	user_read_access_end();
+	return -EFAULT;
 }
 
 static int copy_out(void __user *uarg, const union ioc_arg *arg, u32 size)
 {
-	switch (size) {
-	case 24:
-		return copy_to_user(uarg, arg, 24) ? -EFAULT : 0;
-	case 32:
-		return copy_to_user(uarg, arg, 32) ? -EFAULT : 0;
-	}
-	return copy_to_user(uarg, arg, size) ? -EFAULT : 0;
+	const u64 *from = (const u64 *)arg;
+	u64 __user *to = uarg;
+	u32 i;
+
+	if (unlikely(size % sizeof(u64)))
+		return copy_to_user(uarg, arg, size) ? -EFAULT : 0;
+	if (!user_write_access_begin(to, size))
+		return -EFAULT;
+	for (i = 0; i < size / sizeof(u64); i++)
+		unsafe_put_user(from[i], to + i, fault);
+	user_write_access_end();
+	return 0;
+
+fault:
+	user_write_access_end();
+	return -EFAULT;
 }
 
-static long run_ioctl(const struct ioc_op *op, bool needs_heap,
+static long run_ioctl(const struct ioc_op *op, struct pw_heap *heap,
 		      void __user *uarg)
 {
-	union ioc_arg arg;
-	struct pw_heap *heap;
+	/* As much of it as is used comes from the program. */
+	union ioc_arg arg __pw_uninitialized;
 	u32 size;
 	int err;
 
@@ -341,15 +357,11 @@ static long run_ioctl(const struct ioc_op *op, bool needs_heap,
 	/* The one size checked is the one used, whatever is there now. */
 	arg.size = size;
 
-	heap = pw_heap_get_by_mm(current->mm);
-	if (!heap && needs_heap)
+	if (!heap && op->fn != ioc_info)
 		return -ENXIO;
-	err = op->fn(heap, &arg);
-	if (heap) {
-		if (unlikely(READ_ONCE(heap->alone)))
-			pw_heap_end_cow(heap);
-		pw_heap_put(heap);
-	}
+	err = INDIRECT_CALL_3(op->fn, ioc_brk, ioc_map, ioc_unmap, heap, &arg);
+	if (heap && unlikely(READ_ONCE(heap->alone)))
+		pw_heap_end_cow(heap);
 	/* A break that could not move says where it is. */
 	if (op->out && (!err || err == -ENOMEM) &&
 	    copy_out(uarg, &arg, min(size, op->size)))
@@ -357,14 +369,38 @@ static long run_ioctl(const struct ioc_op *op, bool needs_heap,
 	return err;
 }
 
-static long pw_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
+static long run_command(struct pw_heap *heap, unsigned int cmd,
+			unsigned long uarg)
 {
 	unsigned int nr = _IOC_NR(cmd);
 
 	if (nr >= ARRAY_SIZE(ioc_ops) || cmd != _IO(PAGEWELL_IOC_TYPE, nr))
 		return -ENOTTY;
-	return run_ioctl(&ioc_ops[nr], cmd != PAGEWELL_IOC_INFO,
-			 (void __user *)uarg);
+	return run_ioctl(&ioc_ops[nr], heap, (void __user *)uarg);
+}
+
+static long pw_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
+{
+	struct pw_heap *heap = pw_heap_get_by_mm(current->mm);
+	long ret = run_command(heap, cmd, uarg);
+
+	if (heap)
+		pw_heap_put(heap);
+	return ret;
+}
+
+static long run_request(struct pw_heap *heap,
+			struct pagewell_request __user *box)
+{
+	struct pagewell_request req;
+
+	if (copy_from_user(&req, box, sizeof(req)))
+		return -EFAULT;
+	if (!req.cmd)
+		return 0;
+	if (put_user(0, &box->cmd))
+		return -EFAULT;
+	return req.pad ? -EINVAL : run_command(heap, req.cmd, req.arg);
 }
 
 /*
@@ -374,26 +410,20 @@ static long pw_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
  */
 static int pw_fsync(struct file *file, loff_t start, loff_t end, int datasync)
 {
-	struct pagewell_request __user *box = NULL;
-	struct pagewell_request req;
+	struct pagewell_request __user *box;
 	struct pw_heap *heap;
+	int ret = 0;
 
 	if (start || end != PAGEWELL_CALL_LENGTH - 1)
 		return 0;
 	heap = pw_heap_get_by_mm(current->mm);
-	if (heap) {
-		box = READ_ONCE(heap->mailbox);
-		pw_heap_put(heap);
-	}
-	if (!box)
+	if (!heap)
 		return 0;
-	if (copy_from_user(&req, box, sizeof(req)))
-		return -EFAULT;
-	if (!req.cmd)
-		return 0;
-	if (put_user(0, &box->cmd))
-		return -EFAULT;
-	return req.pad ? -EINVAL : pw_ioctl(file, req.cmd, req.arg);
+	box = READ_ONCE(heap->mailbox);
+	if (box)
+		ret = run_request(heap, box);
+	pw_heap_put(heap);
+	return ret;
 }
 
 static const struct file_operations pw_fops = {

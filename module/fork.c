@@ -261,7 +261,9 @@ static void share_chunk(struct pw_heap *child, struct pw_heap *parent,
 		pw_chunk_unlock(c);
 		return;
 	}
-	if (whole && !parent->dying && !has_pinned(parent, c)) {
+	/* Whoever published before the regions were copied is counted by now. */
+	smp_rmb();
+	if (whole && !atomic_read(&parent->dying) && !has_pinned(parent, c)) {
 		pw_chunk_share(child, slot, c);
 		pw_stat_inc(fork_chunks);
 	} else {

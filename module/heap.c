@@ -99,15 +99,17 @@ struct pw_heap *pw_heap_get_by_mm(struct mm_struct *mm)
 {
 	struct pw_heap *heap;
 
-	rcu_read_lock();
+	/* In every call: this kind of a section costs two instructions. */
+	rcu_read_lock_sched();
 	hash_for_each_possible_rcu(pw_heaps_by_mm, heap, hash_node,
-				   (unsigned long)mm) {
+				   (unsigned long)mm,
+				   rcu_read_lock_sched_held()) {
 		if (heap->mm == mm && refcount_inc_not_zero(&heap->refs))
 			goto out;
 	}
 	heap = NULL;
 out:
-	rcu_read_unlock();
+	rcu_read_unlock_sched();
 	return heap;
 }
 

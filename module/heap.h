@@ -52,6 +52,7 @@
 
 #define PW_STREAMS	8
 #define PW_SPARES	4
+#define PW_NEAR_BREAKS	16
 
 struct pw_heap;
 struct pw_shared;
@@ -245,7 +246,7 @@ struct pw_stream {
  * @family_node: in @family
  * @hash_node: by @mm, in the table that ioctls look in
  * @rcu: frees it
- * @lock: protects changes of @regions, @breaks, @dying and the policy
+ * @lock: protects changes of @regions, @breaks and the policy
  * @unmap_lock: one unmap, replacing map, remap or protect at a time: what they
  *              drop stays reserved until no PTE maps it any more
  * @regions: pages to regions; read under RCU
@@ -254,6 +255,7 @@ struct pw_stream {
  * @map_size: pages of the map that was made last
  * @layout: counts changes that take away what may be touched, or how
  * @breaks: by id
+ * @near_breaks: those of the lowest ids again; read under RCU
  * @nr_breaks: entries of @breaks
  * @dying: drops under way; a fork meanwhile copies page by page
  * @chunks: slots to chunks; read under RCU
@@ -301,8 +303,9 @@ struct pw_heap {
 	unsigned long map_size;
 	atomic_long_t layout;
 	struct xarray breaks;
+	struct pw_break __rcu *near_breaks[PW_NEAR_BREAKS];
 	unsigned int nr_breaks;
-	unsigned int dying;
+	atomic_t dying;
 	struct xarray chunks;
 
 	struct pagewell_request __user *mailbox;
@@ -414,6 +417,8 @@ bool pw_spare_map(struct pw_heap *heap, unsigned long nr, unsigned long align,
 		  unsigned long flags, unsigned long *page);
 bool pw_spare_set(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		  unsigned long flags);
+unsigned long pw_spare_flags(const struct pw_heap *heap, unsigned long lo,
+			     unsigned long hi);
 bool pw_spare_add(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		  unsigned long flags);
 

@@ -327,12 +327,22 @@ static struct pw_break *get_break(struct pw_heap *heap, u32 id)
 {
 	struct pw_break *b;
 
-	rcu_read_lock();
-	b = xa_load(&heap->breaks, id);
+	rcu_read_lock_sched();
+	if (id < PW_NEAR_BREAKS)
+		b = rcu_dereference_sched(heap->near_breaks[id]);
+	else
+		b = xa_load(&heap->breaks, id);
 	if (b && !refcount_inc_not_zero(&b->refs))
 		b = NULL;
-	rcu_read_unlock();
+	rcu_read_unlock_sched();
 	return b;
+}
+
+/* The break of @id, which has been in the table as such, is @b from now on. */
+static void set_near_break(struct pw_heap *heap, u32 id, struct pw_break *b)
+{
+	if (id < PW_NEAR_BREAKS)
+		rcu_assign_pointer(heap->near_breaks[id], b);
 }
 
 static struct pw_break *alloc_break(unsigned long start, unsigned long end)
@@ -374,6 +384,7 @@ static int add_break(struct pw_heap *heap, struct pw_break *b,
 		return err;
 	}
 	xa_store(&heap->breaks, b->id, b, GFP_KERNEL_ACCOUNT);
+	set_near_break(heap, b->id, b);
 	heap->nr_breaks++;
 	return 0;
 }
@@ -459,18 +470,18 @@ static int grow_break(struct pw_heap *heap, struct pw_break *b,
 	return 0;
 }
 
+/* To be called before the regions say that pages will go. */
 static void begin_drop(struct pw_heap *heap)
 {
-	mutex_lock(&heap->lock);
-	heap->dying++;
-	mutex_unlock(&heap->lock);
+	atomic_inc(&heap->dying);
+	/* Pairs with the barrier in share_chunk(). */
+	smp_mb__after_atomic();
 }
 
 static void end_drop(struct pw_heap *heap)
 {
-	mutex_lock(&heap->lock);
-	heap->dying--;
-	mutex_unlock(&heap->lock);
+	smp_mb__before_atomic();
+	atomic_dec(&heap->dying);
 }
 
 /*
@@ -562,6 +573,7 @@ int pw_brk_destroy(struct pw_heap *heap, u32 id)
 		mutex_lock(&heap->lock);
 		store_span(heap, b->start, b->end, NULL, GFP_UNMAP);
 		xa_erase(&heap->breaks, id);
+		set_near_break(heap, id, NULL);
 		heap->nr_breaks--;
 		b->dead = true;
 		mutex_unlock(&heap->lock);
@@ -687,8 +699,8 @@ static void unmap_touched(struct pw_heap *heap, struct span *s)
 {
 	unsigned long backed;
 
+	begin_drop(heap);
 	set_gone(heap, s, PW_REGION_DYING);
-	heap->dying++;
 	mutex_unlock(&heap->lock);
 
 	backed = pw_range_drop(heap, s->lo, s->hi);
@@ -696,8 +708,24 @@ static void unmap_touched(struct pw_heap *heap, struct span *s)
 			 backed);
 
 	mutex_lock(&heap->lock);
-	heap->dying--;
+	end_drop(heap);
 	set_gone(heap, s, 0);
+}
+
+/* The common case, without a look at the tree: all of a spare range. */
+static bool unmap_spare(struct pw_heap *heap, unsigned long lo,
+			unsigned long hi)
+{
+	unsigned long flags = pw_spare_flags(heap, lo, hi);
+	struct span s = {
+		.lo = lo, .hi = hi, .whole = true, .entry = xa_mk_value(flags),
+	};
+
+	if (!(flags & PW_REGION_MAP))
+		return false;
+	if (!unmap_untouched(heap, &s))
+		unmap_touched(heap, &s);
+	return true;
 }
 
 /* Unmap every map in [lo, hi), which touches no break. */
@@ -854,7 +882,9 @@ int pw_unmap(struct pw_heap *heap, u64 addr, u64 length)
 		return err;
 	mutex_lock(&heap->unmap_lock);
 	mutex_lock(&heap->lock);
-	if (span_has_break(heap, lo, hi) || cuts_shared(heap, lo, hi))
+	if (unmap_spare(heap, lo, hi))
+		;
+	else if (span_has_break(heap, lo, hi) || cuts_shared(heap, lo, hi))
 		err = -EINVAL;
 	else
 		unmap_spans(heap, lo, hi);
@@ -1284,6 +1314,7 @@ static int fork_break(struct pw_heap *child, const struct pw_break *b)
 		kfree(copy);
 		return err;
 	}
+	set_near_break(child, copy->id, copy);
 	child->nr_breaks++;
 	atomic_long_add(copy->strict_from - copy->start, &child->mapped);
 	return store_span(child, copy->start, copy->end, copy, GFP_REGION);

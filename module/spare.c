@@ -168,6 +168,28 @@ bool pw_spare_set(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 }
 
 /**
+ * pw_spare_flags() - what a spare range is
+ * @heap: whose
+ * @lo: first page
+ * @hi: page behind the last
+ *
+ * Context: pw_heap.lock held.
+ *
+ * Return: PW_REGION_ bits; 0 when it is free, or not just one spare range.
+ */
+unsigned long pw_spare_flags(const struct pw_heap *heap, unsigned long lo,
+			     unsigned long hi)
+{
+	const struct pw_spare *s = heap->spares;
+	int i;
+
+	for (i = 0; i < PW_SPARES; i++, s++)
+		if (s->lo == lo && s->hi == hi)
+			return s->flags;
+	return 0;
+}
+
+/**
  * pw_spare_add() - keep the entry of a range that is being given up
  * @heap: whose
  * @lo: first page of a map that goes as a whole
