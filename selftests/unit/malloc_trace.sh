@@ -22,6 +22,9 @@ static void *work(void *arg)
 {
 	int i;
 
+	/* A thread that comes when another is gone may have its number. */
+	if (arg)
+		pthread_barrier_wait(arg);
 	for (i = 0; i < 1000; i++) {
 		char *p = malloc(i), *q = calloc(3, i), *r = aligned_alloc(64, 128);
 
@@ -36,11 +39,13 @@ static void *work(void *arg)
 
 int main(int argc, char **argv)
 {
+	pthread_barrier_t all;
 	pthread_t t[3];
 	int i;
 
+	pthread_barrier_init(&all, NULL, 3);
 	for (i = 0; i < 3; i++)
-		pthread_create(&t[i], NULL, work, NULL);
+		pthread_create(&t[i], NULL, work, &all);
 	for (i = 0; i < 3; i++)
 		pthread_join(t[i], NULL);
 	/* A program that closes what it does not know, and a child. */
