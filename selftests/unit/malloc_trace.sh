@@ -22,9 +22,6 @@ static void *work(void *arg)
 {
 	int i;
 
-	/* A thread that comes when another is gone may have its number. */
-	if (arg)
-		pthread_barrier_wait(arg);
 	for (i = 0; i < 1000; i++) {
 		char *p = malloc(i), *q = calloc(3, i), *r = aligned_alloc(64, 128);
 
@@ -34,6 +31,9 @@ static void *work(void *arg)
 		free(q);
 		free(r);
 	}
+	/* A thread that comes when another is gone may have its number. */
+	if (arg)
+		pthread_barrier_wait(arg);
 	return arg;
 }
 
