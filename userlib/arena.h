@@ -37,7 +37,8 @@ enum span_state {
  * @hard: @more_bits, twice as long, says which blocks the program has, too
  * @granules: length
  * @block_size: bytes of its blocks
- * @carved: how many blocks were ever handed out; those behind are untouched
+ * @carved: how many blocks were handed out since the span was empty; those behind are
+ *	    untouched without SPAN_DIRTY
  * @nr_blocks: how many fit
  * @nr_free: carved blocks that are here, not in a tcache or with the program
  * @arena: number of the arena it belongs to

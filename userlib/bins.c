@@ -274,11 +274,14 @@ bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more)
 /* ---- small bins: spans of blocks of one class ---- */
 
 /*
- * Offsets in a span and block sizes are less than 2^22, so that multiplying by
- * the reciprocal divides without a rounding error, and does not overflow.
+ * Of an offset times this, the upper word is the offset divided by the size,
+ * and the lower word is less than this if it was a multiple: true while both
+ * are less than 2^32.
  */
-#define RECIPROCAL_SHIFT	44
-_Static_assert(2 * CLASS_SHIFT <= RECIPROCAL_SHIFT, "division by multiplication");
+static uint64_t reciprocal(size_t size)
+{
+	return UINT64_MAX / size + 1;
+}
 
 /* Length of a span of this class: little waste, and more than a few blocks. */
 static size_t span_length(size_t size)
@@ -376,7 +379,7 @@ static struct span *span_create(struct arena *a, unsigned int c, enum source sou
 		.arena = (uint16_t)a->id,
 		.block_size = (uint32_t)size,
 		.more_bits = bits,
-		.reciprocal = (1UL << RECIPROCAL_SHIFT) / size + 1,
+		.reciprocal = reciprocal(size),
 	};
 	for (i = 1; i < granules; i++)
 		span_entry(granule + i)->head = (uint32_t)granule;
@@ -400,7 +403,7 @@ bool span_extend(struct arena *a, struct span *s, unsigned int c)
 	s->granules = (uint32_t)granules;
 	s->class = (uint8_t)c;
 	s->block_size = (uint32_t)size;
-	s->reciprocal = (1UL << RECIPROCAL_SHIFT) / size + 1;
+	s->reciprocal = reciprocal(size);
 	s->returned = 0;
 	if (!a->private)
 		map_span(s, (uint16_t)c);
@@ -447,6 +450,20 @@ void bins_release(struct arena *a)
 	}
 }
 
+/*
+ * A span that fell empty starts again: its blocks in a row are handed out
+ * faster than those that bits tell. Hardened ones keep what they know.
+ */
+static void span_restart(struct span *s)
+{
+	if (s->hard)
+		return;
+	memset(span_bits(s), 0, (s->carved + 63UL) / 64 * sizeof(uint64_t));
+	s->carved = 0;
+	s->nr_free = 0;
+	s->flags |= SPAN_DIRTY;
+}
+
 /* A span of the class from the unsorted bin; the others become free runs. */
 static struct span *unsorted_span(struct arena *a, unsigned int c)
 {
@@ -457,6 +474,7 @@ static struct span *unsorted_span(struct arena *a, unsigned int c)
 			continue;
 		spans_del(&a->unsorted, s);
 		s->flags &= (uint8_t)~SPAN_UNSORTED;
+		span_restart(s);
 		break;
 	}
 	if (!s)
@@ -518,13 +536,14 @@ static unsigned int take_free(struct span *s, size_t size, unsigned int want, st
 	return n;
 }
 
-/* Blocks that nobody had before: no more than a page full of them at a time. */
+/* Blocks behind the others: of untouched memory, no more than fill a page at a time. */
 static unsigned int carve(struct span *s, size_t size, unsigned int want, struct batch *b)
 {
 	uintptr_t addr = span_addr(s) + s->carved * size;
-	unsigned int n = (unsigned int)MAX(PAGE_SIZE / size, (size_t)1), i = 0;
+	unsigned int n = MIN(want, (unsigned int)(s->nr_blocks - s->carved)), i = 0;
 
-	n = MIN(n, MIN(want, (unsigned int)(s->nr_blocks - s->carved)));
+	if (!(s->flags & SPAN_DIRTY))
+		n = MIN(n, (unsigned int)MAX(PAGE_SIZE / size, (size_t)1));
 	if (!b->first) {
 		b->first = (struct block *)addr;
 		b->fresh = !(s->flags & SPAN_DIRTY);
@@ -567,19 +586,22 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source so
 	return got > 0;
 }
 
-/* Number of the block at @addr, or -1 if none starts there. */
-static inline int index_at(const struct span *s, size_t offset)
+/* Number of the block that starts at an offset; false if none does. */
+static inline bool divide(size_t offset, uint64_t by, size_t *index)
 {
-	size_t index = offset * s->reciprocal >> RECIPROCAL_SHIFT;
+	unsigned __int128 product = (unsigned __int128)offset * by;
 
-	if (unlikely(index * s->block_size != offset || index >= s->carved))
-		return -1;
-	return (int)index;
+	*index = (size_t)(product >> 64);
+	return (uint64_t)product < by;
 }
 
 int span_block_index(const struct span *s, uintptr_t addr)
 {
-	return index_at(s, addr - span_addr(s));
+	size_t index;
+
+	if (unlikely(!divide(addr - span_addr(s), s->reciprocal, &index) || index >= s->carved))
+		return -1;
+	return (int)index;
 }
 
 bool span_block_start(const struct span *s, uintptr_t addr)
@@ -589,46 +611,11 @@ bool span_block_start(const struct span *s, uintptr_t addr)
 
 bool bin_has(struct span *s, uintptr_t addr)
 {
-	int index = span_block_index(s, addr);
+	size_t index;
 
-	return index >= 0 && (span_bits(s)[index / 64] >> (index % 64) & 1);
-}
-
-/* A word of a span's bits while blocks are marked in it. */
-struct marking {
-	uint64_t *at;
-	uint64_t word;
-};
-
-static inline void marking_end(struct marking *m)
-{
-	if (m->at)
-		*m->at = m->word;
-	m->at = NULL;
-}
-
-/*
- * Blocks that come back together are often neighbours: their word stays in a
- * register, where one mark does not wait for the store of the one before.
- */
-static inline enum give mark_free(struct marking *m, const struct span *s, uint64_t *bits,
-				  size_t offset)
-{
-	int index = index_at(s, offset);
-	uint64_t bit;
-
-	if (unlikely(index < 0))
-		return GIVE_INVALID;
-	if (&bits[index / 64] != m->at) {
-		marking_end(m);
-		m->at = &bits[index / 64];
-		m->word = *m->at;
-	}
-	bit = 1UL << (index % 64);
-	if (unlikely(m->word & bit))
-		return GIVE_TWICE;
-	m->word |= bit;
-	return GIVE_OK;
+	if (!divide(addr - span_addr(s), s->reciprocal, &index) || index >= s->nr_blocks)
+		return false;
+	return index >= s->carved || (span_bits(s)[index / 64] >> (index % 64) & 1);
 }
 
 /* Files a span by what is free in it, when @n more blocks are. */
@@ -654,13 +641,18 @@ static void span_filled(struct arena *a, struct span *s, unsigned int n)
 
 enum give bin_give(struct arena *a, struct span *s, uintptr_t addr)
 {
-	struct marking m = { .at = NULL };
-	enum give ret = mark_free(&m, s, span_bits(s), addr - span_addr(s));
+	int index = span_block_index(s, addr);
+	uint64_t *word, bit;
 
-	marking_end(&m);
-	if (ret == GIVE_OK)
-		span_filled(a, s, 1);
-	return ret;
+	if (unlikely(index < 0))
+		return GIVE_INVALID;
+	word = &span_bits(s)[index / 64];
+	bit = 1UL << (index % 64);
+	if (unlikely(*word & bit))
+		return GIVE_TWICE;
+	*word |= bit;
+	span_filled(a, s, 1);
+	return GIVE_OK;
 }
 
 /* First block at or behind @from that is free, or is not. */
@@ -706,23 +698,25 @@ static size_t return_part(struct span *s, uintptr_t from, uintptr_t to)
 
 size_t span_purge(struct span *s)
 {
-	uintptr_t addr = span_addr(s);
+	uintptr_t addr = span_addr(s), end = addr + ((size_t)s->granules << GRANULE_SHIFT);
 	size_t size = s->block_size, returned = 0;
-	unsigned int from, to = 0;
+	unsigned int from = next_block(s, 0, true), to;
 
 	s->flags &= (uint8_t)~SPAN_RETURN;
-	while ((from = next_block(s, to, true)) < s->carved) {
-		uintptr_t start, end;
+	for (; from < s->carved; from = next_block(s, to, true)) {
+		uintptr_t start = ALIGN_UP(addr + from * size, PAGE_SIZE), stop;
 
 		to = next_block(s, from, false);
-		start = ALIGN_UP(addr + from * size, PAGE_SIZE);
-		end = ALIGN_DOWN(addr + to * size, PAGE_SIZE);
-		/* Nothing is behind the last block. */
 		if (to == s->carved)
-			end = addr + ((size_t)s->granules << GRANULE_SHIFT);
-		if (start < end)
-			returned += return_part(s, start, end);
+			break;
+		stop = ALIGN_DOWN(addr + to * size, PAGE_SIZE);
+		if (start < stop)
+			returned += return_part(s, start, stop);
 	}
+	/* Nothing is behind the last block. */
+	addr = ALIGN_UP(addr + from * size, PAGE_SIZE);
+	if (addr < end && (from < s->carved || (s->flags & SPAN_DIRTY)))
+		returned += return_part(s, addr, end);
 	return returned;
 }
 
@@ -822,42 +816,71 @@ static struct span *listed_span(struct block *b, struct block *before)
 	return s;
 }
 
+/* Sets a bit; true if it was set. Compilers make five instructions of it. */
+static inline bool set_bit(uint64_t *word, size_t bit)
+{
+#if defined(__x86_64__)
+	bool was;
+
+	__asm__("btsq %2, %0" : "+r"(*word), "=@ccc"(was) : "r"(bit));
+	return was;
+#else
+	bool was = *word >> (bit % 64) & 1;
+
+	*word |= 1UL << (bit % 64);
+	return was;
+#endif
+}
+
+/*
+ * Marks the blocks of a list that are in a span, up to the first one that is
+ * not. Blocks that come back together are often neighbours: the word of their
+ * bits stays in a register, where no mark waits for the store of the one before.
+ */
+static struct block *mark_list(struct span *s, struct block *b, struct block **last,
+			       unsigned int *marked)
+{
+	uintptr_t start = span_addr(s), used = (size_t)s->carved * s->block_size;
+	uint64_t by = s->reciprocal, *bits = span_bits(s), word = bits[0];
+	size_t at = 0;
+	unsigned int n = 0;
+
+	for (; (uintptr_t)b - start < used; *last = b, b = b->next, n++) {
+		size_t index;
+
+		if (unlikely(!divide((uintptr_t)b - start, by, &index)))
+			pw_heap_error("free()", "invalid pointer", b);
+		if (index / 64 != at) {
+			bits[at] = word;
+			at = index / 64;
+			word = bits[at];
+		}
+		if (unlikely(set_bit(&word, index)))
+			pw_heap_error("free()", "double free of", b);
+	}
+	bits[at] = word;
+	*marked = n;
+	return b;
+}
+
 bool list_sort_back(struct block *first)
 {
-	struct block *b, *next, *before = first;
-	struct marking m = { .at = NULL };
-	size_t start = 0, length = 0;
+	struct block *b = first, *last = first;
 	struct arena *a = NULL;
-	struct span *s = NULL;
-	uint64_t *bits = NULL;
-	unsigned int n = 0;
 	bool due;
 
-	for (b = first; b; before = b, b = next, n++) {
-		enum give ret;
+	while (b) {
+		struct span *s = listed_span(b, last);
+		unsigned int n;
 
-		/* Blocks that were freed together are often of one span. */
-		if ((uintptr_t)b - start >= length) {
-			marking_end(&m);
-			if (n)
-				span_filled(a, s, n);
-			s = listed_span(b, before);
-			a = move_lock(a, span_arena(s));
-			start = span_addr(s);
-			length = (size_t)s->granules << GRANULE_SHIFT;
-			bits = span_bits(s);
-			n = 0;
-		}
-		next = b->next;
-		ret = mark_free(&m, s, bits, (uintptr_t)b - start);
-		if (unlikely(ret != GIVE_OK))
-			pw_heap_error("free()", ret == GIVE_TWICE ? "double free of" :
-				      "invalid pointer", b);
+		a = move_lock(a, span_arena(s));
+		b = mark_list(s, b, &last, &n);
+		if (unlikely(!n))
+			pw_heap_error("free()", "invalid pointer", b);
+		span_filled(a, s, n);
 	}
 	if (!a)
 		return false;
-	marking_end(&m);
-	span_filled(a, s, n);
 	due = arena_due(a);
 	unlock(&a->lock);
 	return due;

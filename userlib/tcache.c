@@ -26,6 +26,9 @@
 #define STACK_BLOCKS	1280
 #define LIST_LARGE	(64 * KIB)
 
+/* What went when so many KiB followed is not missed. */
+#define LONG_AGO	2048
+
 /* So many full lists that go in a row are not sorted back at once. */
 #define FLUSH_FEW	4
 
@@ -38,6 +41,8 @@
 
 /* Cached lists are worth sorting back when they hold this part of an arena. */
 #define WORTH_SHIFT	4
+#define WORTH_SMALL_SHIFT	2
+#define SORT_MAX	(8 * MIB)
 
 __thread struct tcache pw_tcache __attribute__((tls_model("initial-exec")));
 
@@ -241,6 +246,8 @@ static size_t small_limit(const struct thread *t)
 /*
  * The budget follows what was missed: lists that had to go and were needed
  * again. Growing it where they go would make threads that only free hoard.
+ * When much else went in between, no cache would have them any more, and the
+ * memory serves what is freed and allocated now.
  */
 static void grow_budget(struct thread *t, struct stack *st)
 {
@@ -249,13 +256,15 @@ static void grow_budget(struct thread *t, struct stack *st)
 	size_t more = MIN((size_t)st->flushed, most - st->budget);
 	size_t limit = is_large ? LARGE_BYTES : small_limit(t), left;
 
+	st->flushed = 0;
+	if (!is_large && t->spilled - st->flushed_at > LONG_AGO)
+		return;
 	if (!is_large && t->bytes[false] + more * st->size > limit)
 		reclaim_small(t, st);
 	left = limit - MIN(limit, t->bytes[is_large]);
 	more = MIN(more, left / st->size);
 	st->budget = (uint16_t)(st->budget + more);
 	t->bytes[is_large] += more * st->size;
-	st->flushed = 0;
 }
 
 /* Half of the lists that were never needed of late go to the fast bins. */
@@ -313,12 +322,14 @@ struct block *tcache_refill(size_t c)
 	return b;
 }
 
-static void drain_stacks(struct thread *t)
+/* Sorts back what a thread has of all classes that it used. */
+static void drain_all(struct thread *t)
 {
 	unsigned int c;
 
 	for (c = 1; c < NR_CLASSES; c++)
-		drain_stack(t, c);
+		if (t->full[c].room)
+			drain_class(t, c);
 }
 
 __attribute__((no_sanitize("thread")))
@@ -332,17 +343,39 @@ static size_t stacks_bytes(const struct thread *t)
 	return sum;
 }
 
+__attribute__((no_sanitize("thread")))
+static size_t bin_bytes(const struct tcache *tc, unsigned int c)
+{
+	size_t size = class_size(c);
+	int blocks = (int)class_room(size) - READ_ONCE(tc->rooms[c]);
+
+	return READ_ONCE(tc->heads[c]) && blocks > 0 ? (size_t)blocks * size : 0;
+}
+
+static size_t thread_bytes(const struct thread *t)
+{
+	size_t sum = stacks_bytes(t);
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++)
+		sum += bin_bytes(t->tcache, c);
+	return sum;
+}
+
 /*
  * Are there enough cached blocks that sorting them back may save a growth? It
- * is tried once for each eighth that the arena grows by: what is sorted back is
- * missed in the caches.
+ * is tried once for each eighth that the arena grows by, as what is sorted back
+ * is missed in the caches; and whenever they are a good part of a small arena.
  */
 static bool worth_sorting(struct thread *t, struct arena *a)
 {
-	if (a->size < a->sorted_size + a->sorted_size / 8)
+	size_t cached;
+
+	if (a->size < a->sorted_size + a->sorted_size / 8 && a->size > SORT_MAX)
 		return false;
 	a->sorted_size = a->size;
-	return stacks_bytes(t) + READ_ONCE(pw_fastbin_bytes) > READ_ONCE(a->size) >> WORTH_SHIFT;
+	cached = thread_bytes(t) + READ_ONCE(pw_fastbin_bytes);
+	return cached > READ_ONCE(a->size) >> (a->size > SORT_MAX ? WORTH_SHIFT : WORTH_SMALL_SHIFT);
 }
 
 static struct arena *enter(struct thread *t, unsigned int c)
@@ -367,7 +400,7 @@ static bool take(struct thread *t, unsigned int c, unsigned int want, struct bat
 	}
 	if (!done && worth_sorting(t, a)) {
 		unlock(&a->lock);
-		drain_stacks(t);
+		drain_all(t);
 		fastbins_sort_back();
 		a = enter(t, c);
 	}
@@ -442,6 +475,8 @@ void tcache_spill(struct block *b, size_t c)
 	set_bin(c, b, st->room - 1);
 	if (first) {
 		st->flushed++;
+		t->spilled += st->size / KIB;
+		st->flushed_at = t->spilled;
 		/*
 		 * The first few are likely to be wanted again soon, and what came
 		 * from other threads, by others.
@@ -546,27 +581,14 @@ void tcache_drain(void)
 		drain_class(t, c);
 }
 
-__attribute__((no_sanitize("thread")))
-static size_t bin_bytes(const struct tcache *tc, unsigned int c)
-{
-	size_t size = class_size(c);
-	int blocks = (int)class_room(size) - READ_ONCE(tc->rooms[c]);
-
-	return READ_ONCE(tc->heads[c]) && blocks > 0 ? (size_t)blocks * size : 0;
-}
-
 size_t tcaches_bytes(void)
 {
 	struct thread *t;
 	size_t sum = 0;
-	unsigned int c;
 
 	lock(&pw_threads_lock);
-	for (t = pw_threads; t; t = t->next) {
-		sum += stacks_bytes(t);
-		for (c = 1; c < NR_CLASSES; c++)
-			sum += bin_bytes(t->tcache, c);
-	}
+	for (t = pw_threads; t; t = t->next)
+		sum += thread_bytes(t);
 	unlock(&pw_threads_lock);
 	return sum;
 }

@@ -21,6 +21,7 @@
  * @budget: how many there may be
  * @low: the least there were since unused ones were last given back
  * @flushed: how many had to go since the last refill
+ * @flushed_at: the thread's @spilled when the last one had to
  * @taken: how many were taken from an arena and not sorted back into it
  */
 struct stack {
@@ -31,8 +32,8 @@ struct stack {
 	uint16_t budget;
 	uint16_t low;
 	uint32_t flushed;
+	uint32_t flushed_at;
 	uint32_t taken;
-	uint32_t pad;
 };
 
 struct tcache;
@@ -44,6 +45,7 @@ struct tcache;
  * @full: full lists
  * @used: classes that ever had a list here
  * @bytes: of the lists that the budgets in @full allow, of small and large blocks
+ * @spilled: KiB of all lists that had to go
  * @tick: counts down to the next look at the clock
  * @swept: when unused lists were last given back, milliseconds
  * @grown: blocks that realloc() made larger
@@ -59,6 +61,7 @@ struct thread {
 	struct stack full[NR_CLASSES];
 	uint64_t used[(NR_CLASSES + 63) / 64];
 	size_t bytes[2];
+	uint32_t spilled;
 	uint32_t tick;
 	uint64_t swept;
 	void *grown[NR_GROWN];
