@@ -660,7 +660,9 @@ static void zap_pages(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 	while (addr < end) {
 		unsigned long to;
 
-		vma = find_vma_intersection(heap->mm, addr, end);
+		/* Nearly always there is one, and asking for it is cheaper. */
+		vma = vma_lookup(heap->mm, addr) ?:
+		      find_vma_intersection(heap->mm, addr, end);
 		if (!vma)
 			return;
 		addr = max(addr, vma->vm_start);
@@ -870,17 +872,41 @@ static bool is_unused(const struct pw_chunk *c)
 	return !c->nr && bitmap_empty(c->zeros, PW_SLOT_PAGES);
 }
 
+/*
+ * Part of a slot went, and that was the last of it. Programs often map such a
+ * part again at once, so the chunk stays until this happens to another one.
+ */
+static void leave_idle(struct pw_heap *heap, unsigned long slot)
+{
+	unsigned long old = xchg(&heap->idle_slot, slot);
+	struct pw_chunk *c;
+
+	if (old == slot || old == PW_NO_SLOT)
+		return;
+	c = pw_chunk_lock(heap, old);
+	if (!c)
+		return;
+	if (!c->shared && c->users == 1 && is_unused(c))
+		remove_slot(heap, old, c);
+	pw_chunk_unlock(c);
+}
+
 static void drop_in_slot(struct drop *d, unsigned long slot,
 			 unsigned int from, unsigned int to)
 {
 	struct pw_chunk *c = pw_chunk_lock(d->heap, slot);
+	bool entries = c && has_entries(c, from, to);
+	bool idle;
 
-	if (c && d->mapped && !d->mmap_locked && has_entries(c, from, to)) {
-		/* The mmap_lock comes before chunks: back off, take both. */
-		pw_chunk_unlock(c);
-		mmap_read_lock(d->heap->mm);
+	if (entries && d->mapped && !d->mmap_locked) {
+		/* The mmap_lock comes before chunks: if it is taken, back off. */
+		if (!mmap_read_trylock(d->heap->mm)) {
+			pw_chunk_unlock(c);
+			mmap_read_lock(d->heap->mm);
+			c = pw_chunk_lock(d->heap, slot);
+			entries = c && has_entries(c, from, to);
+		}
 		d->mmap_locked = true;
-		c = pw_chunk_lock(d->heap, slot);
 	}
 	if (!c)
 		return;
@@ -889,15 +915,18 @@ static void drop_in_slot(struct drop *d, unsigned long slot,
 		pw_chunk_unlock(c);
 		return;
 	}
-	if (has_entries(c, from, to))
+	if (entries)
 		c = pw_chunk_own(d->heap, slot, c);
-	if (has_pages(c, from, to))
+	if (entries && has_pages(c, from, to))
 		drop_part(d, slot, c, from, to);
-	if (c->users == 1)
+	if (entries && c->users == 1)
 		pw_chunk_drop_zeros(d->heap, slot, c, from, to, d->mapped);
-	if (is_unused(c) && c->users == 1)
+	idle = is_unused(c) && c->users == 1;
+	if (idle && to - from == PW_SLOT_PAGES)
 		remove_slot(d->heap, slot, c);
 	pw_chunk_unlock(c);
+	if (idle && to - from < PW_SLOT_PAGES)
+		leave_idle(d->heap, slot);
 }
 
 static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)

@@ -175,28 +175,24 @@ static bool guess_was_right(struct touch *t, const struct pw_stream *s)
 	return pw_map_accessed(t->vma, addr_of(t, last));
 }
 
-static struct pw_stream *find_run(struct touch *t)
+/* The run that expects this touch, or else one in whose neighbourhood it is. */
+static struct pw_stream *find_run(struct touch *t, bool *expected)
 {
-	struct pw_stream *s = t->heap->streams;
+	struct pw_stream *s = t->heap->streams, *near = NULL;
+	unsigned long low = t->page - MAX_STEP;
 	int i;
 
-	for (i = 0; i < PW_STREAMS; i++, s++)
+	*expected = true;
+	for (i = 0; i < PW_STREAMS; i++, s++) {
 		if (READ_ONCE(s->next) == t->page)
 			return s;
-	return NULL;
-}
-
-static struct pw_stream *find_neighbour(struct touch *t)
-{
-	struct pw_stream *s = t->heap->streams;
-	int i;
-
-	/* Runs that are known already go their own way. */
-	for (i = 0; i < PW_STREAMS; i++, s++)
-		if (READ_ONCE(s->at) - t->page + MAX_STEP < 2 * MAX_STEP &&
+		/* Runs that are known already go their own way. */
+		if (READ_ONCE(s->at) - low < 2 * MAX_STEP && !near &&
 		    READ_ONCE(s->run) <= RUN_START)
-			return s;
-	return NULL;
+			near = s;
+	}
+	*expected = false;
+	return near;
 }
 
 static struct pw_stream *stream_for(struct pw_heap *heap, unsigned long page)
@@ -210,17 +206,16 @@ static struct pw_stream *stream_for(struct pw_heap *heap, unsigned long page)
 /* The run that a touch belongs to, and how many pages that lets us expect. */
 static struct pw_stream *choose_run(struct touch *t, unsigned long *nr)
 {
-	struct pw_stream *s = find_run(t);
+	bool expected;
+	struct pw_stream *s = find_run(t, &expected);
 	long step = 1;
 
-	if (s && guess_was_right(t, s)) {
+	if (expected && guess_was_right(t, s)) {
 		confirm_guess(t->heap, s);
 		*nr = READ_ONCE(s->run) + 1;
 		return s;
 	}
 	*nr = 1;
-	if (!s)
-		s = find_neighbour(t);
 	if (s) {
 		step = t->page - READ_ONCE(s->at);
 		/* One step back is enough to know a walk downwards. */
@@ -332,7 +327,8 @@ static vm_fault_t insert_run(struct touch *t, unsigned long from,
 			     unsigned int nr, long step, int sample)
 {
 	struct pw_run run = {
-		.vma = t->vma, .c = t->c, .addr = addr_of(t, from),
+		.vma = t->vma, .pmd = t->vmf ? t->vmf->pmd : NULL, .c = t->c,
+		.addr = addr_of(t, from),
 		.i = from & PW_SLOT_MASK, .nr = nr, .step = step,
 		.sample = sample, .writable = t->writable,
 	};
@@ -606,7 +602,8 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 static vm_fault_t make_writable(struct touch *t)
 {
 	struct pw_run run = {
-		.vma = t->vma, .c = t->c, .addr = addr_of(t, t->lo),
+		.vma = t->vma, .pmd = t->vmf ? t->vmf->pmd : NULL, .c = t->c,
+		.addr = addr_of(t, t->lo),
 		.i = t->lo & PW_SLOT_MASK, .nr = t->hi - t->lo, .step = 1,
 	};
 

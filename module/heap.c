@@ -62,6 +62,7 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 	mutex_init(&heap->unmap_lock);
 	xa_init_flags(&heap->breaks, XA_FLAGS_ALLOC1);
 	xa_init(&heap->chunks);
+	heap->idle_slot = PW_NO_SLOT;
 	pw_region_init(heap);
 	for (i = 0; i < PW_STREAMS; i++)
 		heap->streams[i] = (struct pw_stream){

@@ -50,6 +50,8 @@
 /* In place of a page: taken away from a child, touching it is SIGBUS. */
 #define PW_PFN_LOST	U32_MAX
 
+#define PW_NO_SLOT	ULONG_MAX
+
 #define PW_STREAMS	8
 #define PW_SPARES	4
 #define PW_NEAR_BREAKS	16
@@ -259,6 +261,7 @@ struct pw_stream {
  * @nr_breaks: entries of @breaks
  * @dying: drops under way; a fork meanwhile copies page by page
  * @chunks: slots to chunks; read under RCU
+ * @idle_slot: where a chunk was left that has no pages any more, or PW_NO_SLOT
  * @mailbox: user address of a struct pagewell_request, NULL: none
  * @limit: pages that may be mapped or, lazy, resident; ULONG_MAX: none
  * @commit: PAGEWELL_COMMIT_
@@ -307,6 +310,7 @@ struct pw_heap {
 	unsigned int nr_breaks;
 	atomic_t dying;
 	struct xarray chunks;
+	unsigned long idle_slot;
 
 	struct pagewell_request __user *mailbox;
 

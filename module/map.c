@@ -133,9 +133,9 @@ static void insert_one(const struct pw_run *run, int k, pte_t *ptep,
 static pte_t *lock_table(const struct pw_run *run, spinlock_t **ptl)
 {
 	struct mm_struct *mm = run->vma->vm_mm;
-	pmd_t *pmd = find_pmd(mm, run->addr);
+	pmd_t *pmd = run->pmd ?: find_pmd(mm, run->addr);
 
-	if (!pmd) {
+	if (!pmd || pmd_none(*pmd)) {
 		if (pw_map_make_table(run->vma, run->addr))
 			return NULL;
 		pmd = find_pmd(mm, run->addr);

@@ -18,6 +18,7 @@ struct pw_chunk;
 /**
  * struct pw_run - pages of a chunk, and where they are mapped
  * @vma: all of it lies inside
+ * @pmd: where its page table is, or will be, if that is known; else NULL
  * @c: the chunk, locked; holes of its index are left out
  * @addr: of the first page
  * @i: its entry
@@ -28,6 +29,7 @@ struct pw_chunk;
  */
 struct pw_run {
 	struct vm_area_struct *vma;
+	pmd_t *pmd;
 	struct pw_chunk *c;
 	unsigned long addr;
 	unsigned int i;
