@@ -149,6 +149,8 @@ void pw_page_share(u32 pfn)
 {
 	if (pw_pfn_is_page(pfn))
 		atomic_long_inc((atomic_long_t *)&pfn_to_page(pfn)->private);
+	else if (pw_pfn_is_packed(pfn))
+		pw_packed_share(pfn);
 }
 
 /**
@@ -381,6 +383,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	bitmap_copy(own->suspect, c->suspect, PW_SLOT_PAGES);
 	bitmap_copy(own->zeros, c->zeros, PW_SLOT_PAGES);
 	own->nr = c->nr;
+	own->packed = c->packed;
 	own->block = c->block;
 	share_pages(own);
 	c->users--;
@@ -444,6 +447,7 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 	bitmap_copy(c->suspect, c->used, PW_SLOT_PAGES);
 	xa_store(&child->chunks, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	atomic_long_add(c->nr, &child->resident);
+	atomic_long_add(c->packed, &child->packed);
 }
 
 /* With pages go, in proportion, those that were brought in on a guess. */
@@ -475,6 +479,8 @@ static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
 	b->end = i;
 	for (; i < to && b->nr < DROP_BATCH;
 	     i = find_next_bit(c->used, to, i + 1)) {
+		if (unlikely(pw_pfn_is_packed(c->pfn[i])))
+			pw_chunk_packed(heap, c, -1);
 		b->pfns[b->nr++] = c->pfn[i];
 		b->end = i + 1;
 		c->pfn[i] = 0;
@@ -493,8 +499,11 @@ static unsigned int drop_shares(u32 *pfns, unsigned int nr)
 	for (i = 0; i < nr; i++) {
 		struct page *page;
 
-		if (!pw_pfn_is_page(pfns[i]))
+		if (!pw_pfn_is_page(pfns[i])) {
+			if (pw_pfn_is_packed(pfns[i]))
+				pw_packed_put(pfns[i]);
 			continue;
+		}
 		page = pfn_to_page(pfns[i]);
 		if (pw_page_sharers(page) &&
 		    atomic_long_dec_return((atomic_long_t *)&page->private) >= 0)
@@ -550,6 +559,7 @@ static void leave(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c,
 		  unsigned int nr)
 {
 	count_gone(heap, nr);
+	atomic_long_sub(c->packed, &heap->packed);
 	remove_slot(heap, slot, c);
 	if (!c->users && c->nr) {
 		pw_family_wait(heap);
@@ -599,6 +609,7 @@ void pw_chunk_empty(struct pw_chunk *c)
 		pw_pages_drop(c->pfn, PW_SLOT_PAGES, 0);
 	c->block = 0;
 	c->nr = 0;
+	c->packed = 0;
 	memset(c->pfn, 0, sizeof(c->pfn));
 	bitmap_zero(c->used, PW_SLOT_PAGES);
 }
@@ -649,8 +660,15 @@ void pw_chunk_leave(struct pw_heap *heap, unsigned long slot)
 	pw_chunk_unlock(c);
 }
 
-/* Unmap heap pages from all of the heap's VMAs; mmap_lock held for read. */
-static void zap_pages(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+/**
+ * pw_heap_zap() - unmap pages from all of a heap's VMAs
+ * @heap: whose
+ * @lo: first page
+ * @hi: page behind the last
+ *
+ * Context: mmap_lock held for read.
+ */
+void pw_heap_zap(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {
 	unsigned long addr = pw_heap_addr(heap, lo);
 	unsigned long end = pw_heap_addr(heap, hi);
@@ -729,7 +747,7 @@ static u32 detach_block(struct pw_heap *heap, unsigned long slot,
 	count_gone(heap, PW_SLOT_PAGES);
 	if (mapped) {
 		wait_until_mapped(pfn_to_page(pfn));
-		zap_pages(heap, first, first + PW_SLOT_PAGES);
+		pw_heap_zap(heap, first, first + PW_SLOT_PAGES);
 	}
 	return pfn;
 }
@@ -782,7 +800,7 @@ static void clear_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		return;
 	}
 	if (d->mapped)
-		zap_pages(d->heap, first + from, first + to);
+		pw_heap_zap(d->heap, first + from, first + to);
 	for (; from < to; from++)
 		clear_highpage(pfn_to_page(c->pfn[from]));
 }
@@ -814,7 +832,7 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		if (!b.nr)
 			break;
 		if (d->mapped)
-			zap_pages(d->heap, first + b.first, first + b.end);
+			pw_heap_zap(d->heap, first + b.first, first + b.end);
 		d->dropped += b.nr;
 		pw_family_wait(d->heap);
 		if (d->keep_promise)
@@ -838,7 +856,7 @@ static void drop_shared(struct drop *d, unsigned long slot, struct pw_chunk *c)
 		unlock_page(pfn_to_page(c->block));
 	}
 	if (c->nr)
-		zap_pages(d->heap, first, first + PW_SLOT_PAGES);
+		pw_heap_zap(d->heap, first, first + PW_SLOT_PAGES);
 	d->dropped += PW_SLOT_PAGES;
 	leave_shared(d->heap, slot, c);
 }
@@ -863,7 +881,7 @@ void pw_chunk_drop_zeros(struct pw_heap *heap, unsigned long slot,
 	if (find_next_bit(c->zeros, to, from) >= to)
 		return;
 	if (mapped)
-		zap_pages(heap, first + from, first + to);
+		pw_heap_zap(heap, first + from, first + to);
 	bitmap_clear(c->zeros, from, to - from);
 }
 
@@ -1001,7 +1019,7 @@ static void unmap_in_slot(struct pw_heap *heap, unsigned long slot,
 	if (has_entries(c, from, to)) {
 		if (c->block)
 			wait_until_mapped(pfn_to_page(c->block));
-		zap_pages(heap, first + from, first + to);
+		pw_heap_zap(heap, first + from, first + to);
 	}
 	pw_chunk_unlock(c);
 }
@@ -1092,10 +1110,15 @@ bool pw_chunk_is_private(struct pw_chunk *c)
 			return false;
 		bitmap_zero(c->suspect, PW_SLOT_PAGES);
 	}
-	for_each_set_bit(i, c->suspect, PW_SLOT_PAGES)
+	for_each_set_bit(i, c->suspect, PW_SLOT_PAGES) {
+		if (pw_pfn_is_packed(c->pfn[i])) {
+			__clear_bit(i, c->suspect);
+			continue;
+		}
 		if (!pw_pfn_is_page(c->pfn[i]) ||
 		    !pw_chunk_clear_suspect(c, i, 0))
 			return false;
+	}
 	return true;
 }
 
@@ -1147,6 +1170,8 @@ static void attach(struct pw_heap *heap, unsigned long page,
 		cond_resched();
 	for_each_set_bit(i, m->used, DROP_BATCH) {
 		c->pfn[at + i] = m->b.pfns[n++];
+		if (pw_pfn_is_packed(c->pfn[at + i]))
+			pw_chunk_packed(heap, c, 1);
 		pw_chunk_filled(c, at + i, 1);
 		if (test_bit(i, m->suspect))
 			__set_bit(at + i, c->suspect);
@@ -1215,7 +1240,7 @@ static void move_part(struct pw_heap *heap, unsigned long from,
 			__set_bit(i, m.suspect);
 	}
 	detach(heap, c, at, at + nr, &m.b);
-	zap_pages(heap, from, from + nr);
+	pw_heap_zap(heap, from, from + nr);
 	bitmap_clear(c->zeros, at, nr);
 	if (is_unused(c))
 		remove_slot(heap, slot, c);
@@ -1326,7 +1351,7 @@ static void loosen_in_slot(struct pw_heap *heap, unsigned long slot,
 	/* A page of 2 MiB is held, or shared: it stays what it is. */
 	if (c->block && !make_small(heap, slot, c))
 		goto out;
-	zap_pages(heap, first + from, first + to);
+	pw_heap_zap(heap, first + from, first + to);
 	for (i = find_next_bit(c->used, to, from); i < to;
 	     i = find_next_bit(c->used, to, i + 1))
 		if (pw_pfn_is_page(c->pfn[i]) && !test_and_set_bit(i, c->loose))
@@ -1379,8 +1404,12 @@ void pw_chunk_keep(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
 	}
 }
 
-/* Nobody has the page but this index, which has not mapped it. */
-static bool may_take(const struct pw_chunk *c, unsigned int i)
+/**
+ * pw_chunk_may_take() - has nobody a page but this index?
+ * @c: the chunk, locked
+ * @i: the entry, a page that is not mapped
+ */
+bool pw_chunk_may_take(const struct pw_chunk *c, unsigned int i)
 {
 	struct page *page = pfn_to_page(c->pfn[i]);
 
@@ -1393,7 +1422,7 @@ static unsigned int take_loose(struct pw_heap *heap, struct pw_chunk *c,
 	unsigned int i, n = 0;
 
 	for_each_set_bit(i, c->loose, PW_SLOT_PAGES) {
-		if (n == max || !may_take(c, i))
+		if (n == max || !pw_chunk_may_take(c, i))
 			continue;
 		pfns[n++] = c->pfn[i];
 		c->pfn[i] = 0;

@@ -101,6 +101,8 @@ static int collapse_chunk(struct pw_heap *heap, unsigned long slot,
 		return 0;
 	if (small && (c->users > 1 || c->shared))
 		return -EBUSY;
+	if (small && c->packed && !pw_chunk_unpack(heap, c, 0, PW_SLOT_PAGES))
+		return -ENOMEM;
 	if (small) {
 		block = pw_heap_swap_block(heap, holes, promised, &used);
 		if (!block)

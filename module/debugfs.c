@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * debugfs.c - /sys/kernel/debug/pagewell: pool, buddy, heaps, faults
+ * debugfs.c - /sys/kernel/debug/pagewell: pool, buddy, heaps, idle, faults
  *
  * The files are an interface: `key: value` lines, or a table of words under a
  * line of headings. Scripts find values by key and column, so both may grow.
@@ -152,7 +152,7 @@ static int heaps_show(struct seq_file *m, void *v)
 	if (v == SEQ_START_TOKEN) {
 		seq_puts(m, "pid comm id base limit_kb committed_kb resident_kb shared_kb");
 		seq_puts(m, " regions breaks faults fault_pages cow_copies refused");
-		seq_puts(m, " mode huge\n");
+		seq_puts(m, " mode huge packed_kb\n");
 		return 0;
 	}
 
@@ -163,11 +163,12 @@ static int heaps_show(struct seq_file *m, void *v)
 		seq_puts(m, "none");
 	else
 		seq_printf(m, "%lu", st->limit >> 10);
-	seq_printf(m, " %lu %lu %lu %lu %lu %llu %llu %llu %llu %s %s\n",
+	seq_printf(m, " %lu %lu %lu %lu %lu %llu %llu %llu %llu %s %s %lu\n",
 		   st->committed >> 10, st->resident >> 10, st->shared >> 10,
 		   st->regions, st->breaks, st->faults, st->fault_pages,
 		   st->cow_copies, st->refused,
-		   st->lazy ? "lazy" : "strict", huge_name(st->huge));
+		   st->lazy ? "lazy" : "strict", huge_name(st->huge),
+		   st->packed >> 10);
 	return 0;
 }
 
@@ -209,6 +210,25 @@ static int faults_show(struct seq_file *m, void *v)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(faults);
+
+static int idle_show(struct seq_file *m, void *v)
+{
+	struct pw_idle_stat st;
+	u64 ratio;
+	u32 hundredths;
+
+	pw_idle_get_stat(&st);
+	ratio = st.store ? div64_u64(((u64)st.pages << PAGE_SHIFT) * 100, st.store) : 0;
+	ratio = div_u64_rem(ratio, 100, &hundredths);
+	seq_printf(m, "max_bytes: %lu\n", st.max);
+	seq_printf(m, "store_bytes: %lu\n", st.store);
+	seq_printf(m, "packed_pages: %lu\n", st.pages);
+	seq_printf(m, "same_pages: %lu\n", st.same);
+	seq_printf(m, "packed_bytes: %lu\n", st.bytes);
+	seq_printf(m, "ratio: %llu.%02u\n", ratio, hundredths);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(idle);
 
 /* Reading, or writing anything, has the pool verified. */
 static int check_show(struct seq_file *m, void *v)
@@ -256,6 +276,7 @@ int pw_debugfs_init(void)
 	debugfs_create_file("pool", 0444, pw_debugfs_dir, NULL, &pool_fops);
 	debugfs_create_file("buddy", 0444, pw_debugfs_dir, NULL, &buddy_fops);
 	debugfs_create_file("heaps", 0444, pw_debugfs_dir, NULL, &heaps_fops);
+	debugfs_create_file("idle", 0444, pw_debugfs_dir, NULL, &idle_fops);
 	debugfs_create_file("check", 0600, pw_debugfs_dir, NULL, &check_fops);
 	debugfs_create_file("faults", 0444, pw_debugfs_dir, NULL, &faults_fops);
 	return 0;

@@ -632,7 +632,7 @@ static vm_fault_t write_touch(struct touch *t, bool mapped)
 	return make_writable(t);
 }
 
-/* The slot has small pages now: the touch starts over. */
+/* What was in the way is not any more: the touch starts over. */
 static vm_fault_t touch(struct touch *t);
 
 /*
@@ -684,12 +684,23 @@ static vm_fault_t segv(void)
 	return VM_FAULT_SIGSEGV;
 }
 
+/* The page is packed, or was taken away. */
+static noinline vm_fault_t touch_no_page(struct touch *t)
+{
+	unsigned int i = t->page & PW_SLOT_MASK;
+
+	if (*entry_at(t, t->page) == PW_PFN_LOST)
+		return no_page(t);
+	t->c = pw_chunk_own(t->heap, t->slot, t->c);
+	return pw_chunk_unpack(t->heap, t->c, i, i + 1) ? touch(t) : no_page(t);
+}
+
 static vm_fault_t touch(struct touch *t)
 {
 	u32 pfn = *entry_at(t, t->page);
 
-	if (pfn == PW_PFN_LOST)
-		return no_page(t);
+	if (unlikely(pfn >= PW_PFN_PACKED))
+		return touch_no_page(t);
 	if (!pfn)
 		return first_touch(t);
 	if (t->c->block)
@@ -898,6 +909,12 @@ static int populate_slot(struct touch *t, unsigned long to)
 	}
 	pw_chunk_keep(t->heap, t->c, t->page & PW_SLOT_MASK, to - t->page);
 	replace_zeros(t, to);
+	if (t->c->packed) {
+		t->c = pw_chunk_own(t->heap, t->slot, t->c);
+		if (!pw_chunk_unpack(t->heap, t->c, t->page & PW_SLOT_MASK,
+				     to - first))
+			return -ENOMEM;
+	}
 	if (insert(t, t->page, to - t->page) != VM_FAULT_NOPAGE)
 		return -ENOMEM;
 	for (page = t->page; page < to; page++)

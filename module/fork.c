@@ -207,6 +207,8 @@ static u32 child_entry(struct pw_heap *parent, struct pw_chunk *c,
 {
 	u32 pfn = c->pfn[i], new;
 
+	if (pw_pfn_is_packed(pfn))
+		pw_packed_share(pfn);
 	if (!pw_pfn_is_page(pfn))
 		return pfn;
 	if (!must_copy(parent, c, pfn_to_page(pfn))) {
@@ -241,6 +243,8 @@ static void copy_chunk(struct pw_heap *child, struct pw_heap *parent,
 			own = pw_chunk_lock_child(child, slot);
 		own->pfn[i] = child_entry(parent, c, i, own);
 		pw_chunk_filled(own, i, 1);
+		if (pw_pfn_is_packed(own->pfn[i]))
+			pw_chunk_packed(child, own, 1);
 		atomic_long_inc(&child->resident);
 	}
 	if (own)

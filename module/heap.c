@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <linux/hashtable.h>
 #include <linux/pid.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
@@ -213,6 +214,29 @@ bool pw_heaps_reclaim(unsigned long nr)
 	}
 	mutex_unlock(&pw_heaps_lock);
 	return got;
+}
+
+/**
+ * pw_heap_next_alive() - walk the heaps that somebody uses, from outside
+ * @id: in: look at this id and above; out: the id after the one found
+ *
+ * Return: a heap with a reference, and one to its mm, for the caller; or NULL.
+ */
+struct pw_heap *pw_heap_next_alive(u64 *id)
+{
+	unsigned long index = *id;
+	struct pw_heap *heap;
+
+	mutex_lock(&pw_heaps_lock);
+	for (heap = xa_find(&pw_heaps_by_id, &index, ULONG_MAX, XA_PRESENT); heap;
+	     heap = xa_find_after(&pw_heaps_by_id, &index, ULONG_MAX, XA_PRESENT))
+		if (mmget_not_zero(heap->mm)) {
+			refcount_inc(&heap->refs);
+			*id = index + 1;
+			break;
+		}
+	mutex_unlock(&pw_heaps_lock);
+	return heap;
 }
 
 static bool over_rlimit_data(struct pw_heap *heap, unsigned long nr)
@@ -541,6 +565,7 @@ void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info)
 	info->limit = limit == ULONG_MAX ? ~0ULL : (u64)limit << PAGE_SHIFT;
 	info->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
 	info->resident = (atomic_long_read(&heap->resident) -
+			  atomic_long_read(&heap->packed) -
 			  pw_shared_missing(heap)) << PAGE_SHIFT;
 }
 
@@ -553,7 +578,7 @@ static unsigned long count_shared(struct pw_heap *heap)
 	rcu_read_lock();
 	xa_for_each(&heap->chunks, slot, c)
 		if (READ_ONCE(c->users) > 1)
-			nr += READ_ONCE(c->nr);
+			nr += READ_ONCE(c->nr) - READ_ONCE(c->packed);
 	rcu_read_unlock();
 	return nr;
 }
@@ -590,7 +615,9 @@ bool pw_heap_next_stat(u64 *id, struct pw_heap_stat *st)
 		st->base = heap->base;
 		st->limit = limit == ULONG_MAX ? limit : limit << PAGE_SHIFT;
 		st->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
+		st->packed = atomic_long_read(&heap->packed) << PAGE_SHIFT;
 		st->resident = (atomic_long_read(&heap->resident) -
+				atomic_long_read(&heap->packed) -
 				pw_shared_missing(heap)) << PAGE_SHIFT;
 		st->shared = count_shared(heap) << PAGE_SHIFT;
 		st->breaks = READ_ONCE(heap->nr_breaks);

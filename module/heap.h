@@ -38,6 +38,7 @@
 
 #include "limit.h"
 #include "pagewell.h"
+#include "pool.h"
 
 #define PW_SLOT_SHIFT	9
 #define PW_SLOT_PAGES	(1U << PW_SLOT_SHIFT)
@@ -47,7 +48,11 @@
 /* A heap spans at most this many pages: 16 TiB. */
 #define PW_WINDOW_PAGES	(1UL << 32)
 
-/* In place of a page: taken away from a child, touching it is SIGBUS. */
+/*
+ * In place of a page: one that is packed, by what pack.c knows it by; and one that
+ * was taken away from a child, where touching it is SIGBUS.
+ */
+#define PW_PFN_PACKED	PW_PFN_END
 #define PW_PFN_LOST	U32_MAX
 
 #define PW_NO_SLOT	ULONG_MAX
@@ -106,6 +111,7 @@ struct pw_where {
  * @users: heaps that have it in a slot; above one the chunk is shared, its
  *         PTEs are read-only, and it must be unshared before it is changed
  * @nr: entries of @pfn in use
+ * @packed: of these, pages that are packed
  * @owner: a heap that is known to have it in a slot and that nobody shares it
  *         with, or NULL, as always with @shared
  * @layout: pw_heap.layout of @owner when @where was looked up, 0: it was not
@@ -122,6 +128,8 @@ struct pw_where {
  *         the chunk; there is no page yet, or one that nobody has written to
  * @loose: entries whose pages may be taken when the pool is short; nothing maps
  *         them
+ * @seen: entries that had a page, mapped or not, at the last look at its age
+ * @looked: when that was, in jiffies
  * @rcu: frees it
  * @pfn: page frame numbers, 0 where there is no page
  *
@@ -139,6 +147,7 @@ struct pw_chunk {
 	refcount_t refs;
 	unsigned int users;
 	unsigned int nr;
+	unsigned int packed;
 	struct pw_heap *owner;
 	unsigned long layout;
 	struct pw_where where;
@@ -149,6 +158,8 @@ struct pw_chunk {
 	DECLARE_BITMAP(suspect, PW_SLOT_PAGES);
 	DECLARE_BITMAP(zeros, PW_SLOT_PAGES);
 	DECLARE_BITMAP(loose, PW_SLOT_PAGES);
+	DECLARE_BITMAP(seen, PW_SLOT_PAGES);
+	unsigned long looked;
 	struct rcu_head rcu;
 	u32 pfn[PW_SLOT_PAGES];
 };
@@ -273,6 +284,7 @@ struct pw_stream {
  * @resident: pages in the index, shared ones too; all of a region that is shared
  *            on purpose
  * @loose: of these, pages that may be taken, more or less
+ * @packed: of these, pages that are packed
  * @shared_slots: slots of regions that are shared on purpose
  * @faults: faults that put pages in place
  * @fault_pages: what those put in place
@@ -324,6 +336,7 @@ struct pw_heap {
 	atomic_long_t promised;
 	atomic_long_t resident;
 	atomic_long_t loose;
+	atomic_long_t packed;
 	atomic_long_t shared_slots;
 
 	atomic64_t faults;
@@ -355,6 +368,7 @@ int pw_heap_attach(struct pw_heap *heap, unsigned long nr);
 int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg);
 void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info);
 bool pw_heaps_reclaim(unsigned long nr);
+struct pw_heap *pw_heap_next_alive(u64 *id);
 void pw_heap_refused(struct pw_heap *heap, unsigned long nr);
 unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 			   bool promised);
@@ -392,6 +406,25 @@ int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
 
 /* collapse.c */
 int pw_collapse(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+
+/* idle.c */
+int pw_idle_init(void);
+void pw_idle_stop(void);
+void pw_idle_wake(void);
+void pw_range_pack(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+bool pw_chunk_unpack(struct pw_heap *heap, struct pw_chunk *c,
+		     unsigned int from, unsigned int to);
+
+/* pack.c */
+void pw_pack_init(void);
+void pw_pack_exit(void);
+bool pw_pack_wanted(void);
+bool pw_pack_on(void);
+bool pw_pack_full(void);
+u32 pw_pack(struct page *page);
+bool pw_unpack(u32 entry, struct page *page);
+void pw_packed_share(u32 entry);
+void pw_packed_put(u32 entry);
 
 /* shared.c */
 int pw_share(struct pw_heap *heap, struct pagewell_share *arg);
@@ -445,6 +478,7 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		    struct pw_chunk *c);
 void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
 void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr);
+void pw_heap_zap(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 void pw_family_wait(struct pw_heap *heap);
 void pw_page_share(u32 pfn);
 bool pw_page_unshare(u32 pfn);
@@ -476,6 +510,7 @@ void pw_chunk_keep(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
 void pw_chunk_drop_zeros(struct pw_heap *heap, unsigned long slot,
 			 struct pw_chunk *c, unsigned int from,
 			 unsigned int to, bool mapped);
+bool pw_chunk_may_take(const struct pw_chunk *c, unsigned int i);
 unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want);
 void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
 		   unsigned long nr);
@@ -503,7 +538,20 @@ static inline pgoff_t pw_chunk_index(const struct pw_chunk *c,
 
 static inline bool pw_pfn_is_page(u32 pfn)
 {
-	return pfn && pfn != PW_PFN_LOST;
+	return pfn && pfn < PW_PFN_PACKED;
+}
+
+static inline bool pw_pfn_is_packed(u32 pfn)
+{
+	return pfn >= PW_PFN_PACKED && pfn != PW_PFN_LOST;
+}
+
+/* Say that @nr more entries are packed; fewer when it is negative. */
+static inline void pw_chunk_packed(struct pw_heap *heap, struct pw_chunk *c,
+				   int nr)
+{
+	c->packed += nr;
+	atomic_long_add(nr, &heap->packed);
 }
 
 /* Chunks beyond the first whose index holds @page. */

@@ -55,9 +55,13 @@ static int __init pw_init(void)
 	err = pw_pool_init(mb_to_pages(pool_mb), mb_to_pages(pool_max_mb));
 	if (err)
 		goto err_chunk;
+	pw_pack_init();
+	err = pw_idle_init();
+	if (err)
+		goto err_pack;
 	err = pw_debugfs_init();
 	if (err)
-		goto err_pool;
+		goto err_idle;
 	err = pw_netlink_init();
 	if (err)
 		goto err_debugfs;
@@ -71,7 +75,10 @@ err_netlink:
 	pw_netlink_exit();
 err_debugfs:
 	pw_debugfs_exit();
-err_pool:
+err_idle:
+	pw_idle_stop();
+err_pack:
+	pw_pack_exit();
 	pw_pool_exit();
 err_chunk:
 	pw_chunk_exit();
@@ -85,7 +92,9 @@ static void __exit pw_exit(void)
 	pw_device_exit();
 	pw_netlink_exit();
 	pw_debugfs_exit();
+	pw_idle_stop();
 	pw_heap_exit();
+	pw_pack_exit();
 	pw_limit_exit();
 	pw_chunk_exit();
 	pw_pool_exit();

@@ -292,6 +292,77 @@ bool pw_map_accessed(struct vm_area_struct *vma, unsigned long addr)
 	return !pte_present(pte) || pte_young(pte);
 }
 
+static void age_table(struct mm_struct *mm, pmd_t *pmd, unsigned long addr,
+		      unsigned long end, unsigned int i, unsigned long *young)
+{
+	spinlock_t *ptl = pte_lockptr(mm, pmd);
+	pte_t *ptep = pte_offset_kernel(pmd, addr);
+
+	spin_lock(ptl);
+	for (; addr < end; addr += PAGE_SIZE, ptep++, i++) {
+		pte_t pte = pw_ptep_get(ptep);
+
+		if (!pte_present(pte) || !pte_young(pte))
+			continue;
+		__set_bit(i, young);
+		/* The processor may set the dirty bit meanwhile. */
+		while (!try_cmpxchg(&ptep->pte, &pte.pte, pte_mkold(pte).pte))
+			;
+	}
+	spin_unlock(ptl);
+}
+
+/* As above, for an entry that maps 2 MiB, or nothing now: false for a table. */
+static bool age_huge(struct mm_struct *mm, pmd_t *pmd, unsigned int from,
+		     unsigned int nr, unsigned long *young)
+{
+	spinlock_t *ptl = pmd_lock(mm, pmd);
+	pmd_t old = *pmd;
+	bool huge = pmd_trans_huge(old);
+
+	if (huge && pmd_young(old)) {
+		bitmap_set(young, from, nr);
+		while (!try_cmpxchg(&pmd->pmd, &old.pmd, pmd_mkold(old).pmd))
+			;
+	}
+	spin_unlock(ptl);
+	return huge || pmd_none(old);
+}
+
+/**
+ * pw_map_age() - which pages have been touched since this was asked last?
+ * @vma: the range lies inside it
+ * @addr: first address
+ * @end: behind the last, in the same slot
+ * @young: a bit for each page of the slot, set for those
+ *
+ * What a TLB has is not marked again when it is touched: call pw_map_flush() when
+ * everything has been asked for.
+ */
+void pw_map_age(struct vm_area_struct *vma, unsigned long addr,
+		unsigned long end, unsigned long *young)
+{
+	unsigned int from = linear_page_index(vma, addr) & PW_SLOT_MASK;
+	struct mm_struct *mm = vma->vm_mm;
+	pmd_t *pmd = find_pmd(mm, addr);
+
+	if (pmd && !age_huge(mm, pmd, from, (end - addr) >> PAGE_SHIFT, young))
+		age_table(mm, pmd, addr, end, from, young);
+}
+
+static void flush_cpu(void *unused)
+{
+	__flush_tlb_all();
+}
+
+/**
+ * pw_map_flush() - let all processors forget what they know of page tables
+ */
+void pw_map_flush(void)
+{
+	on_each_cpu(flush_cpu, NULL, 1);
+}
+
 static int leave_entry(pte_t *ptep, unsigned long addr, void *data)
 {
 	return 0;
@@ -393,11 +464,6 @@ static bool detach_table(struct mm_struct *mm, pmd_t *pmd, unsigned long addr)
 
 PW_DEFINE_PTLOCK_FREE
 
-static void flush_cpu(void *unused)
-{
-	__flush_tlb_all();
-}
-
 /**
  * pw_map_free_table() - take away the page table of 2 MiB
  * @vma: all of them lie inside; locked, so no fault is under way
@@ -431,7 +497,7 @@ bool pw_map_free_table(struct vm_area_struct *vma, unsigned long addr)
 	i_mmap_unlock_write(mapping);
 	if (!done)
 		return false;
-	on_each_cpu(flush_cpu, NULL, 1);
+	pw_map_flush();
 	mm_dec_nr_ptes(mm);
 	pte_free(mm, pmd_pgtable(old));
 	return true;

@@ -40,6 +40,9 @@ struct pw_run {
 };
 
 int pw_map_insert(const struct pw_run *run);
+void pw_map_age(struct vm_area_struct *vma, unsigned long addr,
+		unsigned long end, unsigned long *young);
+void pw_map_flush(void);
 bool pw_map_accessed(struct vm_area_struct *vma, unsigned long addr);
 int pw_map_zero(struct vm_area_struct *vma, unsigned long addr);
 int pw_map_mkwrite(const struct pw_run *run);

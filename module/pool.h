@@ -14,8 +14,8 @@
  * and neither the pool nor the kernel has others; until that debt is paid
  * nothing is promised.
  *
- * A page of a heap is known by its page frame number, in 32 bits (16 TiB of
- * physical memory); 0 means none. Pages leave the pool with a reference count
+ * A page of a heap is known by its page frame number, below PW_PFN_END (15 TiB
+ * of physical memory); 0 means none. Pages leave the pool with a reference count
  * of one, no flags set and page_private() zero.
  *
  * Pages of 2 MiB are compound pages, and known by the number of their head.
@@ -27,6 +27,8 @@
 #define PAGEWELL_POOL_H
 
 #include <linux/types.h>
+
+#define PW_PFN_END		0xf0000000U
 
 /* Flags of pw_pool_alloc() and pw_pool_alloc_huge() */
 #define PW_ALLOC_PROMISED	0x1	/* against promises the caller holds */

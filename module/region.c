@@ -1155,6 +1155,15 @@ static int loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 	return 0;
 }
 
+/* The same: a page that was promised is there. */
+static int pack(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		bool promised)
+{
+	if (!promised)
+		pw_range_pack(heap, lo, hi);
+	return fatal_signal_pending(current) ? -EINTR : 0;
+}
+
 /* Other flags for the maps in a range, of those in @mask. */
 static int change_flags(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi, unsigned long mask,
@@ -1285,7 +1294,7 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 	case PAGEWELL_ADVISE_FREE:
 		return for_each_mapped(heap, lo, hi, loosen);
 	case PAGEWELL_ADVISE_COLD:
-		return 0;
+		return for_each_mapped(heap, lo, hi, pack);
 	case PAGEWELL_ADVISE_COLLAPSE:
 		return pw_collapse(heap, lo, hi);
 	}

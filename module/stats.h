@@ -28,6 +28,12 @@
 	X(fork_chunks,		"2 MiB chunks shared by fork")		\
 	X(fork_copies,		"pinned pages copied at fork")		\
 	X(loose_taken,		"pages advised FREE that were taken")	\
+	X(packed,		"pages that were idle and are packed")	\
+	X(packed_same,		"of these, pages of one word")		\
+	X(pack_refused,		"idle pages that do not get smaller")	\
+	X(pack_ns,		"time spent on packing, ns")		\
+	X(unpacked,		"pages brought back")			\
+	X(unpack_ns,		"time spent on that, ns")		\
 	X(segv,			"touches outside every region")		\
 	X(sigbus,		"touches that found no page")		\
 	X(refused,		"requests refused: limit or pool")	\

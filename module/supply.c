@@ -80,7 +80,7 @@ static struct pw_block *block_get(unsigned long pfn)
 {
 	struct pw_block *blk;
 
-	if (pfn > U32_MAX)
+	if (pfn >= PW_PFN_END)
 		return NULL;
 	blk = pw_pool_block(pfn);
 	if (blk)

@@ -20,6 +20,7 @@
  * @limit: bytes, ULONG_MAX for none
  * @committed: bytes promised by strict regions, touched or not
  * @resident: bytes of pages held, shared ones counted for each sharer
+ * @packed: bytes of pages that are packed; not in @resident
  * @shared: of @resident, in 2 MiB chunks still shared since a fork
  * @regions: regions and breaks
  * @breaks: of these, breaks
@@ -38,6 +39,7 @@ struct pw_heap_stat {
 	unsigned long limit;
 	unsigned long committed;
 	unsigned long resident;
+	unsigned long packed;
 	unsigned long shared;
 	unsigned long regions;
 	unsigned long breaks;
@@ -59,6 +61,20 @@ struct pw_heap_stat {
  * Return: true when there was one.
  */
 bool pw_heap_next_stat(u64 *id, struct pw_heap_stat *st);
+
+/**
+ * struct pw_idle_stat - what is packed now
+ * @max: bytes of memory that packed pages may take, 0: nothing is packed
+ * @store: bytes that they take
+ * @pages: how many they are
+ * @same: of these, pages of one word over and over, which take no memory
+ * @bytes: of the others, when they are packed
+ */
+struct pw_idle_stat {
+	unsigned long max, store, pages, same, bytes;
+};
+
+void pw_idle_get_stat(struct pw_idle_stat *st);
 
 int pw_debugfs_init(void);
 void pw_debugfs_exit(void);

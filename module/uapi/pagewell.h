@@ -273,7 +273,7 @@ struct pagewell_remap {
 #define PAGEWELL_ADVISE_HUGEPAGE	4 /* a page of 2 MiB wherever one fits */
 #define PAGEWELL_ADVISE_NOHUGEPAGE	5 /* none, from now on */
 #define PAGEWELL_ADVISE_FREE		6 /* may be given back until touched again */
-#define PAGEWELL_ADVISE_COLD		7 /* not needed for a while; a hint */
+#define PAGEWELL_ADVISE_COLD		7 /* not needed for a while: may be packed */
 #define PAGEWELL_ADVISE_COLLAPSE	8 /* one page of 2 MiB for small ones, now */
 
 /**
@@ -287,7 +287,8 @@ struct pagewell_remap {
  * size is advice for all of a break. What is advised FREE leaves the resident set
  * and keeps its contents; a page of a lazy region that is not touched again reads
  * as zero if the pool was short in between. A strict region's pages are promised
- * and are always kept. Errors:
+ * and are always kept. What is advised COLD is packed if the machine has that set
+ * up, and comes back when it is touched; only in lazy regions, again. Errors:
  * ENOMEM (populate: a page cannot be had, or part of the range is not mapped;
  * dontneed in a strict region: a child keeps the page and no other can be
  * promised for it, the rest of the range is then untouched), EINTR, EINVAL.

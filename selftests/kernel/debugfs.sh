@@ -48,6 +48,9 @@ same "pool has nothing else" "$(keys $dir/pool | wc -w)" "$(wc -l <$dir/pool)"
 same "used and free pages are all pages" "$(value pool held_pages)" \
 	"$(($(value pool used_pages) + $(value pool free_pages)))"
 
+same "idle has its keys" "max_bytes store_bytes packed_pages same_pages packed_bytes ratio " \
+	"$(keys $dir/idle)"
+
 check "the bookkeeping is under 0.2 % of the pool" test \
 	"$(value pool bookkeeping_bytes)" -lt "$(($(value pool held_pages) * 4096 / 500))"
 same "check says that all is well" "check: ok" "$(cat $dir/check)"
@@ -66,7 +69,7 @@ check "unusable grows with the order, from 0 to 1" awk '
 	NR > 1 && ($6 < last || $6 > 1) { exit 1 } NR > 1 { last = $6 }' $dir/buddy
 
 header="pid comm id base limit_kb committed_kb resident_kb shared_kb regions breaks \
-faults fault_pages cow_copies refused mode huge"
+faults fault_pages cow_copies refused mode huge packed_kb"
 same "heaps has its columns" "$header" "$(head -n 1 $dir/heaps)"
 same "no heaps, no rows" "1 0" "$(wc -l <$dir/heaps) $(value pool heaps)"
 
@@ -77,7 +80,7 @@ pid=$!
 check "a heap has a row, its name one word" wait_rows 1 '^a\\040b$'
 check "the table stays a table" is_table $dir/heaps
 row=$(grep "^$pid " $dir/heaps)
-has "the row tells its pid, limit, mode and huge" "^$pid .* 0x[0-9a-f]+ 65536 .* lazy never\$" \
+has "the row tells its pid, limit, mode and huge" "^$pid .* 0x[0-9a-f]+ 65536 .* lazy never 0\$" \
 	"$row"
 same "pool counts it" 1 "$(value pool heaps)"
 check "its pages are the pool's used pages" test \

@@ -28,6 +28,7 @@ static long brk_pages;
 static uint64_t rnd, next_tag = 1;
 static uint64_t seed;
 static bool huge;		/* pages of 2 MiB wherever one fits */
+static bool strict;		/* what is mapped is promised, but not to children */
 static int hold[2];		/* a pipe that refers to some pages */
 static long op_nr;
 static int depth;
@@ -156,7 +157,7 @@ static void op_brk(void)
 		to = SLOT;
 	MUST(pw_brk(heap.fd, brk_id, addr(to), NULL) == 0);
 	if (to > brk_pages)
-		set_range(brk_pages, to, (struct page){ BREAK, true });
+		set_range(brk_pages, to, (struct page){ BREAK, strict });
 	else
 		set_range(to, brk_pages, (struct page){ NONE });
 	brk_pages = to;
@@ -176,7 +177,7 @@ static void op_map(void)
 	/* There, or where as many pages were given up a moment ago. */
 	want = (at - heap.base) / PAGE;
 	MUST(want + nr <= PAGES && range_free(want, want + nr));
-	set_range(want, want + nr, (struct page){ guard ? GUARD : MAP, !guard });
+	set_range(want, want + nr, (struct page){ guard ? GUARD : MAP, strict && !guard });
 }
 
 /* Whole slots, for pages of 2 MiB. */
@@ -188,7 +189,7 @@ static void op_map_slots(void)
 	if (lo + nr > PAGES)
 		nr = PAGES - lo;
 	MUST(pw_map(heap.fd, PAGEWELL_MAP_FIXED | populate, addr(lo), nr * PAGE, 0, NULL) == 0);
-	set_range(lo, lo + nr, (struct page){ MAP, true });
+	set_range(lo, lo + nr, (struct page){ MAP, strict });
 }
 
 static void op_map_fixed(void)
@@ -207,7 +208,7 @@ static void op_map_fixed(void)
 		return;
 	}
 	MUST(err == 0);
-	set_range(lo, lo + nr, (struct page){ guard ? GUARD : MAP, !guard });
+	set_range(lo, lo + nr, (struct page){ guard ? GUARD : MAP, strict && !guard });
 }
 
 static void op_unmap(void)
@@ -297,10 +298,10 @@ static void op_remap(void)
 		return;
 	}
 	memcpy(saved, &model[lo], old * sizeof(*saved));
-	/* What is added is new: strict, whatever was inherited. */
+	/* What is added is new: as the heap says, whatever was inherited. */
 	set_range(lo, lo + old, (struct page){ NONE });
 	memcpy(&model[to], saved, old * sizeof(*saved));
-	set_range(to + old, to + nr, (struct page){ MAP, true });
+	set_range(to + old, to + nr, (struct page){ MAP, strict });
 }
 
 static void op_dontneed(void)
@@ -322,6 +323,16 @@ static void op_free(void)
 	if (lo + nr > PAGES)
 		nr = PAGES - lo;
 	MUST(pw_advise(heap.fd, PAGEWELL_ADVISE_FREE, addr(lo), nr * PAGE) == 0);
+}
+
+/* What can be is packed; nothing that can be seen changes. */
+static void op_cold(void)
+{
+	long lo = pick(PAGES), nr = 1 + pick(pick(4) ? 60 : 700);
+
+	if (lo + nr > PAGES)
+		nr = PAGES - lo;
+	MUST(pw_advise(heap.fd, PAGEWELL_ADVISE_COLD, addr(lo), nr * PAGE) == 0);
 }
 
 /* What can be is put together; nothing that can be seen changes. */
@@ -402,7 +413,7 @@ static void run(long ops)
 		op_write, op_write, op_write, op_write, op_read, op_read, op_brk,
 		op_map, op_map, op_map_fixed, op_unmap, op_remap, op_remap,
 		op_dontneed, op_populate, op_map_slots, op_hold, op_let_go, op_collapse,
-		op_protect, op_free,
+		op_protect, op_free, op_cold,
 	};
 
 	for (op_nr = 0; op_nr < ops; op_nr++) {
@@ -427,7 +438,10 @@ static int one_seed(uint64_t s, long ops)
 	seed = s;
 	rnd = s * 0x9e3779b97f4a7c15ULL | 1;
 	huge = s % 2;
+	strict = s / 2 % 2;
 	pw_heap(&heap, PAGES * PAGE);
+	MUST(pw_set_commit(heap.fd, strict ? PAGEWELL_COMMIT_STRICT :
+			   PAGEWELL_COMMIT_LAZY) == 0);
 	MUST(pw_set_huge(heap.fd, huge ? PAGEWELL_HUGE_ALWAYS : PAGEWELL_HUGE_AUTO) == 0);
 	MUST(pipe2(hold, O_NONBLOCK) == 0);
 	MUST(pw_brk_create(heap.fd, HUGE, &brk_id, &start) == 0);
@@ -442,6 +456,9 @@ int main(int argc, char **argv)
 	long ops = argc > 2 ? atol(argv[2]) : 700;
 	int seeds = argc > 1 ? 1 : pw_scaled(4);
 
+	/* Idle pages are packed, where the kernel has what that takes. */
+	if (pw_set_param("idle_max_mb", 64) == 0)
+		pw_set_param("idle_s", 1);
 	ksft_print_header();
 	ksft_set_plan(seeds + 1);
 	for (int i = 0; i < seeds; i++) {
@@ -450,6 +467,8 @@ int main(int argc, char **argv)
 		ksft_test_result(!status, "seed %#lx, %ld operations a process\n",
 				 (unsigned long)(s + i), ops);
 	}
+	pw_set_param("idle_s", 0);
+	pw_set_param("idle_max_mb", 0);
 	ksft_test_result(pw_pool_whole(), "pool is whole\n");
 	ksft_finished();
 }

@@ -54,6 +54,7 @@
 /* Far from everything that the kernel places by itself: room to grow. */
 #define PW_HINT		((void *)0x200000000000UL)
 #define PW_DEBUGFS	"/sys/kernel/debug/pagewell/"
+#define PW_PARAMS	"/sys/module/pagewell/parameters/"
 
 #define CHECK(cond) do {						\
 	if (!(cond)) {							\
@@ -246,6 +247,36 @@ static inline int pw_share(int fd, uint32_t *id, uint64_t *len, char **at)
 		*at = (char *)arg.addr;
 	}
 	return err;
+}
+
+/* Settings of the module */
+
+/* Return: 0 or a negative errno. */
+static inline int pw_set_param(const char *name, long value)
+{
+	char path[128], text[32];
+	int fd, len, err;
+
+	snprintf(path, sizeof(path), PW_PARAMS "%s", name);
+	len = snprintf(text, sizeof(text), "%ld\n", value);
+	fd = open(path, O_WRONLY);
+	CHECK(fd >= 0);
+	err = write(fd, text, len) == len ? 0 : -errno;
+	close(fd);
+	return err;
+}
+
+static inline long pw_get_param(const char *name)
+{
+	char path[128];
+	long value;
+	FILE *f;
+
+	snprintf(path, sizeof(path), PW_PARAMS "%s", name);
+	f = fopen(path, "re");
+	CHECK(f && fscanf(f, "%ld", &value) == 1);
+	fclose(f);
+	return value;
 }
 
 /* Heaps */
