@@ -20,6 +20,7 @@
 #include <linux/slab.h>
 
 #include "limit.h"
+#include "watch.h"
 
 /**
  * struct pw_account - what one user or cgroup has committed
@@ -196,6 +197,34 @@ void pw_limits_put(struct pw_limits *who)
 	who->cgroup = NULL;
 }
 
+/* What there is to say of an account; @st->path has room. */
+static void account_stat(struct pw_account *acc, struct pw_limit_stat *st)
+{
+	st->is_user = !acc->cgrp;
+	st->uid = acc->uid;
+	st->max = READ_ONCE(acc->max);
+	st->used = atomic_long_read(&acc->used);
+	st->refused = atomic_long_read(&acc->refused);
+	st->path[0] = '\0';
+	if (acc->cgrp)
+		account_path(acc, st->path);
+}
+
+/* The heap that was refused keeps the account. */
+static void tell(struct pw_account *acc, unsigned long asked)
+{
+	struct pw_limit_stat st;
+
+	if (!pw_netlink_limit_wanted())
+		return;
+	st.path = kmalloc(PW_CGROUP_PATH, GFP_KERNEL);
+	if (!st.path)
+		return;
+	account_stat(acc, &st);
+	pw_netlink_limit(&st, asked);
+	kfree(st.path);
+}
+
 static bool charge(struct pw_account *acc, unsigned long nr)
 {
 	unsigned long max = READ_ONCE(acc->max);
@@ -204,6 +233,7 @@ static bool charge(struct pw_account *acc, unsigned long nr)
 	do {
 		if (nr > max || (unsigned long)old > max - nr) {
 			atomic_long_inc(&acc->refused);
+			tell(acc, nr);
 			return false;
 		}
 	} while (!atomic_long_try_cmpxchg(&acc->used, &old, old + nr));
@@ -237,7 +267,7 @@ static bool charge_all(struct pw_account *first, unsigned long nr)
  * @who: of the heap
  * @nr: pages
  *
- * Any context.
+ * Sleeps when it says that a limit was in the way.
  *
  * Return: 0, or -ENOMEM when a limit is in the way, and nothing is counted.
  */
@@ -353,14 +383,7 @@ bool pw_limit_next_stat(unsigned long *pos, struct pw_limit_stat *st)
 			continue;
 		found = true;
 		*pos = acc->nr;
-		st->is_user = !acc->cgrp;
-		st->uid = acc->uid;
-		st->max = acc->max;
-		st->used = atomic_long_read(&acc->used);
-		st->refused = atomic_long_read(&acc->refused);
-		st->path[0] = '\0';
-		if (acc->cgrp)
-			account_path(acc, st->path);
+		account_stat(acc, st);
 		break;
 	}
 	mutex_unlock(&accounts_lock);

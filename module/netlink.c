@@ -44,6 +44,7 @@ static struct pool_low {
 	struct work_struct work;
 } low;
 
+static struct ratelimit_state heap_limit_rate;
 static struct ratelimit_state limit_rate;
 
 static bool put_u64(struct sk_buff *skb, int attr, u64 value, int pad)
@@ -432,7 +433,7 @@ void pw_netlink_heap_limit(const struct pw_heap_stat *st, unsigned long asked)
 	struct sk_buff *msg;
 	void *hdr;
 
-	if (!someone_listens() || !__ratelimit(&limit_rate))
+	if (!someone_listens() || !__ratelimit(&heap_limit_rate))
 		return;
 	msg = genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_KERNEL);
 	if (!msg)
@@ -440,6 +441,40 @@ void pw_netlink_heap_limit(const struct pw_heap_stat *st, unsigned long asked)
 	hdr = genlmsg_put(msg, 0, 0, &pw_genl, 0, PAGEWELL_CMD_HEAP_LIMIT);
 	if (hdr && put_heap_head(msg, st) &&
 	    put_heap_u64(msg, PAGEWELL_A_HEAP_ASKED, asked))
+		send_event(msg, hdr);
+	else
+		nlmsg_free(msg);
+}
+
+/**
+ * pw_netlink_limit_wanted() - shall the next pw_netlink_limit() be called?
+ */
+bool pw_netlink_limit_wanted(void)
+{
+	return someone_listens() && __ratelimit(&limit_rate);
+}
+
+/**
+ * pw_netlink_limit() - say that a user's or a cgroup's limit was in the way
+ * @st: the limit
+ * @asked: pages that this process asked for
+ *
+ * Sleeps. As pw_netlink_heap_limit().
+ */
+void pw_netlink_limit(const struct pw_limit_stat *st, unsigned long asked)
+{
+	struct sk_buff *msg = genlmsg_new(GENLMSG_DEFAULT_SIZE + PW_CGROUP_PATH, GFP_KERNEL);
+	char comm[TASK_COMM_LEN];
+	void *hdr;
+
+	if (!msg)
+		return;
+	get_task_comm(comm, current);
+	hdr = genlmsg_put(msg, 0, 0, &pw_genl, 0, PAGEWELL_CMD_LIMIT_REACHED);
+	if (hdr && put_limit(msg, st) &&
+	    !nla_put_u32(msg, PAGEWELL_A_LIMIT_PID, task_tgid_nr(current)) &&
+	    !nla_put_string(msg, PAGEWELL_A_LIMIT_COMM, comm) &&
+	    put_limit_u64(msg, PAGEWELL_A_LIMIT_ASKED, (u64)asked << PAGE_SHIFT))
 		send_event(msg, hdr);
 	else
 		nlmsg_free(msg);
@@ -521,6 +556,7 @@ int pw_netlink_init(void)
 	spin_lock_init(&low.lock);
 	INIT_WORK(&low.work, pool_low_work);
 	rate_init(&low.rate);
+	rate_init(&heap_limit_rate);
 	rate_init(&limit_rate);
 
 	err = genl_register_family(&pw_genl);

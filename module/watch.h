@@ -10,6 +10,8 @@
 #include <linux/sched.h>
 #include <linux/types.h>
 
+struct pw_limit_stat;
+
 /**
  * struct pw_heap_stat - a snapshot of one heap
  * @id: never used twice in a boot
@@ -83,6 +85,9 @@ int pw_netlink_init(void);
 void pw_netlink_exit(void);
 /* Tell listeners, at most a few times a second a kind. May sleep. */
 void pw_netlink_heap_limit(const struct pw_heap_stat *st, unsigned long asked);
+/* The same for the limit of a user or a cgroup; first whether anybody wants it. */
+bool pw_netlink_limit_wanted(void);
+void pw_netlink_limit(const struct pw_limit_stat *st, unsigned long asked);
 /* The same; safe in atomic context. All in pages. */
 void pw_netlink_pool_low(unsigned long avail, unsigned long held, unsigned long max);
 

@@ -37,6 +37,18 @@ static void on_heap_limit(const struct heap *heap)
 	end_line();
 }
 
+static void on_limit(const struct limit *limit)
+{
+	print_time();
+	if (limit->is_user)
+		printf(" limit uid=%" PRIu32, limit->uid);
+	else
+		printf(" limit cgroup=%s", limit->cgroup ? limit->cgroup : "?");
+	printf(" max=%" PRIu64 " used=%" PRIu64 " pid=%" PRIu32 " comm=%s asked=%" PRIu64,
+	       limit->max, limit->used, limit->pid, limit->comm, limit->asked);
+	end_line();
+}
+
 static void on_pool_low(const struct pool *pool)
 {
 	print_time();
@@ -60,6 +72,7 @@ int cmd_events(int argc, char **argv)
 	};
 	static const struct listener listener = {
 		.heap_limit = on_heap_limit,
+		.limit = on_limit,
 		.pool_low = on_pool_low,
 		.lost = on_lost,
 	};

@@ -213,7 +213,8 @@ static void add_heap(struct mod *mod, const struct heap *heap)
 	heaps->heap = more;
 }
 
-static void add_limit(struct mod *mod, struct nlmsghdr *nlh)
+/* @limit->cgroup is to be freed. */
+static bool read_limit(struct nlmsghdr *nlh, struct limit *limit)
 {
 	static struct nla_policy policy[PAGEWELL_A_LIMIT_MAX + 1] = {
 		[PAGEWELL_A_LIMIT_UID] = { .type = NLA_U32 },
@@ -221,29 +222,51 @@ static void add_limit(struct mod *mod, struct nlmsghdr *nlh)
 		[PAGEWELL_A_LIMIT_MAX_SIZE] = { .type = NLA_U64 },
 		[PAGEWELL_A_LIMIT_USED] = { .type = NLA_U64 },
 		[PAGEWELL_A_LIMIT_REFUSED] = { .type = NLA_U64 },
+		[PAGEWELL_A_LIMIT_PID] = { .type = NLA_U32 },
+		[PAGEWELL_A_LIMIT_COMM] = { .type = NLA_STRING },
+		[PAGEWELL_A_LIMIT_ASKED] = { .type = NLA_U64 },
 	};
 	struct nlattr *attrs[PAGEWELL_A_LIMIT_MAX + 1];
-	struct limits *limits = mod->limits;
-	struct limit *limit;
 
 	if (genlmsg_parse(nlh, 0, attrs, PAGEWELL_A_LIMIT_MAX, policy))
-		return;
-	limit = reallocarray(limits->limit, limits->nr + 1, sizeof(*limit));
-	if (!limit) {
-		mod->error = ENOMEM;
-		return;
-	}
-	limits->limit = limit;
-	limit += limits->nr++;
+		return false;
 	*limit = (struct limit) {
 		.is_user = attrs[PAGEWELL_A_LIMIT_UID],
 		.uid = get_u32(attrs, PAGEWELL_A_LIMIT_UID),
 		.max = get_u64(attrs, PAGEWELL_A_LIMIT_MAX_SIZE),
 		.used = get_u64(attrs, PAGEWELL_A_LIMIT_USED),
 		.refused = get_u64(attrs, PAGEWELL_A_LIMIT_REFUSED),
+		.pid = get_u32(attrs, PAGEWELL_A_LIMIT_PID),
+		.asked = get_u64(attrs, PAGEWELL_A_LIMIT_ASKED),
 	};
+	get_name(attrs, PAGEWELL_A_LIMIT_COMM, limit->comm, sizeof(limit->comm));
 	if (attrs[PAGEWELL_A_LIMIT_CGROUP])
 		limit->cgroup = nla_strdup(attrs[PAGEWELL_A_LIMIT_CGROUP]);
+	return true;
+}
+
+static void add_limit(struct mod *mod, const struct limit *limit)
+{
+	struct limits *limits = mod->limits;
+	struct limit *more = reallocarray(limits->limit, limits->nr + 1, sizeof(*limit));
+
+	if (!more) {
+		mod->error = ENOMEM;
+		free(limit->cgroup);
+		return;
+	}
+	more[limits->nr++] = *limit;
+	limits->limit = more;
+}
+
+static void on_limit_reached(struct mod *mod, struct nlmsghdr *nlh)
+{
+	struct limit limit;
+
+	if (!mod->listener || !read_limit(nlh, &limit))
+		return;
+	mod->listener->limit(&limit);
+	free(limit.cgroup);
 }
 
 static void read_family_gone(struct mod *mod, struct nlmsghdr *nlh)
@@ -261,6 +284,7 @@ static int on_message(struct nl_msg *msg, void *arg)
 {
 	struct nlmsghdr *nlh = nlmsg_hdr(msg);
 	struct mod *mod = arg;
+	struct limit limit;
 	struct heap heap;
 	struct pool pool;
 
@@ -282,8 +306,11 @@ static int on_message(struct nl_msg *msg, void *arg)
 			*mod->heap = heap;
 		break;
 	case PAGEWELL_CMD_LIMIT_GET:
-		if (mod->limits)
-			add_limit(mod, nlh);
+		if (mod->limits && read_limit(nlh, &limit))
+			add_limit(mod, &limit);
+		break;
+	case PAGEWELL_CMD_LIMIT_REACHED:
+		on_limit_reached(mod, nlh);
 		break;
 	case PAGEWELL_CMD_HEAP_LIMIT:
 		if (mod->listener && read_heap(nlh, &heap))

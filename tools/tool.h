@@ -134,12 +134,16 @@ bool mod_get_heaps(struct mod *mod, struct heaps *heaps);
  * struct limit - what a user or a cgroup has committed, and may
  * @is_user: it is the user @uid, else the cgroup @cgroup
  * @max: bytes or NO_LIMIT
+ * @pid: in events, the process that was refused, and its name @comm
+ * @asked: in events
  */
 struct limit {
 	bool is_user;
 	uint32_t uid;
 	char *cgroup;
-	uint64_t max, used, refused;
+	uint64_t max, used, refused, asked;
+	uint32_t pid;
+	char comm[16];
 };
 
 struct limits {
@@ -156,11 +160,13 @@ bool mod_set_limit(struct mod *mod, const struct limit *limit);
 /**
  * struct listener - what to do with events
  * @heap_limit: a heap's limit refused a request
+ * @limit: the limit of a user or a cgroup did
  * @pool_low: the pool is low; avail, held and max are set
  * @lost: some events did not get through
  */
 struct listener {
 	void (*heap_limit)(const struct heap *heap);
+	void (*limit)(const struct limit *limit);
 	void (*pool_low)(const struct pool *pool);
 	void (*lost)(void);
 };

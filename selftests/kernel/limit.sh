@@ -42,11 +42,27 @@ committed() {
 	account "$1" "$2" 2
 }
 
+# Events of limits, until the test is over.
+$pw events >"$tmp/events" 2>&1 &
+sleep 1
+
+# told REGEX: an event says so
+told() {
+	for _ in $(seq 100); do
+		! grep -qE "$1" "$tmp/events" || return 0
+		sleep 0.1
+	done
+	sed 's/^/# /' "$tmp/events"
+	return 1
+}
+
 # A user
 $pw set user-max nobody 64M
 same "a limit is shown" "64.0M" "$(account user nobody 1)"
 has "within it a heap works" had "$(as_nobody sh -c "$(use 32)" 2>&1)"
 has "beyond it there is no memory" MemoryError "$(as_nobody sh -c "$(use 100)" 2>&1)"
+check "an event says whose limit it was" \
+	told " limit uid=65534 max=67108864 used=[0-9]+ pid=[0-9]+ comm=python3[^ ]* asked=[0-9]{9}$"
 check "that is counted" test "$(account user nobody 3)" -gt 0
 has "others are not concerned" had "$(sh -c "$(use 100)" 2>&1)"
 same "nothing is left of it" 0 "$(committed user nobody)"
@@ -76,7 +92,7 @@ check "nor that of a cgroup" eval '! as_nobody $pw set cgroup-max /pwa 1G 2>/dev
 same "users see their own only" "1" "$(as_nobody $pw limits | grep -c '[0-9] user\|[0-9] cgroup')"
 echo go >&7
 exec 7>&-
-wait
+wait $!
 same "lowered below use: nothing more, nothing less" "ready refused 40" "$(xargs <"$tmp/out")"
 $pw set user-max nobody none
 same "no limit, no heap, no account" "" "$(account user nobody 1)"
@@ -84,6 +100,7 @@ same "no limit, no heap, no account" "" "$(account user nobody 1)"
 # A cgroup and those below it
 $pw set cgroup-max /pwa 64M
 has "a cgroup's limit holds below it" MemoryError "$(in_cgroup /pwa/b sh -c "$(use 100)" 2>&1)"
+check "an event says which cgroup" told " limit cgroup=/pwa max=67108864 used="
 has "within it a heap works" had "$(in_cgroup /pwa/b sh -c "$(use 32)" 2>&1)"
 has "outside it does not matter" had "$(sh -c "$(use 100)" 2>&1)"
 $pw set cgroup-max /pwa/b 16M
