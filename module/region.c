@@ -26,12 +26,11 @@
 #define PW_KEPT	(PW_REGION_LAZY | PW_REGION_HUGE | PW_REGION_SMALL | \
 		 PW_REGION_READ | PW_REGION_NONE)
 
-/* A range of pages, [lo, hi), what the tree has there, and is that all of it? */
+/* A range of pages, [lo, hi), and what the tree has there. */
 struct span {
 	unsigned long lo;
 	unsigned long hi;
 	void *entry;
-	bool whole;
 };
 
 static unsigned long entry_flags(const void *entry)
@@ -59,7 +58,6 @@ static struct span span_at(struct pw_heap *heap, unsigned long page,
 	rcu_read_lock();
 	s.entry = pw_spare_walk(heap, &mas);
 	rcu_read_unlock();
-	s.whole = mas.index >= lo && mas.last < hi;
 	s.lo = max(mas.index, lo);
 	s.hi = mas.last >= hi ? hi : mas.last + 1;
 	return s;
@@ -662,7 +660,7 @@ static void set_gone(struct pw_heap *heap, const struct span *s,
 		     unsigned long flags)
 {
 	bool spare = pw_spare_set(heap, s->lo, s->hi, flags) ||
-		     (s->whole && !(entry_flags(s->entry) & PW_REGION_SHARED) &&
+		     (!(entry_flags(s->entry) & PW_REGION_SHARED) &&
 		      pw_spare_add(heap, s->lo, s->hi, flags));
 
 	if (!spare)
@@ -718,7 +716,7 @@ static bool unmap_spare(struct pw_heap *heap, unsigned long lo,
 {
 	unsigned long flags = pw_spare_flags(heap, lo, hi);
 	struct span s = {
-		.lo = lo, .hi = hi, .whole = true, .entry = xa_mk_value(flags),
+		.lo = lo, .hi = hi, .entry = xa_mk_value(flags),
 	};
 
 	if (!(flags & PW_REGION_MAP))

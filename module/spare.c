@@ -4,7 +4,7 @@
  *
  * A program that unmaps a region often maps another one of the same length
  * next, and two changes of the region tree are most of what the pair costs. So a
- * few ranges that were given up whole keep their entry in the tree. The entry
+ * few ranges that were given up keep an entry of their own in the tree. The entry
  * does not say what is there but who knows: its flags are here, none while the
  * range is free, and a map of just that length takes it by a store.
  *
@@ -192,7 +192,7 @@ unsigned long pw_spare_flags(const struct pw_heap *heap, unsigned long lo,
 /**
  * pw_spare_add() - keep the entry of a range that is being given up
  * @heap: whose
- * @lo: first page of a map that goes as a whole
+ * @lo: first page of a map, or of a part of one
  * @hi: page behind the last
  * @flags: what it is until it is free
  *
