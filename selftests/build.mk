@@ -41,18 +41,21 @@ unit-many_threads-sanitize :=
 .PHONY: selftests
 selftests: $(kernel-tests) $(kernel-helpers) $(unit-tests)
 
+# A percent sign that is not the stem of the rule it stands in.
+any := %
+
 .SECONDEXPANSION:
-build/selftests/kernel/%: selftests/kernel/%.c $(test-deps) $$(filter build/%,$$(kernel-$$*-libs))
+build/selftests/kernel/%: selftests/kernel/%.c $(test-deps) $$(filter build/$$(any),$$(kernel-$$*-libs))
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(test-cflags) -Iselftests/kernel $(kernel-$*-cflags) -o $@ $< $(kernel-$*-libs)
 
 unit-flags	= $(if $(filter undefined,$(origin unit-$*-sanitize)),$(unit-sanitize),$(unit-$*-sanitize)) \
 		  -Iselftests/unit $(unit-$*-cflags)
 
-build/selftests/unit/%: selftests/unit/%.c $(test-deps) $$(unit-$$*-srcs) $$(filter build/%,$$(unit-$$*-libs))
+build/selftests/unit/%: selftests/unit/%.c $(test-deps) $$(unit-$$*-srcs) $$(filter build/$$(any),$$(unit-$$*-libs))
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(test-cflags) $(unit-flags) -o $@ $< $(unit-$*-srcs) $(unit-$*-libs)
 
-build/selftests/unit/%: selftests/unit/%.cpp $(test-deps) $$(unit-$$*-srcs) $$(filter build/%,$$(unit-$$*-libs))
+build/selftests/unit/%: selftests/unit/%.cpp $(test-deps) $$(unit-$$*-srcs) $$(filter build/$$(any),$$(unit-$$*-libs))
 	@mkdir -p $(@D)
 	$(CXX) $(CFLAGS) $(filter-out -std=%,$(test-cflags)) -std=c++20 $(unit-flags) -o $@ $< $(unit-$*-srcs) $(unit-$*-libs)
