@@ -34,7 +34,7 @@ enum span_state {
  * @state: enum span_state
  * @flags: SPAN_ bits
  * @class: number of the class of its blocks
- * @hard: @more_bits, twice as long, says which blocks the program has, too
+ * @hard: another table says which of its blocks the program has
  * @granules: length
  * @block_size: bytes of its blocks
  * @carved: how many blocks were handed out since the span was empty; those behind are
@@ -205,6 +205,29 @@ static inline struct arena *span_arena(const struct span *s)
 	return pw_arenas[s->arena];
 }
 
+/*
+ * Number of the block at @offset of a span; false if none starts there. Of a
+ * product with the reciprocal, the upper word is the quotient, and the lower
+ * one is less than the reciprocal if it is a whole one: true below 2^32.
+ */
+static inline bool span_divide(const struct span *s, size_t offset, size_t *index)
+{
+	unsigned __int128 product = (unsigned __int128)offset * s->reciprocal;
+
+	*index = (size_t)(product >> 64);
+	return (uint64_t)product < s->reciprocal;
+}
+
+/* Number of the block at @addr, or -1 if none starts there. Needs no lock. */
+static inline int span_block_index(const struct span *s, uintptr_t addr)
+{
+	size_t index;
+
+	if (unlikely(!span_divide(s, addr - span_addr(s), &index) || index >= s->carved))
+		return -1;
+	return (int)index;
+}
+
 /* Words of an array of bits: as many as the smallest class has blocks in a span. */
 #define BITS_WORDS	(GRANULE / MIN_ALIGN / 64)
 
@@ -328,6 +351,13 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source so
 	      struct batch *b);
 
 /*
+ * Takes up to @want blocks of a class, all from the same span, and writes to
+ * none of them. @reused: they were free before. Returns how many.
+ */
+unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want, void **blocks,
+			    bool *reused);
+
+/*
  * Makes the only block of a span one of class @c, a larger one, where it is.
  * False: it is not the only one, or what lies behind is in use.
  */
@@ -347,9 +377,6 @@ bool bin_has(struct span *s, uintptr_t addr);
 
 /* Is @addr the start of a block? Needs no lock. */
 bool span_block_start(const struct span *s, uintptr_t addr);
-
-/* Number of the block at @addr, or -1 if none starts there. */
-int span_block_index(const struct span *s, uintptr_t addr);
 
 /* Makes free runs of the spans in the unsorted bin. */
 void bin_sort(struct arena *a);

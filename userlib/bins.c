@@ -273,11 +273,7 @@ bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more)
 
 /* ---- small bins: spans of blocks of one class ---- */
 
-/*
- * Of an offset times this, the upper word is the offset divided by the size,
- * and the lower word is less than this if it was a multiple: true while both
- * are less than 2^32.
- */
+/* See span_divide(). */
 static uint64_t reciprocal(size_t size)
 {
 	return UINT64_MAX / size + 1;
@@ -301,26 +297,23 @@ static uint64_t *span_bits(struct span *s)
 	return s->flags & SPAN_BITS ? s->more_bits : &s->bits;
 }
 
-/* Arrays of bits are used again. Hardened ones are twice as long. */
-static uint64_t *free_bits[2];
+/* Arrays of bits are used again. */
+#define BITS_SIZE	(BITS_WORDS * sizeof(uint64_t))
+
+static uint64_t *free_bits;
 struct lock pw_bits_lock;
 
-static size_t bits_size(bool hard)
-{
-	return (hard ? 2 : 1) * BITS_WORDS * sizeof(uint64_t);
-}
-
-static uint64_t *bits_alloc(bool hard)
+static uint64_t *bits_alloc(void)
 {
 	uint64_t *bits;
 
 	lock(&pw_bits_lock);
-	bits = free_bits[hard];
+	bits = free_bits;
 	if (bits)
-		free_bits[hard] = (uint64_t *)bits[0];
+		free_bits = (uint64_t *)bits[0];
 	unlock(&pw_bits_lock);
 	if (!bits)
-		return pw_meta_alloc(bits_size(hard));
+		return pw_meta_alloc(BITS_SIZE);
 	bits[0] = 0;
 	return bits;
 }
@@ -332,9 +325,9 @@ static void bits_free(struct span *s)
 	if (!(s->flags & SPAN_BITS))
 		return;
 	lock(&pw_bits_lock);
-	memset(bits, 0, bits_size(s->hard));
-	bits[0] = (uint64_t)free_bits[s->hard];
-	free_bits[s->hard] = bits;
+	memset(bits, 0, BITS_SIZE);
+	bits[0] = (uint64_t)free_bits;
+	free_bits = bits;
 	unlock(&pw_bits_lock);
 }
 
@@ -360,8 +353,8 @@ static struct span *span_create(struct arena *a, unsigned int c, enum source sou
 	if (!granule)
 		return NULL;
 	WRITE_ONCE(a->blocks_out, a->blocks_out - (granules << GRANULE_SHIFT));
-	if (hard || (granules << GRANULE_SHIFT) / size > 64) {
-		bits = bits_alloc(hard);
+	if ((granules << GRANULE_SHIFT) / size > 64) {
+		bits = bits_alloc();
 		if (!bits) {
 			run_free(a, granule, granules, dirty);
 			return NULL;
@@ -557,6 +550,44 @@ static unsigned int carve(struct span *s, size_t size, unsigned int want, struct
 	return n;
 }
 
+/* Takes a span that has no more blocks to give out of its bin. */
+static inline void span_emptied(struct arena *a, struct span *s)
+{
+	if (s->nr_free || s->carved < s->nr_blocks)
+		return;
+	s->flags &= (uint8_t)~SPAN_BINNED;
+	spans_del(&a->small[s->class], s);
+}
+
+unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want, void **blocks,
+			    bool *reused)
+{
+	struct span *s = usable_span(a, c, NEW_PAGES);
+	unsigned int n = 0;
+	uint64_t *bits;
+	char *addr;
+	size_t size;
+
+	if (!s)
+		return 0;
+	addr = (char *)span_addr(s);
+	size = s->block_size;
+	*reused = s->nr_free;
+	if (*reused) {
+		for (bits = span_bits(s); n < want && n < s->nr_free; bits++, addr += 64 * size)
+			for (; *bits && n < want; *bits &= *bits - 1)
+				blocks[n++] = addr + (size_t)__builtin_ctzl(*bits) * size;
+		s->nr_free = (uint16_t)(s->nr_free - n);
+	} else {
+		for (; n < want && s->carved < s->nr_blocks; s->carved++)
+			blocks[n++] = addr + s->carved * size;
+	}
+	s->returned = 0;
+	span_emptied(a, s);
+	count_out(a, n * size);
+	return n;
+}
+
 bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source source,
 	      struct batch *b)
 {
@@ -575,33 +606,12 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source so
 		n = s->nr_free ? take_free(s, size, want - got, b) :
 				 carve(s, size, want - got, b);
 		got += n;
-		if (!s->nr_free && s->carved == s->nr_blocks) {
-			s->flags &= (uint8_t)~SPAN_BINNED;
-			spans_del(&a->small[c], s);
-		}
+		span_emptied(a, s);
 	}
 	*b->end = NULL;
 	b->nr_rest = got - (got > 0);
 	count_out(a, got * size);
 	return got > 0;
-}
-
-/* Number of the block that starts at an offset; false if none does. */
-static inline bool divide(size_t offset, uint64_t by, size_t *index)
-{
-	unsigned __int128 product = (unsigned __int128)offset * by;
-
-	*index = (size_t)(product >> 64);
-	return (uint64_t)product < by;
-}
-
-int span_block_index(const struct span *s, uintptr_t addr)
-{
-	size_t index;
-
-	if (unlikely(!divide(addr - span_addr(s), s->reciprocal, &index) || index >= s->carved))
-		return -1;
-	return (int)index;
 }
 
 bool span_block_start(const struct span *s, uintptr_t addr)
@@ -613,7 +623,7 @@ bool bin_has(struct span *s, uintptr_t addr)
 {
 	size_t index;
 
-	if (!divide(addr - span_addr(s), s->reciprocal, &index) || index >= s->nr_blocks)
+	if (!span_divide(s, addr - span_addr(s), &index) || index >= s->nr_blocks)
 		return false;
 	return index >= s->carved || (span_bits(s)[index / 64] >> (index % 64) & 1);
 }
@@ -841,14 +851,14 @@ static struct block *mark_list(struct span *s, struct block *b, struct block **l
 			       unsigned int *marked)
 {
 	uintptr_t start = span_addr(s), used = (size_t)s->carved * s->block_size;
-	uint64_t by = s->reciprocal, *bits = span_bits(s), word = bits[0];
+	uint64_t *bits = span_bits(s), word = bits[0];
 	size_t at = 0;
 	unsigned int n = 0;
 
 	for (; (uintptr_t)b - start < used; *last = b, b = b->next, n++) {
 		size_t index;
 
-		if (unlikely(!divide((uintptr_t)b - start, by, &index)))
+		if (unlikely(!span_divide(s, (uintptr_t)b - start, &index)))
 			pw_heap_error("free()", "invalid pointer", b);
 		if (index / 64 != at) {
 			bits[at] = word;

@@ -18,8 +18,7 @@
 #define JUNK_WORD	0xdbdbdbdbdbdbdbdbUL
 
 /* Of larger blocks only the beginning is filled and looked at. */
-#define JUNK_MAX	128UL
-#define JUNK_PAIRS	(JUNK_MAX / sizeof(pair))
+#define JUNK_MAX	64UL
 
 static size_t junk_size(size_t size)
 {
@@ -30,21 +29,31 @@ typedef uint64_t pair __attribute__((vector_size(16), may_alias));
 
 static const pair junk_pair = { JUNK_WORD, JUNK_WORD };
 
-/* Sizes of blocks are multiples of 16. */
+/* Sizes of blocks are multiples of 16: up to three pairs are first, middle and last. */
+static inline pair *junk_last(void *p, size_t size)
+{
+	return (pair *)((char *)p + size) - 1;
+}
+
+static inline pair *junk_middle(void *p, size_t size)
+{
+	return (pair *)p + size / (2 * sizeof(pair));
+}
+
 static inline void fill_junk(void *p, size_t size)
 {
-	pair *at = p, *end = (pair *)((char *)p + size);
-	size_t i;
+	pair *at = p;
 
-	/* Most blocks are as large, and then it is no loop. */
 	if (likely(size >= JUNK_MAX)) {
-#pragma GCC unroll 8
-		for (i = 0; i < JUNK_PAIRS; i++)
-			at[i] = junk_pair;
-		return;
+		at[0] = junk_pair;
+		at[1] = junk_pair;
+		at[2] = junk_pair;
+		at[3] = junk_pair;
+	} else {
+		at[0] = junk_pair;
+		*junk_middle(p, size) = junk_pair;
+		*junk_last(p, size) = junk_pair;
 	}
-	for (; at < end; at++)
-		*at = junk_pair;
 }
 
 /* Pages of a free block may have been returned meanwhile and read as zero. */
@@ -58,24 +67,21 @@ static noinline bool junk_or_zero(const uint64_t *words, size_t size)
 	return true;
 }
 
-static inline bool untouched(const void *p, size_t size)
+static inline bool untouched(void *p, size_t size)
 {
-	const pair *at = p, *end = (const pair *)((const char *)p + size);
-	pair other = { 0 };
-	size_t i;
+	const pair *at = p;
+	pair other;
 
-	if (likely(size >= JUNK_MAX)) {
-#pragma GCC unroll 8
-		for (i = 0; i < JUNK_PAIRS; i++)
-			other |= at[i] ^ junk_pair;
-	} else {
-		for (; at < end; at++)
-			other |= *at ^ junk_pair;
-	}
+	if (likely(size >= JUNK_MAX))
+		other = (at[0] ^ junk_pair) | (at[1] ^ junk_pair) |
+			(at[2] ^ junk_pair) | (at[3] ^ junk_pair);
+	else
+		other = (at[0] ^ junk_pair) | (*junk_middle(p, size) ^ junk_pair) |
+			(*junk_last(p, size) ^ junk_pair);
 	return likely(!(other[0] | other[1])) || junk_or_zero(p, junk_size(size));
 }
 
-static inline void check_untouched(const void *p, size_t size)
+static inline void check_untouched(void *p, size_t size)
 {
 	if (unlikely(!untouched(p, size)))
 		pw_heap_error("malloc()", "written to after free:", p);
@@ -139,6 +145,7 @@ void slow_freed(struct span *s, void *p, const char *call)
 
 /**
  * struct hard_bin - free blocks of a class
+ * @size: of a block
  * @delayed: the last ones that came back, a ring
  * @at: where the next one goes
  * @max_delayed: length of the ring
@@ -148,12 +155,13 @@ void slow_freed(struct span *s, void *p, const char *call)
  * @kept: older ones, in no order
  */
 struct hard_bin {
-	void *delayed[MAX_DELAYED];
+	size_t size;
 	uint16_t at;
 	uint16_t max_delayed;
 	uint16_t nr;
 	uint16_t max;
 	uint16_t next;
+	void *delayed[MAX_DELAYED];
 	void *kept[MAX_KEPT];
 };
 
@@ -167,56 +175,60 @@ struct hard {
 	struct hard_bin *bins[NR_CLASSES];
 };
 
-static uint64_t next_random(struct hard *h)
-{
-	h->random ^= h->random << 13;
-	h->random ^= h->random >> 7;
-	h->random ^= h->random << 17;
-	return h->random >> 32;
-}
-
+/* The upper half of a state that a multiplication moves on. */
 static inline uint16_t random_below(struct hard *h, uint16_t n)
 {
-	return (uint16_t)((next_random(h) * n) >> 32);
+	h->random = h->random * 0xd1342543de82ef95UL + 1;
+	return (uint16_t)(((h->random >> 32) * n) >> 32);
 }
 
 /* What the kernel gave this process alone, for canaries and for placement. */
-static inline uint64_t secret(void)
+static uint64_t secret;
+
+/* The same for whoever comes first. */
+static noinline void make_secret(void)
 {
-	static uint64_t value;
-	const void *random;
+	const void *random = (const void *)getauxval(AT_RANDOM);
 	uint64_t words[2];
 
-	if (likely(READ_ONCE(value)))
-		return READ_ONCE(value);
-	random = (const void *)getauxval(AT_RANDOM);
 	memcpy(words, random ?: "no randomness!!", sizeof(words));
-	WRITE_ONCE(value, (words[0] ^ words[1] << 7) | 1);
-	return READ_ONCE(value);
+	WRITE_ONCE(secret, (words[0] ^ words[1] << 7) * 0x9e3779b97f4a7c15UL);
 }
 
-static inline struct hard_bin *hard_bin(struct thread *t, unsigned int c)
+static bool make_hard(struct thread *t)
+{
+	make_secret();
+	t->hard = pw_meta_alloc(sizeof(*t->hard));
+	if (!t->hard)
+		return false;
+	t->hard->random = READ_ONCE(secret) ^ (uintptr_t)t;
+	return true;
+}
+
+static noinline struct hard_bin *make_hard_bin(struct thread *t, unsigned int c)
 {
 	struct hard_bin *bin;
 	size_t size;
 
-	if (unlikely(!t->hard)) {
-		t->hard = pw_meta_alloc(sizeof(*t->hard));
-		if (!t->hard)
-			return NULL;
-		t->hard->random = secret() ^ (uintptr_t)t;
-	}
-	bin = t->hard->bins[c];
-	if (likely(bin))
-		return bin;
+	if (!t->hard && !make_hard(t))
+		return NULL;
 	bin = pw_meta_alloc(sizeof(*bin));
 	if (!bin)
 		return NULL;
 	size = class_size(c);
-	bin->max = (uint16_t)MIN(MAX(KEPT_BYTES / size, 4UL), (size_t)MAX_KEPT);
+	bin->max = (uint16_t)MIN(MAX(KEPT_BYTES / size, size < KEPT_BYTES ? 4UL : 1UL),
+				 (size_t)MAX_KEPT);
 	bin->max_delayed = (uint16_t)MIN(MAX(KEPT_BYTES / 4 / size, 1UL), (size_t)MAX_DELAYED);
+	bin->size = size;
 	t->hard->bins[c] = bin;
 	return bin;
+}
+
+static inline struct hard_bin *hard_bin(struct thread *t, unsigned int c)
+{
+	if (likely(t->hard && t->hard->bins[c]))
+		return t->hard->bins[c];
+	return make_hard_bin(t, c);
 }
 
 /* Sorts @n blocks back. They keep their junk: no list is made of them. */
@@ -237,20 +249,24 @@ static void give_back(void **blocks, unsigned int n)
 	unlock(&a->lock);
 }
 
-static void refill(struct thread *t, struct hard_bin *bin, unsigned int c)
+static noinline void refill(struct thread *t, struct hard_bin *bin, unsigned int c)
 {
 	struct arena *a = arena_enter(&t->arena);
+	unsigned int want = (bin->max + 1U) / 2, fresh[MAX_KEPT], nr_fresh = 0, i, n;
 	size_t size = class_size(c);
-	struct batch b;
+	bool reused;
 
-	while (bin->nr < (bin->max + 1) / 2 && bin_take(a, c, 1, NEW_PAGES, &b)) {
-		if (b.reused)
-			check_untouched(b.first, size);
-		else
-			fill_junk(b.first, size);
-		bin->kept[bin->nr++] = b.first;
+	while (bin->nr < want) {
+		n = bin_take_apart(a, c, want - bin->nr, bin->kept + bin->nr, &reused);
+		if (!n)
+			break;
+		for (i = 0; i < n && !reused; i++)
+			fresh[nr_fresh++] = bin->nr + i;
+		bin->nr = (uint16_t)(bin->nr + n);
 	}
 	unlock(&a->lock);
+	for (i = 0; i < nr_fresh; i++)
+		fill_junk(bin->kept[fresh[i]], size);
 }
 
 void harden_drain(struct thread *t)
@@ -272,18 +288,20 @@ void harden_drain(struct thread *t)
 }
 
 /* A random one of the older blocks; the newest is looked at, too. */
-static void *take_kept(struct thread *t, unsigned int c)
+static inline __attribute__((always_inline))
+void *take_kept(struct thread *t, unsigned int c, size_t size)
 {
 	struct hard_bin *bin = hard_bin(t, c);
-	size_t size = class_size(c), i;
 	void *p, *newest;
+	size_t i;
 
-	if (!bin)
+	if (unlikely(!bin))
 		return NULL;
-	if (bin->nr <= bin->max / 4)
+	if (unlikely(bin->nr <= bin->max / 4)) {
 		refill(t, bin, c);
-	if (!bin->nr)
-		return NULL;
+		if (!bin->nr)
+			return NULL;
+	}
 	i = bin->next < bin->nr ? bin->next : random_below(t->hard, bin->nr);
 	p = bin->kept[i];
 	bin->kept[i] = bin->kept[--bin->nr];
@@ -299,100 +317,105 @@ static void *take_kept(struct thread *t, unsigned int c)
 	return p;
 }
 
-static void keep(struct thread *t, unsigned int c, void *p)
+static inline void keep(struct hard_bin *bin, void *p)
 {
-	struct hard_bin *bin = hard_bin(t, c);
-	void *old = p;
+	void *old = bin->delayed[bin->at];
 
-	if (likely(bin)) {
-		old = bin->delayed[bin->at];
-		bin->delayed[bin->at] = p;
-		bin->at = bin->at + 1 < bin->max_delayed ? bin->at + 1 : 0;
-		if (!old)
-			return;
-		if (bin->nr == bin->max) {
-			bin->nr /= 2;
-			give_back(bin->kept + bin->nr, bin->max - bin->nr);
-		}
-		bin->kept[bin->nr++] = old;
+	bin->delayed[bin->at] = p;
+	bin->at = bin->at + 1 < bin->max_delayed ? bin->at + 1 : 0;
+	if (unlikely(!old))
 		return;
+	if (unlikely(bin->nr == bin->max)) {
+		bin->nr /= 2;
+		give_back(bin->kept + bin->nr, bin->max - bin->nr);
 	}
-	give_back(&old, 1);
+	bin->kept[bin->nr++] = old;
 }
 
 /* ---- what the program has ---- */
 
-/* Notes that the program has a block, or has not any more; false: it was so. */
-static inline bool set_has(struct span *s, unsigned int index, bool has)
+/* Distance of an address from the base in units of 16 bytes; misaligned ones are far off. */
+static inline size_t units(const void *p)
 {
-	uint64_t *word = &s->more_bits[BITS_WORDS + index / 64];
-	uint64_t bit = 1UL << (index % 64), before;
+	uintptr_t d = (uintptr_t)p - pw_base;
+
+	return d >> UNIT_SHIFT | d << (64 - UNIT_SHIFT);
+}
+
+static inline bool has_table(size_t distance)
+{
+	return distance >> GRANULE_UNIT_SHIFT < READ_ONCE(pw_heap.granules);
+}
+
+/* Notes that the program has a block. */
+static inline void set_has(size_t distance)
+{
+	uint64_t *word = has_word(distance), bit = 1UL << (distance % 64);
+
+	if (single_threaded())
+		*word |= bit;
+	else
+		__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
+}
+
+/* Notes that it has not any more; false: it was so. */
+static inline bool clear_has(size_t distance)
+{
+	uint64_t *word = has_word(distance), bit = 1UL << (distance % 64), before;
 
 	if (single_threaded()) {
 		before = *word;
-		*word = has ? before | bit : before & ~bit;
-	} else if (has) {
-		before = __atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
+		*word = before & ~bit;
 	} else {
 		before = __atomic_fetch_and(word, ~bit, __ATOMIC_RELAXED);
 	}
-	return !(before & bit) == has;
+	return before & bit;
 }
 
-static bool program_has(struct span *s, int index)
+static bool program_has(const void *p)
 {
-	return index >= 0 &&
-	       READ_ONCE(s->more_bits[BITS_WORDS + index / 64]) >> (index % 64) & 1;
+	size_t distance = units(p);
+
+	return has_table(distance) && READ_ONCE(*has_word(distance)) >> (distance % 64) & 1;
 }
 
 /* ---- canaries: the last word, and bytes between it and what was asked for ---- */
 
 #define CANARY		sizeof(uint64_t)
-#define SLACK_BYTE	0xa7
 #define SLACK_WORD	0xa7a7a7a7a7a7a7a7UL
-#define SLACK_MAX	sizeof(uint64_t)
 
-static uint64_t *canary_at(const struct span *s, void *p)
+static inline uint64_t *canary_at(void *p, size_t block_size)
 {
-	return (uint64_t *)((char *)p + s->block_size - CANARY);
+	return (uint64_t *)((char *)p + block_size - CANARY);
 }
 
-static uint64_t canary(const void *p)
+static inline uint64_t canary(const void *p)
 {
-	return secret() * 0x9e3779b97f4a7c15UL ^ (uintptr_t)p << 13;
+	return READ_ONCE(secret) ^ (uintptr_t)p << 13;
 }
 
-static inline void write_canary(struct span *s, void *p, size_t size)
+/* There are at least as many bytes behind what was asked for; the canary comes last. */
+static inline void write_canary(void *p, size_t block_size, size_t size)
 {
 	static const uint64_t slack_word = SLACK_WORD;
-	size_t slack = s->block_size - CANARY - size;
 
-	*canary_at(s, p) = canary(p) ^ slack;
-	if (likely(slack >= SLACK_MAX))
-		memcpy((char *)p + size, &slack_word, SLACK_MAX);
-	else
-		memset((char *)p + size, SLACK_BYTE, slack);
+	memcpy((char *)p + size, &slack_word, sizeof(slack_word));
+	*canary_at(p, block_size) = canary(p) ^ (block_size - CANARY - size);
 }
 
 /* Bytes that were asked for, or SIZE_MAX if something was written behind them. */
-static inline size_t read_canary(struct span *s, void *p)
+static inline size_t read_canary(void *p, size_t block_size)
 {
-	uint64_t slack = *canary_at(s, p) ^ canary(p);
-	const unsigned char *end;
-	uint64_t word;
-	size_t i;
+	uint64_t slack = *canary_at(p, block_size) ^ canary(p), word;
+	size_t room = block_size - CANARY;
 
-	if (slack > s->block_size - CANARY)
+	if (unlikely(slack > room))
 		return SIZE_MAX;
-	end = (unsigned char *)p + s->block_size - CANARY - slack;
-	if (slack >= sizeof(word)) {
-		memcpy(&word, end, sizeof(word));
-		return word == SLACK_WORD ? s->block_size - CANARY - slack : SIZE_MAX;
-	}
-	for (i = 0; i < slack; i++)
-		if (end[i] != SLACK_BYTE)
-			return SIZE_MAX;
-	return s->block_size - CANARY - slack;
+	memcpy(&word, (char *)p + room - slack, sizeof(word));
+	word ^= SLACK_WORD;
+	if (slack < sizeof(word))
+		word = slack ? word << (64 - 8 * slack) : 0;
+	return likely(!word) ? room - slack : SIZE_MAX;
 }
 
 /* ---- blocks out and in ---- */
@@ -413,28 +436,45 @@ static void *take_alone(unsigned int c)
 {
 	bool zeroed;
 
+	make_secret();
 	return perturb_take(c, &zeroed);
+}
+
+static noinline void *take_first(unsigned int c, size_t block_size)
+{
+	struct thread *t;
+
+	if (!pw_heap_start())
+		return NULL;
+	t = tcache_thread();
+	return t ? take_kept(t, c, block_size) : take_alone(c);
+}
+
+static inline __attribute__((always_inline))
+void *take(size_t size, unsigned int c, size_t block_size)
+{
+	struct thread *t = pw_tcache.thread;
+	void *p = likely(t) ? take_kept(t, c, block_size) : take_first(c, block_size);
+
+	if (unlikely(!p))
+		return NULL;
+	set_has(units(p));
+	write_canary(p, block_size, size);
+	return p;
 }
 
 void *harden_take(size_t size, size_t room, size_t align)
 {
 	unsigned int c = class_for(MAX(room, 1UL), align);
-	struct thread *t;
-	struct span *s;
-	void *p;
 
-	if (unlikely(!c || !pw_heap_start()))
-		return NULL;
-	t = tcache_thread();
-	p = likely(t) ? take_kept(t, c) : take_alone(c);
-	if (unlikely(!p))
-		return NULL;
-	s = span_of((uintptr_t)p);
-	if (unlikely(!s->hard))
-		return p;
-	set_has(s, (unsigned int)span_block_index(s, (uintptr_t)p), true);
-	write_canary(s, p, MAX(size, 1UL));
-	return p;
+	return c ? take(MAX(size, 1UL), c, class_size(c)) : NULL;
+}
+
+void *harden_small(size_t size)
+{
+	size_t c = small_class(size + CANARY);
+
+	return take(size, (unsigned int)c, c * MIN_ALIGN);
 }
 
 bool harden_resize(struct span *s, void *p, size_t size)
@@ -443,37 +483,50 @@ bool harden_resize(struct span *s, void *p, size_t size)
 
 	if (size > most || size < most / 2)
 		return false;
-	write_canary(s, p, size);
+	write_canary(p, s->block_size, size);
 	return true;
 }
 
-void harden_give(struct span *s, void *p, const char *call)
+/* A thread that exits keeps nothing. */
+static noinline struct hard_bin *give_bin(unsigned int c)
 {
-	int index = span_block_index(s, (uintptr_t)p);
-	struct thread *t;
+	struct thread *t = tcache_thread();
 
-	if (unlikely(index < 0))
-		pw_heap_error(call, "invalid pointer", p);
-	if (unlikely(!set_has(s, (unsigned int)index, false)))
-		pw_heap_error(call, "double free of", p);
-	if (unlikely(read_canary(s, p) == SIZE_MAX))
+	return t ? hard_bin(t, c) : NULL;
+}
+
+bool harden_give(void *p, const char *call)
+{
+	struct thread *t = pw_tcache.thread;
+	size_t distance = units(p), size;
+	struct hard_bin *bin;
+	unsigned int c;
+
+	if (unlikely(!has_table(distance) || !clear_has(distance)))
+		return false;
+	c = READ_ONCE(*map_entry(distance >> GRANULE_UNIT_SHIFT));
+	bin = likely(t && t->hard) ? t->hard->bins[c] : NULL;
+	if (unlikely(!bin))
+		bin = give_bin(c);
+	size = likely(bin) ? bin->size : class_size(c);
+	if (unlikely(read_canary(p, size) == SIZE_MAX))
 		pw_heap_error(call, "written past the end of", p);
-	fill_junk(p, s->block_size);
-	t = tcache_thread();
-	if (likely(t))
-		keep(t, s->class, p);
+	fill_junk(p, size);
+	if (likely(bin))
+		keep(bin, p);
 	else
 		give_back(&p, 1);
+	return true;
 }
 
 size_t harden_size(struct span *s, void *p, const char *call)
 {
-	int index = span_block_index(s, (uintptr_t)p);
 	size_t size;
 
-	if (unlikely(!program_has(s, index)))
-		pw_heap_error(call, index < 0 ? "invalid pointer" : "use after free of", p);
-	size = read_canary(s, p);
+	if (unlikely(!program_has(p)))
+		pw_heap_error(call, span_block_start(s, (uintptr_t)p) ? "use after free of" :
+			      "invalid pointer", p);
+	size = read_canary(p, s->block_size);
 	if (unlikely(size == SIZE_MAX))
 		pw_heap_error(call, "written past the end of", p);
 	return size;

@@ -7,8 +7,9 @@
  *
  * Hardened (PAGEWELL_HARDEN=1), a thread keeps free blocks in arrays apart from
  * the heap; nothing inside a free block is ever believed.
- * - Spans have a bit for each block that the program has: frees of what it has
- *   not, twice or never its own, are noticed for certain and at once.
+ * - A table apart from the heap has a bit for each block that the program has:
+ *   frees of what it has not, twice or never its own, are noticed for certain
+ *   and at once.
  * - A free block is full of junk, and is looked at before it is used again.
  * - It is not used again for some time, and then at random.
  * - Behind the bytes that were asked for is a canary, looked at by free().
@@ -38,11 +39,15 @@ bool slow_is_free(struct span *s, void *p);
  */
 void *harden_take(size_t size, size_t room, size_t align);
 
+/* The same for 1 to HARDEN_SMALL bytes. */
+#define HARDEN_SMALL	(SMALL_MAX - sizeof(uint64_t))
+void *harden_small(size_t size);
+
 /* Hardened: from now on @p, which is in order, has @size bytes, if there is room. */
 bool harden_resize(struct span *s, void *p, size_t size);
 
-/* Hardened: a block of a hardened span came back. */
-void harden_give(struct span *s, void *p, const char *call);
+/* Hardened: a block came back; false if the program has none of a hardened span there. */
+bool harden_give(void *p, const char *call);
 
 /* Bytes that were asked for; an error of @call if the program has no such block. */
 size_t harden_size(struct span *s, void *p, const char *call);

@@ -21,6 +21,10 @@ struct span;
 #define SPAN_BYTES	64UL
 #define SPAN_DISTANCE	(MAP_DISTANCE + MAX_GRANULES * SPAN_BYTES)
 
+/* Hardened, a third table has a bit for each 16 bytes: the program's blocks start there. */
+#define HAS_BYTES	(GRANULE / MIN_ALIGN / 8)
+#define HAS_DISTANCE	(SPAN_DISTANCE + MAX_GRANULES * HAS_BYTES)
+
 /* Distances that free() tests are in units of MIN_ALIGN. */
 #define UNIT_SHIFT	4
 #define GRANULE_UNIT_SHIFT	(GRANULE_SHIFT - UNIT_SHIFT)
@@ -69,6 +73,12 @@ static inline uint16_t *map_entry(size_t granule)
 static inline struct span *span_entry(size_t granule)
 {
 	return (struct span *)(pw_base - SPAN_DISTANCE + granule * SPAN_BYTES);
+}
+
+/* The word with the bit of a block at @distance, in units of 16 bytes, from the base. */
+static inline uint64_t *has_word(size_t distance)
+{
+	return (uint64_t *)(pw_base - HAS_DISTANCE) + distance / 64;
 }
 
 /* Is @addr inside the part of the window that the tables describe? */

@@ -73,7 +73,7 @@ static void *harden_alloc(size_t size, size_t align)
 	return p ? p : no_memory();
 }
 
-static noinline void *malloc_slower(size_t size, size_t c)
+static noinline void *malloc_any(size_t size, size_t c)
 {
 	bool zeroed;
 	void *p;
@@ -84,6 +84,22 @@ static noinline void *malloc_slower(size_t size, size_t c)
 		p = alloc_slow(size, c, &zeroed);
 	trace(TRACE_MALLOC, p, size, 0);
 	return p;
+}
+
+/* What most calls are in hardened mode. */
+static noinline void *malloc_hardened(size_t size, size_t c)
+{
+	void *p = NULL;
+
+	if (likely(size - 1 < HARDEN_SMALL && size < READ_ONCE(pw_tune.mmap_threshold) &&
+		   !pw_env.trace))
+		p = harden_small(size);
+	return likely(p) ? p : malloc_any(size, c);
+}
+
+static void *malloc_slower(size_t size, size_t c)
+{
+	return unlikely(pw_env.harden) ? malloc_hardened(size, c) : malloc_any(size, c);
 }
 
 noinline void *pw_malloc_slow(size_t size, size_t c)
@@ -138,10 +154,11 @@ static void free_any(void *p, const char *call)
 	if (!in_window((uintptr_t)p))
 		pw_heap_error(call, "invalid pointer", p);
 	s = span_of((uintptr_t)p);
-	if (s->state == SPAN_CLASS && unlikely(s->hard)) {
-		harden_give(s, p, call);
+	if (unlikely(pw_env.harden && pw_env.trace) && harden_give(p, call))
 		return;
-	}
+	if (s->state == SPAN_CLASS && unlikely(s->hard))
+		pw_heap_error(call, span_block_start(s, (uintptr_t)p) ? "double free of" :
+			      "invalid pointer", p);
 	if (unlikely(pw_heap.slow))
 		slow_freed(s, p, call);
 	switch (s->state) {
@@ -162,7 +179,8 @@ static void free_any(void *p, const char *call)
 /* Out of the window, misaligned, NULL; or everything, in slow mode. */
 noinline void pw_free_slow(void *p)
 {
-	free_any(p, "free()");
+	if (likely(!pw_env.harden || pw_env.trace || !harden_give(p, "free()")))
+		free_any(p, "free()");
 }
 
 static noinline void free_unusual(void *p, size_t c)

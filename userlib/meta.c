@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * meta.c - the map, the spans, and a bump allocator for the rest
+ * meta.c - the map, the spans, the program's blocks, and a bump allocator for the rest
  */
 #include <sys/mman.h>
 
+#include "env.h"
 #include "heap.h"
 #include "lock.h"
 #include "meta.h"
@@ -36,7 +37,17 @@ static long map_at(uintptr_t addr, size_t length)
 	return ret;
 }
 
-/* Maps both tables for granules [@from, @to). */
+static size_t tables_bytes(size_t granules)
+{
+	return granules * (sizeof(uint16_t) + SPAN_BYTES + (pw_env.harden ? HAS_BYTES : 0));
+}
+
+static uintptr_t has_entry(size_t granule)
+{
+	return (uintptr_t)has_word(granule << GRANULE_UNIT_SHIFT);
+}
+
+/* Maps the tables for granules [@from, @to). */
 static int map_tables(size_t from, size_t to)
 {
 	uintptr_t map = (uintptr_t)map_entry(from);
@@ -49,13 +60,31 @@ static int map_tables(size_t from, size_t to)
 	if (ret < 0)
 		return (int)ret;
 	ret = map_at(spans, span_len);
-	if (ret < 0) {
-		sys(SYS_munmap, map, map_len);
-		return (int)ret;
+	if (ret < 0)
+		goto unmap_map;
+	if (pw_env.harden) {
+		ret = map_at(has_entry(from), (to - from) * HAS_BYTES);
+		if (ret < 0)
+			goto unmap_spans;
 	}
-	meta_bytes += map_len + span_len;
+	meta_bytes += tables_bytes(to - from);
 	return 0;
+
+unmap_spans:
+	sys(SYS_munmap, spans, span_len);
+unmap_map:
+	sys(SYS_munmap, map, map_len);
+	return (int)ret;
 }
+
+#ifdef PW_TEST
+int pw_meta_harden(void)
+{
+	long ret = map_at(has_entry(0), pw_heap.granules * HAS_BYTES);
+
+	return ret < 0 ? (int)ret : 0;
+}
+#endif
 
 static void publish(size_t granules)
 {
@@ -84,7 +113,9 @@ void pw_meta_unplace(void)
 	publish(0);
 	sys(SYS_munmap, map_entry(0), granules * sizeof(uint16_t));
 	sys(SYS_munmap, span_entry(0), granules * SPAN_BYTES);
-	meta_bytes -= granules * (sizeof(uint16_t) + SPAN_BYTES);
+	if (pw_env.harden)
+		sys(SYS_munmap, has_entry(0), granules * HAS_BYTES);
+	meta_bytes -= tables_bytes(granules);
 }
 
 int pw_meta_cover(uintptr_t end)

@@ -40,4 +40,9 @@ void *pw_meta_alloc(size_t size);
 /* Bytes mapped for tables and for pw_meta_alloc(). */
 size_t pw_meta_bytes(void);
 
+#ifdef PW_TEST
+/* For tests that turn hardened mode on when the heap is there. */
+int pw_meta_harden(void);
+#endif
+
 #endif /* PW_META_H */

@@ -192,13 +192,6 @@ static void free_of_map(void)
 	pw_free(p);
 }
 
-static void harden(void)
-{
-	setenv("PAGEWELL_HARDEN", "1", 1);
-	pw_env_read();
-	pw_heap_slow_mode();
-}
-
 static void hardened_twice(void)
 {
 	void *p;

@@ -254,13 +254,6 @@ static void fuzz(void)
 	CHECK(nr_corpus > 10);
 }
 
-static void harden(void)
-{
-	setenv("PAGEWELL_HARDEN", "1", 1);
-	pw_env_read();
-	pw_heap_slow_mode();
-}
-
 static void fuzz_in_child(bool hardened)
 {
 	pid_t pid;

@@ -6,13 +6,6 @@
 
 #include "malloc_test.h"
 
-static void harden(void)
-{
-	setenv("PAGEWELL_HARDEN", "1", 1);
-	pw_env_read();
-	pw_heap_slow_mode();
-}
-
 /* The program may use what it asked for, to the byte. */
 static void exact_sizes(void)
 {

@@ -271,9 +271,7 @@ static void slow_mode(void)
 {
 	static struct worker w;
 
-	setenv("PAGEWELL_HARDEN", "1", 1);
-	pw_env_read();
-	pw_heap_slow_mode();
+	harden();
 	start(&w, 2, 10000);
 	work(&w);
 	empty_mailboxes();

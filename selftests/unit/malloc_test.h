@@ -23,6 +23,7 @@
 #include "arena.h"
 #include "entry.h"
 #include "env.h"
+#include "meta.h"
 #include "os.h"
 #include "types.h"
 
@@ -86,6 +87,15 @@ static inline int run_tests(const struct test *tests, unsigned int nr)
 		ksft_test_result(!status, "%s\n", tests[i].name);
 	}
 	ksft_finished();
+}
+
+/* Hardened mode, in a process that has no blocks yet. */
+static inline void harden(void)
+{
+	setenv("PAGEWELL_HARDEN", "1", 1);
+	pw_env_read();
+	CHECK(!pw_meta_harden());
+	pw_heap_slow_mode();
 }
 
 #endif /* MALLOC_TEST_H */
