@@ -826,18 +826,43 @@ static const char *pw_vma_name(struct vm_area_struct *vma)
 	return "[pagewell]";
 }
 
+/* What the heap has at an address, whatever the regions say, or zeros. */
+static bool read_page(struct pw_heap *heap, unsigned long page,
+		      unsigned long offset, void *buf, int len)
+{
+	unsigned long slot = page >> PW_SLOT_SHIFT;
+	unsigned int i = page & PW_SLOT_MASK;
+	struct pw_chunk *c = pw_chunk_lock(heap, slot);
+	bool ok = true;
+
+	memset(buf, 0, len);
+	if (!c)
+		return true;
+	if (pw_pfn_is_packed(c->pfn[i])) {
+		c = pw_chunk_own(heap, slot, c);
+		ok = pw_chunk_unpack(heap, c, i, i + 1);
+	}
+	if (pw_pfn_is_page(c->pfn[i]))
+		memcpy_from_page(buf, pfn_to_page(c->pfn[i]), offset, len);
+	pw_chunk_unlock(c);
+	return ok;
+}
+
 /*
- * A debugger reads where nothing is: zeros, as from memory that nobody touched.
- * After an error gcore would leave out all of the heap that lies behind.
+ * A debugger reads what the program itself may not touch: where nothing is,
+ * zeros, as from memory that nobody has touched. After an error gcore would
+ * leave out all of the heap that lies behind.
  */
 static int pw_vma_access(struct vm_area_struct *vma, unsigned long addr, void *buf,
 			 int len, int write)
 {
+	unsigned long offset = offset_in_page(addr);
+
 	if (write)
 		return -EFAULT;
-	len = min_t(int, len, PAGE_SIZE - offset_in_page(addr));
-	memset(buf, 0, len);
-	return len;
+	len = min_t(int, len, PAGE_SIZE - offset);
+	return read_page(vma->vm_private_data, linear_page_index(vma, addr),
+			 offset, buf, len) ? len : -EFAULT;
 }
 
 #define PW_VM_OPS_COMMON						\

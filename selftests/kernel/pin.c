@@ -326,6 +326,26 @@ TEST_F(pin, register_after_fork)
 	EXPECT_EQ(-1, pw_wrong(self->p, HELD, 3));
 }
 
+/* The zero page is in the way of it, too, until memory is asked for. */
+TEST_F(pin, register_after_reads)
+{
+	const size_t len = HELD * PAGE;
+	struct ring r;
+	char *far;
+
+	if (!ring_open(&r, self->p, len))
+		SKIP(return, "this kernel registers no buffers in file mappings");
+	close(r.fd);
+	far = pw_map_pages(&self->h, 1024);
+	for (int i = 3; i < 1024; i += 97)
+		EXPECT_EQ(0, pw_try_read(far + i * PAGE));
+	EXPECT_FALSE(ring_open(&r, far, len));
+	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_POPULATE, far, 1024 * PAGE));
+	ASSERT_TRUE(ring_open(&r, far, len));
+	EXPECT_EQ(-1, pw_nonzero(far, 1024));
+	close(r.fd);
+}
+
 PW_TEST_POOL_WHOLE
 
 TEST_HARNESS_MAIN

@@ -63,6 +63,25 @@ TEST_F(protect, none)
 	EXPECT_EQ(SIGSEGV, pw_try_write(p + 511 * PAGE, 1));
 }
 
+/* A debugger sees what is there all the same, but may not change it. */
+TEST_F(protect, debugger)
+{
+	int fd = self->h.fd, mem = open("/proc/self/mem", O_RDWR);
+	char *p = self->p, buf[2 * PAGE];
+	off_t at = (off_t)(uintptr_t)(p + 511 * PAGE);
+
+	ASSERT_LE(0, mem);
+	ASSERT_EQ(0, pw_protect(fd, PW_NONE, p + 510 * PAGE, 4 * PAGE));
+	ASSERT_EQ(sizeof(buf), pread(mem, buf, sizeof(buf), at));
+	ASSERT_EQ(0, pw_protect(fd, PW_BOTH, p + 510 * PAGE, 4 * PAGE));
+	EXPECT_EQ(0, memcmp(buf, p + 511 * PAGE, sizeof(buf)));
+	ASSERT_EQ(0, pw_protect(fd, PW_NONE, p + 510 * PAGE, 4 * PAGE));
+	EXPECT_GT(1, pwrite(mem, "x", 1, at));
+	ASSERT_EQ(0, pw_protect(fd, PW_BOTH, p + 510 * PAGE, 4 * PAGE));
+	EXPECT_EQ(-1, pw_wrong(p, NR, 1));
+	close(mem);
+}
+
 TEST_F(protect, untouched_and_populated)
 {
 	int fd = self->h.fd;

@@ -710,9 +710,42 @@ TEST_F(shared, advice)
 	EXPECT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_POPULATE, self->p, 3 * HUGE));
 	EXPECT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_NOHUGEPAGE, self->p, 3 * HUGE));
 	EXPECT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_HUGEPAGE, self->p, 3 * HUGE));
+	/* Nobody may take from the others what one of them can do without. */
+	EXPECT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_FREE, self->p, 3 * HUGE));
+	EXPECT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_COLD, self->p, 3 * HUGE));
 	EXPECT_EQ(-1, pw_wrong(self->p, 3 * SLOT, 1));
 	EXPECT_EQ(3 * SLOT, used(self));
 	EXPECT_EQ(0, pw_pool("promised_pages"));
+}
+
+/* What one may do with it says nothing about the others. */
+TEST_F(shared, protected_by_one)
+{
+	char *part = self->p + HUGE + 5 * PAGE;
+	int fd = self->h.fd;
+	pid_t pid;
+
+	pw_fill(self->p, 3 * SLOT, 1);
+	ASSERT_EQ(0, pw_protect(fd, PAGEWELL_PROT_READ, part, 10 * PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_write(part, 2));
+	pid = pw_fork();
+	if (!pid) {
+		CHECK(pw_try_write(part, 2) == SIGSEGV);
+		CHECK(pw_protect(fd, PAGEWELL_PROT_READ | PAGEWELL_PROT_WRITE, part,
+				 10 * PAGE) == 0);
+		pw_fill(part, 10, 2);
+		_exit(0);
+	}
+	ASSERT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(-1, pw_wrong(part, 10, 2));
+	EXPECT_EQ(SIGSEGV, pw_try_write(part, 3));
+	ASSERT_EQ(0, pw_protect(fd, PAGEWELL_PROT_NONE, part, 10 * PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_read(part));
+	EXPECT_EQ(-1, pw_wrong(self->p, SLOT, 1));
+	ASSERT_EQ(0, pw_protect(fd, PAGEWELL_PROT_READ | PAGEWELL_PROT_WRITE, part,
+				10 * PAGE));
+	EXPECT_EQ(-1, pw_wrong(part, 10, 2));
+	pw_fill(part, 10, 4);
 }
 
 TEST_F(shared, only_whole_slots)
