@@ -343,6 +343,60 @@ bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
 	return true;
 }
 
+/**
+ * pw_chunk_pay() - note that pages were found, and charged, without a promise
+ * @heap: who found them
+ * @c: its chunk, locked, not shared
+ * @i: first entry
+ * @nr: how many
+ */
+void pw_chunk_pay(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
+		  unsigned int nr)
+{
+	c->payer = heap;
+	bitmap_set(c->paid, i, nr);
+}
+
+/**
+ * pw_chunk_pay_copies() - the same for pages that are there and not charged yet
+ * @heap: whose; limits are not in the way
+ * @c: its chunk, locked, not shared
+ * @i: first entry
+ * @nr: how many
+ */
+void pw_chunk_pay_copies(struct pw_heap *heap, struct pw_chunk *c,
+			 unsigned int i, unsigned int nr)
+{
+	unsigned int to = i + nr, found = 0;
+
+	for (; i < to; i++)
+		found += !__test_and_set_bit(i, c->paid);
+	c->payer = heap;
+	pw_heap_paid(heap, found);
+}
+
+/* A heap takes its own part of a chunk to another one. */
+static void move_paid(struct pw_heap *heap, struct pw_chunk *from,
+		      struct pw_chunk *to)
+{
+	if (from->payer != heap)
+		return;
+	to->payer = heap;
+	bitmap_copy(to->paid, from->paid, PW_SLOT_PAGES);
+	from->payer = NULL;
+	bitmap_zero(from->paid, PW_SLOT_PAGES);
+}
+
+/* A heap lets go of a chunk, or of all that is in it. */
+static void stop_paying(struct pw_heap *heap, struct pw_chunk *c)
+{
+	if (likely(c->payer != heap))
+		return;
+	pw_heap_unpaid(heap, bitmap_weight(c->paid, PW_SLOT_PAGES));
+	bitmap_zero(c->paid, PW_SLOT_PAGES);
+	c->payer = NULL;
+}
+
 /* Both chunks hold the pages from now on. */
 static void share_pages(struct pw_chunk *c)
 {
@@ -385,6 +439,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	own->nr = c->nr;
 	own->packed = c->packed;
 	own->block = c->block;
+	move_paid(heap, c, own);
 	share_pages(own);
 	c->users--;
 	/* Replaces an entry: needs no memory. */
@@ -471,7 +526,7 @@ struct batch {
 static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
 		   unsigned int to, struct batch *b)
 {
-	unsigned int i = find_next_bit(c->used, to, from);
+	unsigned int i = find_next_bit(c->used, to, from), unpaid = 0;
 
 	pw_chunk_keep(heap, c, from, to - from);
 	b->nr = 0;
@@ -486,9 +541,13 @@ static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
 		c->pfn[i] = 0;
 		__clear_bit(i, c->used);
 		__clear_bit(i, c->suspect);
+		if (unlikely(c->payer))
+			unpaid += __test_and_clear_bit(i, c->paid);
 	}
 	c->nr -= b->nr;
 	count_gone(heap, b->nr);
+	if (unpaid)
+		pw_heap_unpaid(heap, unpaid);
 }
 
 /* Give up our hold on pages; those that nobody else has are moved up front. */
@@ -549,6 +608,7 @@ static void remove_slot(struct pw_heap *heap, unsigned long slot,
 {
 	lockdep_assert_held(&c->lock);
 	xa_erase(&heap->chunks, slot);
+	stop_paying(heap, c);
 	c->users--;
 	c->owner = NULL;
 	pw_chunk_put(c);
@@ -745,6 +805,7 @@ static u32 detach_block(struct pw_heap *heap, unsigned long slot,
 	bitmap_zero(c->zeros, PW_SLOT_PAGES);
 	c->nr = 0;
 	count_gone(heap, PW_SLOT_PAGES);
+	stop_paying(heap, c);
 	if (mapped) {
 		wait_until_mapped(pfn_to_page(pfn));
 		pw_heap_zap(heap, first, first + PW_SLOT_PAGES);
@@ -1157,6 +1218,7 @@ struct move {
 	struct batch b;
 	DECLARE_BITMAP(used, DROP_BATCH);
 	DECLARE_BITMAP(suspect, DROP_BATCH);
+	DECLARE_BITMAP(paid, DROP_BATCH);
 };
 
 static void attach(struct pw_heap *heap, unsigned long page,
@@ -1175,6 +1237,8 @@ static void attach(struct pw_heap *heap, unsigned long page,
 		pw_chunk_filled(c, at + i, 1);
 		if (test_bit(i, m->suspect))
 			__set_bit(at + i, c->suspect);
+		if (test_bit(i, m->paid))
+			pw_chunk_pay_copies(heap, c, at + i, 1);
 	}
 	atomic_long_add(n, &heap->resident);
 	pw_chunk_unlock(c);
@@ -1186,7 +1250,7 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 {
 	unsigned long slot = from >> PW_SLOT_SHIFT;
 	struct pw_chunk *c = pw_chunk_lock(heap, slot);
-	bool suspect;
+	bool suspect, paid;
 	u32 pfn;
 
 	if (!c)
@@ -1198,6 +1262,7 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 		return false;
 	}
 	suspect = !bitmap_empty(c->suspect, PW_SLOT_PAGES);
+	paid = !bitmap_empty(c->paid, PW_SLOT_PAGES);
 	pfn = detach_block(heap, slot, c, true);
 	remove_slot(heap, slot, c);
 	pw_chunk_unlock(c);
@@ -1207,6 +1272,8 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 	pw_chunk_set_block(heap, to >> PW_SLOT_SHIFT, c, pfn);
 	if (suspect)
 		bitmap_fill(c->suspect, PW_SLOT_PAGES);
+	if (paid)
+		pw_chunk_pay_copies(heap, c, 0, PW_SLOT_PAGES);
 	pw_chunk_unlock(c);
 	return true;
 }
@@ -1238,6 +1305,8 @@ static void move_part(struct pw_heap *heap, unsigned long from,
 			__set_bit(i, m.used);
 		if (test_bit(at + i, c->suspect))
 			__set_bit(i, m.suspect);
+		if (test_bit(at + i, c->paid))
+			__set_bit(i, m.paid);
 	}
 	detach(heap, c, at, at + nr, &m.b);
 	pw_heap_zap(heap, from, from + nr);
@@ -1419,7 +1488,7 @@ bool pw_chunk_may_take(const struct pw_chunk *c, unsigned int i)
 static unsigned int take_loose(struct pw_heap *heap, struct pw_chunk *c,
 			       u32 *pfns, unsigned int max)
 {
-	unsigned int i, n = 0;
+	unsigned int i, n = 0, unpaid = 0;
 
 	for_each_set_bit(i, c->loose, PW_SLOT_PAGES) {
 		if (n == max || !pw_chunk_may_take(c, i))
@@ -1429,10 +1498,13 @@ static unsigned int take_loose(struct pw_heap *heap, struct pw_chunk *c,
 		__clear_bit(i, c->used);
 		__clear_bit(i, c->suspect);
 		__clear_bit(i, c->loose);
+		unpaid += __test_and_clear_bit(i, c->paid);
 	}
 	c->nr -= n;
 	atomic_long_sub(n, &heap->loose);
 	count_gone(heap, n);
+	if (unpaid)
+		pw_heap_unpaid(heap, unpaid);
 	return n;
 }
 

@@ -71,8 +71,15 @@ static void copy_pages(const struct pw_chunk *c, u32 to)
 
 /* The slot is unmapped, and its small pages are the heap's alone. */
 static void move_to_block(struct pw_heap *heap, unsigned long slot,
-			  struct pw_chunk *c, u32 block)
+			  struct pw_chunk *c, u32 block, bool promised)
 {
+	DECLARE_BITMAP(holes, PW_SLOT_PAGES);
+
+	if (!promised) {
+		c->payer = heap;
+		bitmap_complement(holes, c->used, PW_SLOT_PAGES);
+		bitmap_or(c->paid, c->paid, holes, PW_SLOT_PAGES);
+	}
 	copy_pages(c, block);
 	pw_chunk_keep(heap, c, 0, PW_SLOT_PAGES);
 	atomic_long_sub(c->nr, &heap->resident);
@@ -112,11 +119,11 @@ static int collapse_chunk(struct pw_heap *heap, unsigned long slot,
 	pw_family_wait(heap);
 	if ((small && !pages_are_ours(c)) || !pw_map_free_table(vma, addr)) {
 		if (small)
-			pw_heap_unswap_block(heap, block, used);
+			pw_heap_unswap_block(heap, block, promised ? 0 : holes, used);
 		return -EBUSY;
 	}
 	if (small)
-		move_to_block(heap, slot, c, block);
+		move_to_block(heap, slot, c, block, promised);
 	return 0;
 }
 

@@ -308,6 +308,8 @@ static unsigned int fill(struct touch *t, unsigned long *from, unsigned int nr,
 		*from += gap;
 	}
 	pw_chunk_filled(t->c, *from & PW_SLOT_MASK, got);
+	if (!t->promised && !t->c->shared)
+		pw_chunk_pay(t->heap, t->c, *from & PW_SLOT_MASK, got);
 	return got;
 }
 
@@ -388,6 +390,8 @@ static bool take_block(struct touch *t)
 	if (!pfn)
 		return false;
 	pw_chunk_set_block(t->heap, t->slot, t->c, pfn);
+	if (!t->promised && !t->c->shared)
+		pw_chunk_pay(t->heap, t->c, 0, PW_SLOT_PAGES);
 	pw_stat_add(fault_pages, PW_SLOT_PAGES);
 	atomic64_add(PW_SLOT_PAGES, &t->heap->fault_pages);
 	return true;
@@ -594,6 +598,8 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 	}
 	*entry = new;
 	__clear_bit(i, t->c->suspect);
+	if (!t->promised)
+		pw_chunk_pay_copies(t->heap, t->c, i, 1);
 	pw_stat_inc(cow_copies);
 	atomic64_inc(&t->heap->cow_copies);
 	return insert(t, t->page, 1);
@@ -658,9 +664,12 @@ static vm_fault_t write_block(struct touch *t, unsigned int known)
 	if (t->c->block && !pw_page_sharers(head) &&
 	    !pw_block_is_held(t->c, known))
 		bitmap_zero(t->c->suspect, PW_SLOT_PAGES);
-	if (t->c->block && !block_is_exclusive(t) &&
-	    !pw_chunk_copy_block(t->heap, t->slot, t->c))
-		return no_page(t);
+	if (t->c->block && !block_is_exclusive(t)) {
+		if (!pw_chunk_copy_block(t->heap, t->slot, t->c))
+			return no_page(t);
+		if (!t->promised)
+			pw_chunk_pay_copies(t->heap, t->c, 0, PW_SLOT_PAGES);
+	}
 	if (!t->c->block)
 		return known ? VM_FAULT_NOPAGE : touch(t);
 	if (known) {

@@ -125,6 +125,7 @@ void pw_heap_put(struct pw_heap *heap)
 	if (!refcount_dec_and_test(&heap->refs))
 		return;
 	pw_heap_free_pages(heap);
+	WARN_ON_ONCE(atomic_long_read(&heap->paid));
 	pw_limit_uncharge(&heap->payers, atomic_long_read(&heap->committed));
 	pw_limits_put(&heap->payers);
 	pw_region_destroy(heap);
@@ -386,6 +387,64 @@ static unsigned int within_lazy_limit(struct pw_heap *heap, unsigned int nr)
 }
 
 /**
+ * pw_heap_paid() - count pages that a heap has without a promise, limit or not
+ * @heap: whose
+ * @nr: pages
+ */
+void pw_heap_paid(struct pw_heap *heap, unsigned int nr)
+{
+	pw_limit_charge_all(&heap->payers, nr);
+	atomic_long_add(nr, &heap->paid);
+}
+
+/**
+ * pw_heap_unpaid() - they are gone
+ * @heap: whose
+ * @nr: pages
+ */
+void pw_heap_unpaid(struct pw_heap *heap, unsigned int nr)
+{
+	pw_limit_uncharge(&heap->payers, nr);
+	atomic_long_sub(nr, &heap->paid);
+}
+
+/* Pages that nothing was promised for, as many as all limits permit. */
+static unsigned int charge_found(struct pw_heap *heap, unsigned int nr)
+{
+	nr = within_lazy_limit(heap, nr);
+	nr = nr ? pw_limit_charge_some(&heap->payers, nr) : 0;
+	atomic_long_add(nr, &heap->paid);
+	return nr;
+}
+
+static bool charge_holes(struct pw_heap *heap, unsigned int nr)
+{
+	unsigned int got = charge_found(heap, nr);
+
+	if (got == nr)
+		return true;
+	pw_heap_unpaid(heap, got);
+	return false;
+}
+
+static noinline unsigned int find_pages(struct pw_heap *heap, u32 *pfns,
+					unsigned int nr, bool charge)
+{
+	unsigned int got;
+
+	if (charge)
+		nr = charge_found(heap, nr);
+	if (!nr)
+		return 0;
+	got = pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
+	if (!got && pw_heaps_reclaim(1))
+		got = pw_pool_alloc(pfns, 1, PW_ALLOC_ZERO);
+	if (charge && got < nr)
+		pw_heap_unpaid(heap, nr - got);
+	return got;
+}
+
+/**
  * pw_heap_alloc() - zeroed pages for a first touch
  * @heap: which
  * @pfns: filled in
@@ -401,22 +460,12 @@ static unsigned int within_lazy_limit(struct pw_heap *heap, unsigned int nr)
 unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 			   bool promised)
 {
-	unsigned int got;
+	unsigned int got = promised ? take_up_to(&heap->promised, nr) : 0;
 
-	if (promised) {
-		got = take_up_to(&heap->promised, nr);
-		if (got)
-			return pw_pool_alloc(pfns, got, PW_ALLOC_PROMISED |
-					     PW_ALLOC_ZERO);
-	} else {
-		nr = within_lazy_limit(heap, nr);
-		if (!nr)
-			return 0;
-	}
-	got = pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
-	if (!got && pw_heaps_reclaim(1))
-		got = pw_pool_alloc(pfns, 1, PW_ALLOC_ZERO);
-	return got;
+	if (likely(got))
+		return pw_pool_alloc(pfns, got, PW_ALLOC_PROMISED |
+				     PW_ALLOC_ZERO);
+	return find_pages(heap, pfns, nr, !promised);
 }
 
 static bool take_promises(struct pw_heap *heap, unsigned long nr)
@@ -442,9 +491,14 @@ u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised)
 {
 	u32 pfn;
 
-	if (!promised)
-		return within_lazy_limit(heap, PW_SLOT_PAGES) == PW_SLOT_PAGES ?
-		       pw_pool_alloc_huge(PW_ALLOC_ZERO) : 0;
+	if (!promised) {
+		if (!charge_holes(heap, PW_SLOT_PAGES))
+			return 0;
+		pfn = pw_pool_alloc_huge(PW_ALLOC_ZERO);
+		if (!pfn)
+			pw_heap_unpaid(heap, PW_SLOT_PAGES);
+		return pfn;
+	}
 	if (!take_promises(heap, PW_SLOT_PAGES))
 		return 0;
 	pfn = pw_pool_alloc_huge(PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
@@ -473,7 +527,7 @@ u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
 	*used = 0;
 	if (promised)
 		*used = take_up_to(&heap->promised, holes);
-	else if (within_lazy_limit(heap, holes) < holes)
+	else if (!charge_holes(heap, holes))
 		return 0;
 	if (!pw_pool_reserve(PW_SLOT_PAGES - *used)) {
 		pfn = pw_pool_alloc_huge(PW_ALLOC_PROMISED);
@@ -482,6 +536,8 @@ u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
 		pw_pool_unreserve(PW_SLOT_PAGES - *used);
 	}
 	atomic_long_add(*used, &heap->promised);
+	if (!promised)
+		pw_heap_unpaid(heap, holes);
 	return 0;
 }
 
@@ -489,10 +545,13 @@ u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
  * pw_heap_unswap_block() - give such a page back unused
  * @heap: which
  * @pfn: the page
+ * @paid: holes, where they are lazy
  * @used: as pw_heap_swap_block() said
  */
-void pw_heap_unswap_block(struct pw_heap *heap, u32 pfn, unsigned long used)
+void pw_heap_unswap_block(struct pw_heap *heap, u32 pfn, unsigned long paid,
+			  unsigned long used)
 {
+	pw_heap_unpaid(heap, paid);
 	pw_pool_free_huge(pfn, PW_FREE_PROMISED);
 	pw_pool_unreserve(PW_SLOT_PAGES - used);
 	atomic_long_add(used, &heap->promised);

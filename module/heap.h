@@ -128,6 +128,8 @@ struct pw_where {
  *         the chunk; there is no page yet, or one that nobody has written to
  * @loose: entries whose pages may be taken when the pool is short; nothing maps
  *         them
+ * @paid: entries whose pages @payer found without a promise, and is charged for
+ * @payer: that heap, which has the chunk in a slot; or NULL
  * @seen: entries that had a page, mapped or not, at the last look at its age
  * @looked: when that was, in jiffies
  * @rcu: frees it
@@ -158,6 +160,8 @@ struct pw_chunk {
 	DECLARE_BITMAP(suspect, PW_SLOT_PAGES);
 	DECLARE_BITMAP(zeros, PW_SLOT_PAGES);
 	DECLARE_BITMAP(loose, PW_SLOT_PAGES);
+	DECLARE_BITMAP(paid, PW_SLOT_PAGES);
+	struct pw_heap *payer;
 	DECLARE_BITMAP(seen, PW_SLOT_PAGES);
 	unsigned long looked;
 	struct rcu_head rcu;
@@ -278,7 +282,8 @@ struct pw_stream {
  * @commit: PAGEWELL_COMMIT_
  * @huge: PAGEWELL_HUGE_
  * @mapped: pages that may be touched; what the limit of a strict heap is for
- * @payers: the user and the cgroup that @committed is charged to
+ * @payers: the user and the cgroup that @committed and @paid are charged to
+ * @paid: pages found without a promise
  * @committed: of these, pages in strict regions
  * @promised: promises held and not yet turned into pages
  * @resident: pages in the index, shared ones too; all of a region that is shared
@@ -333,6 +338,7 @@ struct pw_heap {
 	atomic_long_t mapped;
 	atomic_long_t committed;
 	struct pw_limits payers;
+	atomic_long_t paid;
 	atomic_long_t promised;
 	atomic_long_t resident;
 	atomic_long_t loose;
@@ -375,7 +381,10 @@ unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised);
 u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
 		       bool promised, unsigned long *used);
-void pw_heap_unswap_block(struct pw_heap *heap, u32 pfn, unsigned long used);
+void pw_heap_unswap_block(struct pw_heap *heap, u32 pfn, unsigned long paid,
+			  unsigned long used);
+void pw_heap_paid(struct pw_heap *heap, unsigned int nr);
+void pw_heap_unpaid(struct pw_heap *heap, unsigned int nr);
 
 static inline unsigned long pw_heap_addr(const struct pw_heap *heap,
 					 unsigned long page)
@@ -474,6 +483,10 @@ struct pw_chunk *pw_chunk_new_shared(struct pw_shared *s, unsigned long place);
 void pw_chunk_empty(struct pw_chunk *c);
 int pw_chunk_attach(struct pw_heap *heap, unsigned long slot,
 		    struct pw_chunk *c, gfp_t gfp);
+void pw_chunk_pay(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
+		  unsigned int nr);
+void pw_chunk_pay_copies(struct pw_heap *heap, struct pw_chunk *c,
+			 unsigned int i, unsigned int nr);
 void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		    struct pw_chunk *c);
 void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);

@@ -225,15 +225,18 @@ static void tell(struct pw_account *acc, unsigned long asked)
 	kfree(st.path);
 }
 
-static bool charge(struct pw_account *acc, unsigned long nr)
+/* Refusals are counted, and told, unless the caller will come to terms. */
+static bool charge(struct pw_account *acc, unsigned long nr, bool loud)
 {
 	unsigned long max = READ_ONCE(acc->max);
 	long old = atomic_long_read(&acc->used);
 
 	do {
 		if (nr > max || (unsigned long)old > max - nr) {
-			atomic_long_inc(&acc->refused);
-			tell(acc, nr);
+			if (loud) {
+				atomic_long_inc(&acc->refused);
+				tell(acc, nr);
+			}
 			return false;
 		}
 	} while (!atomic_long_try_cmpxchg(&acc->used, &old, old + nr));
@@ -249,17 +252,27 @@ static void uncharge(struct pw_account *acc, const struct pw_account *end,
 }
 
 /* All of an account and those above it, or none. */
-static bool charge_all(struct pw_account *first, unsigned long nr)
+static bool charge_all(struct pw_account *first, unsigned long nr, bool loud)
 {
 	struct pw_account *acc;
 
 	for (acc = first; acc; acc = acc->parent) {
-		if (charge(acc, nr))
+		if (charge(acc, nr, loud))
 			continue;
 		uncharge(first, acc, nr);
 		return false;
 	}
 	return true;
+}
+
+static bool charge_both(const struct pw_limits *who, unsigned long nr, bool loud)
+{
+	if (!charge_all(who->user, nr, loud))
+		return false;
+	if (charge_all(who->cgroup, nr, loud))
+		return true;
+	uncharge(who->user, NULL, nr);
+	return false;
 }
 
 /**
@@ -273,12 +286,39 @@ static bool charge_all(struct pw_account *first, unsigned long nr)
  */
 int pw_limit_charge(const struct pw_limits *who, unsigned long nr)
 {
-	if (!charge_all(who->user, nr))
-		return -ENOMEM;
-	if (charge_all(who->cgroup, nr))
-		return 0;
-	uncharge(who->user, NULL, nr);
-	return -ENOMEM;
+	return charge_both(who, nr, true) ? 0 : -ENOMEM;
+}
+
+/**
+ * pw_limit_charge_some() - the same, and fewer when there is no room for more
+ * @who: of the heap
+ * @nr: pages, at least one
+ *
+ * Return: how many.
+ */
+unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr)
+{
+	for (; nr > 1; nr /= 2)
+		if (charge_both(who, nr, false))
+			return nr;
+	return charge_both(who, 1, true);
+}
+
+/**
+ * pw_limit_charge_all() - count pages that a heap has already, limit or not
+ * @who: of the heap
+ * @nr: pages
+ *
+ * Any context.
+ */
+void pw_limit_charge_all(const struct pw_limits *who, unsigned long nr)
+{
+	struct pw_account *acc;
+
+	for (acc = who->user; acc; acc = acc->parent)
+		atomic_long_add(nr, &acc->used);
+	for (acc = who->cgroup; acc; acc = acc->parent)
+		atomic_long_add(nr, &acc->used);
 }
 
 /**

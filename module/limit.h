@@ -4,7 +4,8 @@
  *
  * A heap is charged to the user and the cgroup (v2) that its process had when
  * the heap was made, and to all cgroups above that one. It stays with them
- * wherever the process goes. All in pages.
+ * wherever the process goes. All in pages: those it has committed, and those that
+ * it has found where nothing was promised.
  */
 #ifndef PAGEWELL_LIMIT_H
 #define PAGEWELL_LIMIT_H
@@ -27,6 +28,8 @@ struct pw_limits {
 void pw_limits_get(struct pw_limits *who);
 void pw_limits_put(struct pw_limits *who);
 int pw_limit_charge(const struct pw_limits *who, unsigned long nr);
+unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr);
+void pw_limit_charge_all(const struct pw_limits *who, unsigned long nr);
 void pw_limit_uncharge(const struct pw_limits *who, unsigned long nr);
 
 #define PW_NO_LIMIT	ULONG_MAX

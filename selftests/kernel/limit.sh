@@ -67,6 +67,11 @@ check "that is counted" test "$(account user nobody 3)" -gt 0
 has "others are not concerned" had "$(sh -c "$(use 100)" 2>&1)"
 same "nothing is left of it" 0 "$(committed user nobody)"
 
+as_nobody $pw run --lazy --huge never -- $py -c 'print(len(b"x" * (32 << 20)))' >"$tmp/out" 2>&1
+same "a lazy heap works within it" 33554432 "$(cat "$tmp/out")"
+as_nobody $pw run --lazy --huge never -- $py -c 'b"x" * (100 << 20)' >/dev/null 2>&1
+same "and finds no page beyond it" $((128 + 7)) $?
+
 mkfifo "$tmp/go"
 as_nobody $pw run --huge never -- $py -c '
 import sys

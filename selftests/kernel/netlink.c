@@ -354,6 +354,128 @@ TEST_F(nl, attributes_are_checked)
 				   &self->a));
 }
 
+/* Limits of a user, who sees no other */
+
+static uint64_t charged(FIXTURE_DATA(nl) *self)
+{
+	CHECK(ask(self->sock, request(self->family, NLM_F_DUMP, PAGEWELL_CMD_LIMIT_GET),
+		  &self->a) == 0);
+	CHECK(self->a.nr == 1 && self->a.value[PAGEWELL_A_LIMIT_UID] == getuid());
+	return self->a.value[PAGEWELL_A_LIMIT_USED];
+}
+
+static int limit_self(FIXTURE_DATA(nl) *self, uint64_t max)
+{
+	struct nl_msg *msg = request(self->family, 0, PAGEWELL_CMD_LIMIT_SET);
+
+	nla_put_u32(msg, PAGEWELL_A_LIMIT_UID, getuid());
+	nla_put_u64(msg, PAGEWELL_A_LIMIT_MAX_SIZE, max);
+	return ask(self->sock, msg, &self->a);
+}
+
+/* A user who has nothing yet, with a lazy heap. */
+static void become_user(FIXTURE_DATA(nl) *self, struct pw *h)
+{
+	uid_t uid = 100000 + getpid();
+
+	nl_socket_free(self->sock);
+	CHECK(setresuid(uid, uid, uid) == 0);
+	self->sock = connected(&self->family);
+	pw_heap(h, 64 * MIB);
+	CHECK(pw_set_commit(h->fd, PAGEWELL_COMMIT_LAZY) == 0);
+}
+
+/* What a lazy heap finds is charged, for as long as it has it. */
+TEST_F(nl, found_pages_are_charged)
+{
+	uint64_t all;
+	struct pw h;
+	pid_t pid;
+	char *p, *q;
+
+	become_user(self, &h);
+	p = pw_map_pages(&h, 3000);
+	EXPECT_EQ(0, charged(self));
+	pw_fill(p, 700, 1);
+	for (long i = 1000; i < 3000; i += 37)
+		p[i * PAGE] = 1;
+	all = pw_resident(h.fd);
+	EXPECT_GE(all, 700 * PAGE);
+	EXPECT_EQ(all, charged(self));
+
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_DONTNEED, p + 100 * PAGE, 50 * PAGE));
+	EXPECT_EQ(all - 50 * PAGE, charged(self));
+	ASSERT_EQ(0, pw_remap(h.fd, PAGEWELL_REMAP_MAYMOVE, p, 3000 * PAGE, 6000 * PAGE, &p));
+	EXPECT_EQ(all - 50 * PAGE, charged(self));
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_COLD, p, 90 * PAGE));
+	EXPECT_EQ(all - 50 * PAGE, charged(self));
+	EXPECT_EQ(-1, pw_wrong(p, 100, 1));
+
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_ALWAYS));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, 2 * HUGE, HUGE, &q));
+	pw_cover(&h, q + 2 * HUGE);
+	pw_fill(q, 1024, 2);
+	EXPECT_EQ(all - 50 * PAGE + 2 * HUGE, charged(self));
+	ASSERT_EQ(0, pw_unmap(h.fd, q + 100 * PAGE, 100 * PAGE));
+	EXPECT_EQ(pw_resident(h.fd), charged(self));
+	ASSERT_EQ(0, pw_unmap(h.fd, q, 2 * HUGE));
+	EXPECT_EQ(all - 50 * PAGE, charged(self));
+
+	/* A child pays for what it copies, not for what it has inherited. */
+	pid = pw_fork();
+	if (!pid) {
+		pw_fill(p, 100, 5);
+		CHECK(charged(self) == all + 50 * PAGE);
+		CHECK(pw_unmap(h.fd, p, 200 * PAGE) == 0);
+		CHECK(charged(self) == all - 50 * PAGE);
+		exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+	pw_fill(p, 100, 6);
+	for (double end = pw_now() + 20; charged(self) != all - 50 * PAGE && pw_now() < end;)
+		usleep(20000);
+	EXPECT_EQ(all - 50 * PAGE, charged(self));
+	EXPECT_EQ(pw_resident(h.fd), charged(self));
+	ASSERT_EQ(0, pw_unmap(h.fd, p, 6000 * PAGE));
+	EXPECT_EQ(0, charged(self));
+	close(h.fd);
+}
+
+TEST_F(nl, a_users_limit_holds_a_lazy_heap)
+{
+	uint64_t max;
+	struct pw h;
+	pid_t pid;
+	long n;
+	char *p;
+
+	become_user(self, &h);
+	p = pw_map_pages(&h, 3000);
+	pw_fill(p, 700, 1);
+	max = charged(self) + 100 * PAGE;
+	ASSERT_EQ(0, limit_self(self, max));
+	for (n = 0; n < 3000 && !pw_try_write(p + n * PAGE, 1); n++)
+		;
+	EXPECT_LT(n, 3000);
+	EXPECT_EQ(max, charged(self));
+	EXPECT_EQ(max, pw_resident(h.fd));
+	EXPECT_GT(self->a.value[PAGEWELL_A_LIMIT_REFUSED], 0);
+	ASSERT_EQ(0, pw_unmap(h.fd, p, PAGE));
+	EXPECT_EQ(0, pw_try_write(p + n * PAGE, 1));
+	EXPECT_EQ(SIGBUS, pw_try_write(p + 2999 * PAGE, 1));
+	/* Another heap of the same user is refused, too. */
+	pid = pw_fork();
+	if (!pid) {
+		CHECK(munmap(h.base, h.len) == 0);
+		pw_heap(&h, HUGE);
+		CHECK(pw_map(h.fd, 0, NULL, PAGE, 0, &p) == -ENOMEM);
+		exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(-EPERM, limit_self(self, NO_LIMIT));
+	close(h.fd);
+}
+
 /* The ceiling */
 
 FIXTURE(ceiling) {
