@@ -357,7 +357,7 @@ TEST_F(map, remap_part)
 	EXPECT_EQ(*(uint64_t *)(p + 4 * PAGE), pw_word(1, 4, 0));
 }
 
-TEST_F_TIMEOUT(map, many_regions, 300)
+TEST_F_TIMEOUT(map, many_regions, 900)
 {
 	const long count = pw_scaled(100000);
 	int fd = self->h.fd;
