@@ -46,6 +46,11 @@ enum os_advice {
 	OS_DONTNEED,	/* give the pages back; they read as zero again */
 	OS_POPULATE,	/* have the pages in place, or -ENOMEM */
 	OS_WILLNEED,	/* the same, as far as possible */
+	OS_FREE,	/* contents may go until something is written */
+	OS_COLD,	/* not needed for a while */
+	OS_HUGEPAGE,	/* huge pages, please */
+	OS_NOHUGEPAGE,	/* or none */
+	OS_COLLAPSE,	/* huge pages now; -EBUSY, -EAGAIN, -EINVAL: not everywhere */
 };
 
 /**

@@ -330,10 +330,17 @@ int os_anon_advise(uintptr_t addr, size_t length, enum os_advice advice)
 		[OS_DONTNEED] = MADV_DONTNEED,
 		[OS_POPULATE] = 23,	/* MADV_POPULATE_WRITE, Linux 5.14 */
 		[OS_WILLNEED] = 23,
+		[OS_FREE] = MADV_FREE,
+		[OS_COLD] = MADV_COLD,
+		[OS_HUGEPAGE] = MADV_HUGEPAGE,
+		[OS_NOHUGEPAGE] = MADV_NOHUGEPAGE,
+		[OS_COLLAPSE] = 25,	/* MADV_COLLAPSE, Linux 6.1 */
 	};
+	bool hint = advice == OS_WILLNEED || (advice >= OS_FREE && advice < OS_COLLAPSE);
 	long ret = sys(SYS_madvise, addr, length, madvice[advice]);
 
-	return advice == OS_WILLNEED ? 0 : (int)ret;
+	/* Kernels may be built without what a hint asks for. */
+	return hint ? 0 : (int)ret;
 }
 
 void os_anon_huge(uintptr_t addr, size_t length)

@@ -130,6 +130,11 @@ PUBLIC int pagewell_advise(void *p, size_t length, enum pagewell_advice advice)
 		[PAGEWELL_DONTNEED] = OS_DONTNEED,
 		[PAGEWELL_POPULATE] = OS_POPULATE,
 		[PAGEWELL_WILLNEED] = OS_WILLNEED,
+		[PAGEWELL_FREE] = OS_FREE,
+		[PAGEWELL_COLD] = OS_COLD,
+		[PAGEWELL_HUGEPAGE] = OS_HUGEPAGE,
+		[PAGEWELL_NOHUGEPAGE] = OS_NOHUGEPAGE,
+		[PAGEWELL_COLLAPSE] = OS_COLLAPSE,
 	};
 	uintptr_t addr = (uintptr_t)p, last;
 	int ret;

@@ -130,6 +130,11 @@ enum pagewell_advice {
 	PAGEWELL_DONTNEED,	/* give the pages back; they read as zero again */
 	PAGEWELL_POPULATE,	/* have the pages in place, or ENOMEM */
 	PAGEWELL_WILLNEED,	/* the same, as far as possible */
+	PAGEWELL_FREE,		/* contents may go when memory is short, until written */
+	PAGEWELL_COLD,		/* not needed for a while: may be compressed or swapped */
+	PAGEWELL_HUGEPAGE,	/* pages of 2 MiB wherever one fits */
+	PAGEWELL_NOHUGEPAGE,	/* none of those */
+	PAGEWELL_COLLAPSE,	/* put small pages together to such now */
 };
 
 /**
@@ -164,7 +169,11 @@ void *pagewell_remap(void *p, size_t length, unsigned int flags);
  * @length: bytes, a multiple of a page, within one map or break
  * @advice: which
  *
- * Return: 0; -1 and errno EINVAL or ENOMEM.
+ * What is only a hint is 0 also where nothing comes of it. PAGEWELL_COLLAPSE does
+ * what it can, and says EBUSY or EAGAIN if some pages are held or shared, EINVAL
+ * if no aligned 2 MiB lie inside.
+ *
+ * Return: 0; -1 and errno EINVAL, ENOMEM, EBUSY or EAGAIN.
  */
 int pagewell_advise(void *p, size_t length, enum pagewell_advice advice);
 

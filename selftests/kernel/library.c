@@ -134,6 +134,31 @@ TEST(to_the_last_page)
 	EXPECT_EQ(0, system(FILLER "=1 PAGEWELL_LIMIT=64M exec /proc/$PPID/exe"));
 }
 
+/* All of it gets to the module; each says here that it has been heard. */
+TEST(advice)
+{
+	const size_t size = 4 * MIB;
+	unsigned char *p = pagewell_map(size, 2 * MIB, 0);
+	long collapsed = counter("faults", "huge_collapsed:");
+	size_t i;
+
+	ASSERT_NE(NULL, p);
+	EXPECT_EQ(0, pagewell_advise(p, size, PAGEWELL_NOHUGEPAGE));
+	memset(p, 1, size);
+	EXPECT_EQ(0, pagewell_advise(p, size, PAGEWELL_HUGEPAGE));
+	EXPECT_EQ(0, pagewell_advise(p, size, PAGEWELL_COLLAPSE));
+	EXPECT_EQ(collapsed + 2, counter("faults", "huge_collapsed:"));
+	EXPECT_EQ(-1, pagewell_advise(p, MIB, PAGEWELL_COLLAPSE));
+	EXPECT_EQ(0, pagewell_advise(p, size, PAGEWELL_FREE));
+	EXPECT_EQ(0, pagewell_advise(p, size, PAGEWELL_COLD));
+	for (i = 0; i < size; i += 4096)
+		ASSERT_EQ(1, p[i]);
+	EXPECT_EQ(0, pagewell_advise(p, size, PAGEWELL_DONTNEED));
+	for (i = 0; i < size; i += 4096)
+		ASSERT_EQ(0, p[i]);
+	EXPECT_EQ(0, pagewell_unmap(p));
+}
+
 TEST(child_goes_on)
 {
 	pagewell_brk_t *b = pagewell_brk_create(64 * MIB);

@@ -179,6 +179,33 @@ static void maps(void)
 	CHECK(!pagewell_unmap(p));
 }
 
+/* Advice does not change what is there, unless it says so. */
+static void advice(void)
+{
+	static const enum pagewell_advice hints[] = {
+		PAGEWELL_WILLNEED, PAGEWELL_COLD, PAGEWELL_HUGEPAGE, PAGEWELL_NOHUGEPAGE,
+		PAGEWELL_HUGEPAGE,
+	};
+	char *p = pagewell_map(8 * MIB, 2 * MIB, 0);
+	size_t i;
+
+	CHECK(p);
+	memset(p, 5, 8 * MIB);
+	for (i = 0; i < ARRAY_SIZE(hints); i++)
+		CHECK(!pagewell_advise(p, 8 * MIB, hints[i]));
+	CHECK(!pagewell_advise(p, 8 * MIB, PAGEWELL_COLLAPSE) ||
+	      errno == EINVAL || errno == EAGAIN || errno == EBUSY || errno == ENOMEM);
+	for (i = 0; i < 8 * MIB; i += PAGE_SIZE)
+		CHECK(p[i] == 5);
+	/* What is written after that stays. */
+	CHECK(!pagewell_advise(p, 8 * MIB, PAGEWELL_FREE));
+	memset(p, 6, 8 * MIB);
+	for (i = 0; i < 8 * MIB; i += PAGE_SIZE)
+		CHECK(p[i] == 6);
+	CHECK(!pagewell_advise(p, 8 * MIB, PAGEWELL_DONTNEED) && is_zero((unsigned char *)p, 8 * MIB));
+	CHECK(!pagewell_unmap(p));
+}
+
 static void map_errors(void)
 {
 	char *p = pagewell_map(100000, 0, 0), *guarded;
@@ -195,7 +222,7 @@ static void map_errors(void)
 	FAILS(!pagewell_remap(p, (size_t)1 << 46, PAGEWELL_MAYMOVE), ENOMEM);
 	FAILS(pagewell_advise(p + 1, PAGE_SIZE, PAGEWELL_DONTNEED), EINVAL);
 	FAILS(pagewell_advise(p, PAGE_SIZE + 1, PAGEWELL_DONTNEED), EINVAL);
-	FAILS(pagewell_advise(p, PAGE_SIZE, (enum pagewell_advice)7), EINVAL);
+	FAILS(pagewell_advise(p, PAGE_SIZE, (enum pagewell_advice)8), EINVAL);
 	FAILS(pagewell_advise(ALIGN_DOWN((uintptr_t)&p, PAGE_SIZE) + (char *)NULL, PAGE_SIZE,
 			      PAGEWELL_DONTNEED), EINVAL);
 	CHECK(!pagewell_unmap(p));
@@ -285,6 +312,7 @@ int main(void)
 		{ "pools: errors and limits", pool_errors },
 		{ "a pool that threads share", pool_of_threads },
 		{ "maps: remap, advice", maps },
+		{ "maps: advice", advice },
 		{ "maps: errors", map_errors },
 		{ "maps: the guard", guard },
 		{ "breaks", breaks },
