@@ -862,6 +862,7 @@ TEST_F(shared, other_file)
 
 static struct {
 	FIXTURE_DATA(shared) *self;
+	char *at;
 	int stop;
 } race;
 
@@ -872,6 +873,16 @@ static void *toucher(void *arg)
 	while (!pw_get(&race.stop)) {
 		char *at = race.self->h.base + pw_random(&rnd) % (9 * HUGE);
 		int sig = pw_random(&rnd) % 2 ? pw_try_write(at, 1) : pw_try_read(at);
+
+		CHECK(sig == 0 || sig == SIGSEGV);
+	}
+	return NULL;
+}
+
+static void *writer(void *arg)
+{
+	while (!pw_get(&race.stop)) {
+		int sig = pw_try_write(race.at, 1);
 
 		CHECK(sig == 0 || sig == SIGSEGV);
 	}
@@ -937,6 +948,34 @@ TEST_F(shared, race)
 	EXPECT_EQ(0, pw_resident(self->h.fd));
 	EXPECT_EQ(0, used(self));
 	EXPECT_EQ(0, pw_pool("promised_pages"));
+}
+
+/* A write to the zero page is on its way when a page of 2 MiB comes there. */
+TEST_F(shared, zero_page_replaced)
+{
+	double end = pw_now() + 2;
+	char *at = self->p + 3 * HUGE;
+	pthread_t thread;
+
+	pw_cover(&self->h, self->h.base + 9 * HUGE);
+	race.self = self;
+	race.at = at;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, writer, NULL));
+	while (pw_now() < end) {
+		uint64_t len = 0;
+		uint32_t id = self->id;
+		char *hint = self->p;
+
+		ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED, at, HUGE, 0, NULL));
+		EXPECT_GE(1, *(volatile char *)at);
+		ASSERT_EQ(0, pw_unmap(self->h.fd, at, HUGE));
+		ASSERT_EQ(0, pw_share(self->h.fd, &id, &len, &hint));
+		ASSERT_EQ(at, hint);
+		ASSERT_EQ(0, pw_unmap(self->h.fd, at, 3 * HUGE));
+	}
+	pw_set(&race.stop, 1);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(3 * HUGE, pw_resident(self->h.fd));
 }
 
 /* Killed wherever they are: everything comes back. */
