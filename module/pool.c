@@ -346,25 +346,20 @@ void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags)
  */
 int pw_pool_set_max(unsigned long max)
 {
-	unsigned long held;
-
 	if (max < pw_pool.floor)
 		return -EINVAL;
 	mutex_lock(&pw_pool.size_lock);
 	WRITE_ONCE(pw_pool.max, max);
 	WRITE_ONCE(pw_pool.low, max / 16);
-	held = READ_ONCE(pw_pool.buddy.nr_owned);
-	if (held > max) {
-		pw_pcp_drain_all();
-		pw_supply_give_back(held - max);
-	}
+	pw_supply_fit();
 	mutex_unlock(&pw_pool.size_lock);
 	return 0;
 }
 
 /**
  * pw_pool_get_stat() - a snapshot of the pool
- * @st: filled in; the numbers fit together when nobody uses the pool meanwhile
+ * @st: filled in; pages that go from one place of the pool to another meanwhile
+ *      are counted once
  */
 void pw_pool_get_stat(struct pw_pool_stat *st)
 {

@@ -239,6 +239,7 @@ unsigned long pw_supply_room(void);
 unsigned long pw_supply_grow(unsigned long nr, bool must);
 bool pw_supply_grow_block(void);
 unsigned long pw_supply_give_back(unsigned long nr);
+void pw_supply_fit(void);
 void pw_supply_tick(void);
 void pw_supply_free_block(struct pw_block *blk);
 

@@ -230,15 +230,15 @@ void pw_supply_free_block(struct pw_block *blk)
 	pw_stat_inc(pool_shrunk);
 }
 
-/* Take the block that is idle longest, when it may go. */
-static struct pw_block *pick_idle(void)
+/* Take the block that is idle longest, when it may go: @least pages stay. */
+static struct pw_block *pick_idle(unsigned long least)
 {
 	struct pw_buddy *b = &pw_pool.buddy;
 	struct pw_block *blk;
 
 	spin_lock(&pw_pool.lock);
 	blk = list_first_entry_or_null(&b->idle, struct pw_block, idle);
-	if (blk && (b->nr_owned < pw_pool.floor + blk->nr_owned ||
+	if (blk && (b->nr_owned < least + blk->nr_owned ||
 		    !pw_avail_take(blk->nr_owned)))
 		blk = NULL;
 	if (blk)
@@ -262,12 +262,34 @@ unsigned long pw_supply_give_back(unsigned long nr)
 	struct pw_block *blk;
 
 	lockdep_assert_held(&pw_pool.size_lock);
-	while (gone < nr && (blk = pick_idle())) {
+	while (gone < nr && (blk = pick_idle(pw_pool.floor))) {
 		gone += blk->nr_owned;
 		pw_supply_free_block(blk);
 		cond_resched();
 	}
 	return gone;
+}
+
+/**
+ * pw_supply_fit() - hold no more than the ceiling, as far as blocks are idle
+ *
+ * Where the ceiling is less than a block above the floor, a block is given back
+ * and a part of it taken again. The caller holds size_lock.
+ */
+void pw_supply_fit(void)
+{
+	const unsigned long *held = &pw_pool.buddy.nr_owned;
+	struct pw_block *blk;
+
+	lockdep_assert_held(&pw_pool.size_lock);
+	if (READ_ONCE(*held) <= pw_pool.max)
+		return;
+	pw_pcp_drain_all();
+	pw_supply_give_back(READ_ONCE(*held) - pw_pool.max);
+	while (READ_ONCE(*held) > pw_pool.max && (blk = pick_idle(0)))
+		pw_supply_free_block(blk);
+	if (READ_ONCE(*held) < pw_pool.floor)
+		pw_supply_grow(pw_pool.floor - READ_ONCE(*held), true);
 }
 
 /* Pages that pw_supply_give_back() could give, roughly. */

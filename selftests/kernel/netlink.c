@@ -518,6 +518,33 @@ TEST_F(ceiling, holds)
 	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, self->floor / 2, 0, &at));
 }
 
+/* A pool that has lost a page does not consist of whole blocks any more. */
+TEST_F(ceiling, holds_after_a_loss)
+{
+	long lost = pw_pool("lost_pages");
+	struct pw h;
+	struct iovec iov = { .iov_len = PAGE };
+	char *at;
+	int fds[2];
+
+	pw_heap(&h, HUGE);
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_NEVER));
+	iov.iov_base = pw_map_pages(&h, 1);
+	*(char *)iov.iov_base = 1;
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ((ssize_t)PAGE, vmsplice(fds[1], &iov, 1, 0));
+	ASSERT_EQ(0, pw_unmap(h.fd, iov.iov_base, PAGE));
+	ASSERT_LT(lost, pw_pool("lost_pages"));
+	/* It takes a block for that, which is more than it has lost. */
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, self->floor, 0, &at));
+	ASSERT_EQ(0, pw_unmap(h.fd, at, self->floor));
+
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
+	EXPECT_EQ(self->floor, pw_pool("held_pages") * PAGE);
+	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, self->floor + PAGE, 0, &at));
+	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, self->floor, 0, &at));
+}
+
 TEST_F(ceiling, is_refused)
 {
 	EXPECT_EQ(-EINVAL, pool_set(self->sock, self->family, self->floor - PAGE, &self->a));
