@@ -45,8 +45,8 @@ static void list_drain(struct pw_pcp *pcp, unsigned int nr, enum pw_kind kind)
 		return;
 	spin_lock(&pw_pool.lock);
 	pw_buddy_put(list, nr, kind);
-	spin_unlock(&pw_pool.lock);
 	pcp->nr[kind] -= nr;
+	spin_unlock(&pw_pool.lock);
 	memmove(list, list + nr, pcp->nr[kind] * sizeof(*list));
 }
 
@@ -235,9 +235,9 @@ static u32 huge_refill(struct pw_pcp *pcp, enum pw_kind kind, int node)
 	pfn = huge_from_buddy(&kind, false);
 	if (pfn && pcp->used && pcp->limit && node == pcp->node)
 		more = huge_from_buddy(&kind, false);
-	spin_unlock(&pw_pool.lock);
 	if (more)
 		pcp->huge[kind][pcp->nr_huge[kind]++] = more;
+	spin_unlock(&pw_pool.lock);
 	return pfn;
 }
 
@@ -306,8 +306,8 @@ static void huge_drain(struct pw_pcp *pcp, unsigned int nr, enum pw_kind kind)
 	spin_lock(&pw_pool.lock);
 	for (i = 0; i < nr; i++)
 		huge_to_buddy(list[i], kind);
-	spin_unlock(&pw_pool.lock);
 	pcp->nr_huge[kind] -= nr;
+	spin_unlock(&pw_pool.lock);
 	memmove(list, list + nr, pcp->nr_huge[kind] * sizeof(*list));
 }
 
@@ -565,6 +565,9 @@ const char *pw_pcp_check(void)
  * pw_pcp_count() - how many pages are on the lists
  * @clear: out: how many of them are clear
  * @credit: out: pages that count as avail; may be NULL
+ *
+ * With pw_pool.lock held, none of them is just going to the buddy, or coming
+ * from there.
  *
  * Return: all of them.
  */

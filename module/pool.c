@@ -367,15 +367,17 @@ void pw_pool_get_stat(struct pw_pool_stat *st)
 	long avail;
 
 	memset(st, 0, sizeof(*st));
+	spin_lock(&pw_pool.hand.lock);
+	spin_lock(&pw_pool.lock);
 	st->pcp = pw_pcp_count(&pcp_clear, &credit);
 	st->zeroing = pw_zero_count(&hand_clear);
-	spin_lock(&pw_pool.lock);
 	st->held = pw_pool.buddy.nr_owned;
 	st->idle = pw_pool.buddy.nr_idle;
 	st->lost = pw_pool.lost;
 	st->free = pw_buddy_nr_free(&pw_pool.buddy) + st->pcp + st->zeroing;
 	st->clear = pw_pool.buddy.nr_free[PW_CLEAR] + pcp_clear + hand_clear;
 	spin_unlock(&pw_pool.lock);
+	spin_unlock(&pw_pool.hand.lock);
 	avail = atomic_long_read(&pw_pool.avail) + credit;
 	st->avail = avail > 0 ? avail : 0;
 	st->debt = avail < 0 ? -avail : 0;

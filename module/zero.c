@@ -248,21 +248,17 @@ static int zero_thread(void *unused)
  * pw_zero_count() - how many pages are in the hand
  * @clear: out: how many of them are zeroed
  *
+ * The caller holds the hand's lock.
+ *
  * Return: all of them.
  */
 unsigned long pw_zero_count(unsigned long *clear)
 {
-	struct pw_hand *hand = &pw_pool.hand;
-	unsigned long nr = 0;
+	const struct pw_hand *hand = &pw_pool.hand;
 
-	*clear = 0;
-	spin_lock(&hand->lock);
-	if (hand->blk) {
-		*clear = hand->done;
-		nr = 1UL << hand->order;
-	}
-	spin_unlock(&hand->lock);
-	return nr;
+	lockdep_assert_held(&hand->lock);
+	*clear = hand->blk ? hand->done : 0;
+	return hand->blk ? 1UL << hand->order : 0;
 }
 
 /**
