@@ -726,16 +726,37 @@ static bool unmap_spare(struct pw_heap *heap, unsigned long lo,
 	return true;
 }
 
-/* Unmap every map in [lo, hi), which touches no break. */
+/*
+ * The part of a span that may be unmapped; whole slots of what is shared, whatever
+ * the protection of their parts. The lock is let go of between one map and the
+ * next: a break, or a shared slot that the range cuts, may have come by then.
+ */
+static bool unmappable(const struct span *s, unsigned long lo,
+		       unsigned long hi, struct span *part)
+{
+	*part = *s;
+	if (entry_flags(s->entry) & PW_REGION_SHARED) {
+		part->lo = max(s->lo, ALIGN(lo, PW_SLOT_PAGES));
+		part->hi = min(ALIGN(s->hi, PW_SLOT_PAGES),
+			       ALIGN_DOWN(hi, PW_SLOT_PAGES));
+	}
+	return s->entry && !is_break(s->entry) && part->lo < part->hi;
+}
+
+/* Unmap every map in [lo, hi). */
 static void unmap_spans(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi)
 {
-	struct span s;
+	struct span s, part;
 
 	lockdep_assert_held(&heap->unmap_lock);
-	for_each_span(s, heap, lo, hi)
-		if (s.entry && !unmap_untouched(heap, &s))
-			unmap_touched(heap, &s);
+	for_each_span(s, heap, lo, hi) {
+		if (!unmappable(&s, lo, hi, &part))
+			continue;
+		if (!unmap_untouched(heap, &part))
+			unmap_touched(heap, &part);
+		s.hi = max(s.hi, part.hi);
+	}
 }
 
 /* [lo, hi) for a new map at a fixed place. */

@@ -748,6 +748,32 @@ TEST_F(shared, protected_by_one)
 	pw_fill(part, 10, 4);
 }
 
+/* A slot goes as a whole, whatever was said about parts of it. */
+TEST(protected_parts_go_together)
+{
+	uint64_t len = 2 * HUGE;
+	uint32_t id = 0;
+	char *at = NULL;
+	struct pw h;
+
+	pw_heap(&h, 32 * MIB);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_LAZY));
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_NEVER));
+	ASSERT_EQ(0, pw_share(h.fd, &id, &len, &at));
+	ASSERT_EQ(0, pw_protect(h.fd, PAGEWELL_PROT_READ, at, 5 * PAGE));
+	ASSERT_EQ(0, pw_protect(h.fd, PAGEWELL_PROT_NONE, at + HUGE - 3 * PAGE, 7 * PAGE));
+	at[20 * PAGE] = 1;
+	at[HUGE + 20 * PAGE] = 1;
+	ASSERT_EQ(0, pw_unmap(h.fd, at, HUGE));
+	EXPECT_EQ(SIGSEGV, pw_try_read(at + 20 * PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_read(at + HUGE));
+	EXPECT_EQ(1, at[HUGE + 20 * PAGE]);
+	ASSERT_EQ(0, pw_unmap(h.fd, at + HUGE, HUGE));
+	EXPECT_EQ(0, pw_resident(h.fd));
+	ASSERT_EQ(0, pw_map(h.fd, PAGEWELL_MAP_FIXED_NOREPLACE, at, 2 * HUGE, 0, NULL));
+	EXPECT_EQ(-1, pw_nonzero(at, 2 * SLOT));
+}
+
 TEST_F(shared, only_whole_slots)
 {
 	int fd = self->h.fd;
