@@ -292,6 +292,39 @@ static size_t span_length(size_t size)
 	}
 }
 
+/**
+ * struct shape - what spans of a class look like; it takes divisions to tell
+ * @reciprocal: of the block size
+ * @nr_blocks: how many fit
+ * @granules: length; 0: not filled in yet
+ */
+struct shape {
+	uint64_t reciprocal;
+	uint16_t nr_blocks;
+	uint16_t granules;
+};
+
+static struct shape shapes[NR_CLASSES];
+
+static noinline void fill_shape(struct shape *shape, size_t size)
+{
+	size_t granules = span_length(size);
+
+	/* Whoever else is here writes the same. */
+	WRITE_ONCE(shape->reciprocal, reciprocal(size));
+	WRITE_ONCE(shape->nr_blocks, (uint16_t)((granules << GRANULE_SHIFT) / size));
+	__atomic_store_n(&shape->granules, (uint16_t)granules, __ATOMIC_RELEASE);
+}
+
+static inline const struct shape *shape_of(unsigned int c)
+{
+	struct shape *shape = &shapes[c];
+
+	if (unlikely(!__atomic_load_n(&shape->granules, __ATOMIC_ACQUIRE)))
+		fill_shape(shape, class_size(c));
+	return shape;
+}
+
 static uint64_t *span_bits(struct span *s)
 {
 	return s->flags & SPAN_BITS ? s->more_bits : &s->bits;
@@ -340,12 +373,41 @@ static void map_span(struct span *s, uint16_t value)
 		WRITE_ONCE(*map_entry(granule + i), value);
 }
 
+/*
+ * Makes granules that are nobody's a span of blocks, all but its entries in the
+ * map. False without memory for its bits.
+ */
+static bool span_set_up(struct arena *a, size_t granule, unsigned int c, bool dirty)
+{
+	bool hard = unlikely(pw_heap.slow) && pw_env.harden && !a->private;
+	const struct shape *shape = shape_of(c);
+	struct span *s = span_entry(granule);
+	uint64_t *bits = NULL;
+
+	if (shape->nr_blocks > 64) {
+		bits = bits_alloc();
+		if (!bits)
+			return false;
+	}
+	*s = (struct span){
+		.head = (uint32_t)granule,
+		.state = SPAN_CLASS,
+		.flags = (dirty ? SPAN_DIRTY : 0) | (bits ? SPAN_BITS : 0),
+		.hard = hard,
+		.class = (uint8_t)c,
+		.granules = shape->granules,
+		.nr_blocks = shape->nr_blocks,
+		.arena = (uint16_t)a->id,
+		.block_size = (uint32_t)class_size(c),
+		.more_bits = bits,
+		.reciprocal = shape->reciprocal,
+	};
+	return true;
+}
+
 static struct span *span_create(struct arena *a, unsigned int c, enum source source)
 {
-	size_t size = class_size(c), granules = span_length(size);
-	bool hard = unlikely(pw_heap.slow) && pw_env.harden && !a->private;
-	uint64_t *bits = NULL;
-	size_t granule, i;
+	size_t granules = shape_of(c)->granules, granule, i;
 	struct span *s;
 	bool dirty;
 
@@ -353,27 +415,11 @@ static struct span *span_create(struct arena *a, unsigned int c, enum source sou
 	if (!granule)
 		return NULL;
 	WRITE_ONCE(a->blocks_out, a->blocks_out - (granules << GRANULE_SHIFT));
-	if ((granules << GRANULE_SHIFT) / size > 64) {
-		bits = bits_alloc();
-		if (!bits) {
-			run_free(a, granule, granules, dirty);
-			return NULL;
-		}
+	if (!span_set_up(a, granule, c, dirty)) {
+		run_free(a, granule, granules, dirty);
+		return NULL;
 	}
 	s = span_entry(granule);
-	*s = (struct span){
-		.head = (uint32_t)granule,
-		.state = SPAN_CLASS,
-		.flags = (dirty ? SPAN_DIRTY : 0) | (bits ? SPAN_BITS : 0),
-		.hard = hard,
-		.class = (uint8_t)c,
-		.granules = (uint32_t)granules,
-		.nr_blocks = (uint16_t)((granules << GRANULE_SHIFT) / size),
-		.arena = (uint16_t)a->id,
-		.block_size = (uint32_t)size,
-		.more_bits = bits,
-		.reciprocal = reciprocal(size),
-	};
 	for (i = 1; i < granules; i++)
 		span_entry(granule + i)->head = (uint32_t)granule;
 	if (!a->private)
@@ -383,9 +429,10 @@ static struct span *span_create(struct arena *a, unsigned int c, enum source sou
 
 bool span_extend(struct arena *a, struct span *s, unsigned int c)
 {
-	size_t size = class_size(c), granules = span_length(size), old = s->granules, i;
+	const struct shape *shape = shape_of(c);
+	size_t size = class_size(c), granules = shape->granules, old = s->granules, i;
 
-	if (s->nr_blocks != 1 || (granules << GRANULE_SHIFT) / size != 1 ||
+	if (s->nr_blocks != 1 || shape->nr_blocks != 1 ||
 	    (granules > old && !run_extend(a, s->head, old, granules - old)))
 		return false;
 	/* Blocks count with their size, not with that of their span. */
@@ -396,7 +443,7 @@ bool span_extend(struct arena *a, struct span *s, unsigned int c)
 	s->granules = (uint32_t)granules;
 	s->class = (uint8_t)c;
 	s->block_size = (uint32_t)size;
-	s->reciprocal = reciprocal(size);
+	s->reciprocal = shape->reciprocal;
 	s->returned = 0;
 	if (!a->private)
 		map_span(s, (uint16_t)c);
@@ -457,22 +504,52 @@ static void span_restart(struct span *s)
 	s->flags |= SPAN_DIRTY;
 }
 
-/* A span of the class from the unsorted bin; the others become free runs. */
+/* An empty span becomes one of another class that is as long. */
+static struct span *span_convert(struct arena *a, struct span *s, unsigned int c)
+{
+	struct span old = *s;
+
+	if (!span_set_up(a, span_granule(s), c, true))
+		return NULL;
+	bits_free(&old);
+	s->returned = old.returned;
+	if (!a->private)
+		map_span(s, (uint16_t)c);
+	return s;
+}
+
+/* How many spans of the unsorted bin are looked at before it is sorted. */
+#define UNSORTED_LOOKS	8
+
+/*
+ * A span of the class from the unsorted bin, or one that is as long. If there is
+ * none among the last that came, all of them become free runs.
+ */
 static struct span *unsorted_span(struct arena *a, unsigned int c)
 {
-	struct span *s;
+	struct span *s, *same = NULL, *converted;
+	size_t granules = shape_of(c)->granules;
+	unsigned int looks = UNSORTED_LOOKS;
 
-	for (s = a->unsorted.first; s; s = s->next) {
-		if (s->class != c)
-			continue;
-		spans_del(&a->unsorted, s);
-		s->flags &= (uint8_t)~SPAN_UNSORTED;
-		span_restart(s);
-		break;
+	for (s = a->unsorted.last; s && looks; s = s->prev, looks--) {
+		if (s->class == c) {
+			spans_del(&a->unsorted, s);
+			s->flags &= (uint8_t)~SPAN_UNSORTED;
+			span_restart(s);
+			return s;
+		}
+		if (!same && s->granules == granules)
+			same = s;
 	}
-	if (!s)
+	if (!same) {
 		bin_sort(a);
-	return s;
+		return NULL;
+	}
+	spans_del(&a->unsorted, same);
+	converted = span_convert(a, same, c);
+	if (!converted)
+		spans_add(&a->unsorted, same);
+	return converted;
 }
 
 /* A span with something to take. */
@@ -588,6 +665,19 @@ unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want, 
 	return n;
 }
 
+/*
+ * Where to take more blocks from when there are some: what was never touched is
+ * only touched if there is nothing else.
+ */
+static struct span *more_blocks(struct arena *a, unsigned int c)
+{
+	struct span *s = a->small[c].first;
+
+	if (!s)
+		s = a->unsorted.first ? usable_span(a, c, USED_PAGES) : NULL;
+	return s && (s->nr_free || (s->flags & SPAN_DIRTY)) ? s : NULL;
+}
+
 bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source source,
 	      struct batch *b)
 {
@@ -596,16 +686,13 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source so
 
 	*b = (struct batch){ .first = NULL };
 	b->end = &b->rest;
-	/* What was never touched is only touched if there is nothing else. */
 	while (got < want) {
-		struct span *s = got ? a->small[c].first : usable_span(a, c, source);
-		unsigned int n;
+		struct span *s = got ? more_blocks(a, c) : usable_span(a, c, source);
 
-		if (!s || (got && !s->nr_free))
+		if (!s)
 			break;
-		n = s->nr_free ? take_free(s, size, want - got, b) :
-				 carve(s, size, want - got, b);
-		got += n;
+		got += s->nr_free ? take_free(s, size, want - got, b) :
+				    carve(s, size, want - got, b);
 		span_emptied(a, s);
 	}
 	*b->end = NULL;

@@ -16,7 +16,8 @@
  * fast bins	for each class a stack of lists that threads gave back, last in
  *		first out, not coalesced
  * small bins	for each class the spans that have free blocks, oldest first
- * unsorted bin	spans that fell empty and may be used again as they are
+ * unsorted bin	spans that fell empty and may be used again as they are, or for
+ *		blocks of another class
  * large bins	free runs by length, best fit
  * top		what lies between the last span of a segment and its break
  * segment	a break of the OS backend and the granules in it
