@@ -197,6 +197,29 @@ struct arena *arena_enter(struct arena **mine)
 	return a;
 }
 
+/* An arena is worth moving to if this part of it is free. */
+#define ROOMY_MIN	(512 * KIB)
+#define ROOMY_SHIFT	2
+
+struct arena *arena_roomy(struct arena *mine)
+{
+	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
+
+	for (i = 0; i < nr; i++) {
+		struct arena *a = pw_arenas[i];
+		size_t size, out;
+
+		if (a == mine || a->big || READ_ONCE(a->private))
+			continue;
+		size = READ_ONCE(a->size);
+		out = READ_ONCE(a->blocks_out);
+		if (out < size && size - out >= MAX(ROOMY_MIN, size >> ROOMY_SHIFT) &&
+		    try_lock(&a->lock))
+			return a;
+	}
+	return NULL;
+}
+
 static struct segment *new_segment(struct arena *a, size_t bytes)
 {
 	size_t reserve = a->id ? OTHER_RESERVE : MAIN_RESERVE;
@@ -298,8 +321,10 @@ static int move_break(struct arena *a, struct segment *seg, size_t bytes)
 	ret = os_brk_move(&seg->brk, old + bytes);
 	if (ret)
 		return ret;
+	if (!a->size)
+		a->purged_at = arena_now();
 	seg->end = (uint32_t)granule_of(seg->brk.brk);
-	a->size += bytes;
+	WRITE_ONCE(a->size, a->size + bytes);
 	if (pw_env.huge == HUGE_ALWAYS)
 		os_brk_grew_large(&seg->brk, ALIGN_DOWN(old, HUGE_SIZE));
 	else if (a->size >= HUGE_FROM && !a->big)
@@ -369,7 +394,7 @@ static size_t lower_break(struct arena *a, struct segment *seg, size_t pad)
 	if (os_brk_move(&seg->brk, granule_addr(end)))
 		return 0;
 	seg->end = (uint32_t)end;
-	a->size -= bytes;
+	WRITE_ONCE(a->size, a->size - bytes);
 	a->sorted_size = MIN(a->sorted_size, a->size);
 	if (seg->clean > end) {
 		a->dirty -= seg->clean - end;

@@ -276,6 +276,12 @@ void arena_destroy(struct arena *a);
 /* Locks the arena of the calling thread, which may move to another one. */
 struct arena *arena_enter(struct arena **mine);
 
+/*
+ * Another arena with free memory in it that is worth moving to, locked; or NULL.
+ * @mine is locked.
+ */
+struct arena *arena_roomy(struct arena *mine);
+
 /* Has a top with @granules free, unless memory or limits do not allow it. */
 struct segment *arena_grow(struct arena *a, size_t granules);
 

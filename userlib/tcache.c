@@ -385,9 +385,22 @@ static struct arena *enter(struct thread *t, unsigned int c)
 	return arena_enter(class_size(c) >= BIG_SIZE ? &big : &t->arena);
 }
 
+/*
+ * Threads that moved off a contended arena leave what is freed there behind:
+ * back to it before another one grows. Locked, or NULL if none is worth it.
+ */
+static struct arena *enter_roomy(struct thread *t)
+{
+	struct arena *a = arena_roomy(t->arena);
+
+	if (a)
+		t->arena = a;
+	return a;
+}
+
 static bool take(struct thread *t, unsigned int c, unsigned int want, struct batch *batch)
 {
-	struct arena *a = enter(t, c);
+	struct arena *a = enter(t, c), *roomy;
 	bool is_large = class_size(c) >= LARGE_BLOCK;
 	bool done = bin_take(a, c, want, is_large ? USED_PAGES : OWN_PAGES, batch);
 
@@ -403,6 +416,13 @@ static bool take(struct thread *t, unsigned int c, unsigned int want, struct bat
 		drain_all(t);
 		fastbins_sort_back();
 		a = enter(t, c);
+	}
+	if (!done && !a->big) {
+		roomy = enter_roomy(t);
+		if (roomy) {
+			unlock(&a->lock);
+			a = roomy;
+		}
 	}
 	if (!done)
 		done = bin_take(a, c, want, NEW_PAGES, batch);
