@@ -57,7 +57,7 @@
  * when it is done freeing; nobody would return what is left then. Small heaps
  * are not worth it: pages that are used again at once cost more than they save.
  */
-#define FALL_MIN	(8 * MIB)
+#define FALL_MIN	(16 * MIB)
 #define FALL_STEP_MIN	(256 * KIB)
 #define FALL_STEP_SHIFT	4
 
@@ -425,8 +425,18 @@ static size_t purge_run(struct arena *a, struct span *s)
 	return bytes;
 }
 
+/*
+ * Pages between blocks that are in use are many small pieces: a heap that falls
+ * may rise again, and they wait until it has lost most of what it had.
+ */
+static bool worth_parts(const struct arena *a)
+{
+	return !a->falling || a->blocks_out <= a->fell_from / 8 * 3;
+}
+
 static size_t purge(struct arena *a, size_t threshold, size_t pad)
 {
+	bool parts = worth_parts(a);
 	struct segment *seg;
 	size_t bytes = 0;
 	struct span *s;
@@ -441,13 +451,14 @@ static size_t purge(struct arena *a, size_t threshold, size_t pad)
 	for (i = 1; i < NR_LARGE_BINS; i++)
 		for (s = a->large[i]; s; s = s->next)
 			bytes += purge_run(a, s);
-	for (i = 1; i < NR_CLASSES; i++)
+	for (i = 1; i < NR_CLASSES && parts; i++)
 		for (s = a->small[i].first; s; s = s->next)
 			if (s->flags & SPAN_RETURN)
 				bytes += span_purge(s);
 	a->purged = bytes;
 	a->purged_out = a->blocks_out;
 	a->peak_out = a->blocks_out;
+	a->waiting = parts ? 0 : a->waiting + a->given;
 	a->given = 0;
 	return bytes;
 }
@@ -463,10 +474,11 @@ static bool swings(const struct arena *a)
 	return a->purged && a->peak_out - a->purged_out > a->purged / 2;
 }
 
-/* Bytes of pages that were used and may be free now. */
+/* Bytes of pages that were used and may be free now: blocks may have left again. */
 static size_t idle_bytes(const struct arena *a)
 {
-	return (a->dirty << GRANULE_SHIFT) + a->given;
+	return MIN((a->dirty << GRANULE_SHIFT) + a->given,
+		   a->size - MIN(a->size, a->blocks_out));
 }
 
 /* Did it fall by another step since pages were returned, and only fall? */
@@ -480,19 +492,25 @@ static bool falls_on(const struct arena *a)
 
 bool arena_due(struct arena *a)
 {
-	size_t idle = idle_bytes(a);
+	size_t idle = idle_bytes(a), enough = MAX(IDLE_MIN, a->blocks_out >> IDLE_SHIFT);
 
 	if (falls_on(a))
 		return true;
-	if (idle < MAX(IDLE_MIN, a->blocks_out >> IDLE_SHIFT) ||
-	    READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
+	if (idle < enough && a->waiting < enough)
+		return false;
+	if (READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
 		return false;
 	if (idle >= FALL_MIN && fell(a) && !swings(a)) {
 		a->falling = true;
+		a->fell_from = a->peak_out;
 		return true;
 	}
+	if (idle >= enough)
+		a->falling = false;
+	if (arena_now() - a->purged_at < CALM_MS)
+		return false;
 	a->falling = false;
-	return arena_now() - a->purged_at >= CALM_MS;
+	return true;
 }
 
 void arena_freed(struct arena *a)
@@ -581,6 +599,7 @@ bool arenas_trim(size_t pad)
 		struct arena *a = pw_arenas[i];
 
 		lock(&a->lock);
+		a->falling = false;
 		bytes += purge(a, pad, pad);
 		unlock(&a->lock);
 	}

@@ -138,9 +138,11 @@ struct segment {
  * @blocks_out: bytes of blocks and runs that left the bins
  * @peak_out: the most there were since pages were last returned
  * @purged_out: how many there were then
+ * @fell_from: how many there were before it began to fall
  * @purged: bytes that were returned then
  * @purged_at: when that was, milliseconds
  * @given: bytes of blocks that came back since
+ * @waiting: bytes of those that came back before, and whose pages were not looked at
  */
 struct arena {
 	struct lock lock;
@@ -165,9 +167,11 @@ struct arena {
 	size_t blocks_out;
 	size_t peak_out;
 	size_t purged_out;
+	size_t fell_from;
 	size_t purged;
 	uint64_t purged_at;
 	size_t given;
+	size_t waiting;
 };
 
 #define MAX_ARENAS	1024
