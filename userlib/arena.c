@@ -32,12 +32,8 @@
 /* Processor time of a huge page that was not at hand. Small ones: 300 us. */
 #define HUGE_SLOW_NS	1000000
 
-/* From this size on a heap waits for slow ones, so long in all. */
-#define HUGE_LARGE	(128 * MIB)
-#define HUGE_PATIENCE_NS	1500000000UL
-
 /* Most steps that go without huge pages before they are tried again. */
-#define HUGE_SKIP_MAX	31
+#define HUGE_SKIP_MAX	63
 
 /* Threads that must have met a locked arena before one moves off. */
 #define CONTENTION	4
@@ -258,28 +254,13 @@ static uint64_t thread_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-/* Takes the first huge page of fresh memory [@old, @to); how long did it take? */
-static uint64_t probe_huge(uintptr_t old, uintptr_t to)
+/* Takes a huge page; how long did it take? */
+static uint64_t probe_huge(uintptr_t page)
 {
-	uintptr_t page = ALIGN_UP(old, HUGE_SIZE);
-	uint64_t start;
+	uint64_t start = thread_ns();
 
-	if (page + HUGE_SIZE > to)
-		return 0;
-	start = thread_ns();
 	*(volatile char *)page = 0;
 	return thread_ns() - start;
-}
-
-/* Is it worth having huge pages although one took @ns? */
-static bool worth_waiting(struct arena *a, uint64_t ns)
-{
-	if (ns < HUGE_SLOW_NS)
-		return true;
-	if (a->size < HUGE_LARGE || a->huge_waited >= HUGE_PATIENCE_NS)
-		return false;
-	a->huge_waited += ns * (HUGE_STEP / HUGE_SIZE);
-	return true;
 }
 
 /*
@@ -287,28 +268,30 @@ static bool worth_waiting(struct arena *a, uint64_t ns)
  * about for it first, or be a guest whose own free memory went back to its
  * host: that takes ten times as long as small pages from what is at hand. So
  * the first huge page of each step is taken here, with a look at the time, and
- * while that is slow further steps get small pages. A large heap is patient up
- * to a point: it will use them for long, and so will who comes next.
+ * while that is slow further steps get small pages. What is too short to have
+ * one gets none: nobody would see how long it takes.
  */
 static void try_huge(struct arena *a, struct os_brk *b, uintptr_t old)
 {
 	uintptr_t from = ALIGN_DOWN(old, HUGE_SIZE);
 	struct os_brk first = *b;
 
+	first.brk = ALIGN_UP(old, HUGE_SIZE) + HUGE_SIZE;
+	if (first.brk > b->brk)
+		return;
 	if (a->huge_skip) {
 		a->huge_skip--;
 		return;
 	}
-	first.brk = MIN(ALIGN_UP(old, HUGE_SIZE) + HUGE_SIZE, b->brk);
 	if (!os_brk_grew_large(&first, from))
 		return;
-	if (worth_waiting(a, probe_huge(old, b->brk))) {
-		a->huge_backoff = 1;
+	if (probe_huge(first.brk - HUGE_SIZE) < HUGE_SLOW_NS) {
+		a->huge_backoff = 0;
 		os_brk_grew_large(b, from);
 		return;
 	}
+	a->huge_backoff = (uint8_t)MIN(4 * a->huge_backoff + 3, HUGE_SKIP_MAX);
 	a->huge_skip = a->huge_backoff;
-	a->huge_backoff = MIN(2 * a->huge_backoff + 1, HUGE_SKIP_MAX);
 }
 
 static int move_break(struct arena *a, struct segment *seg, size_t bytes)

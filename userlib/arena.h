@@ -121,8 +121,7 @@ struct segment {
  * @private: belongs to a heap of the program's; its blocks never enter a tcache
  * @big: for large blocks, which may be touched here and there only: no huge pages
  * @falling: pages were last returned because it fell
- * @huge_waited: nanoseconds spent on slow huge pages
- * @huge_backoff: how many steps go without huge pages when they are slow next
+ * @huge_backoff: how many steps went without huge pages when they were slow last
  * @huge_skip: how many still do
  * @contended: threads that found it locked since one last moved off
  * @small: spans with free blocks, by class
@@ -158,7 +157,6 @@ struct arena {
 	struct span *large[NR_LARGE_BINS];
 	uint64_t large_map[(NR_LARGE_BINS + 63) / 64];
 	struct segment *segments;
-	uint64_t huge_waited;
 	size_t size;
 	size_t limit;
 	size_t free;
