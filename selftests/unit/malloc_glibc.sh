@@ -73,7 +73,7 @@ for name; do
 	n=$((n + 1))
 	if compile -o "$work/$name" "$work/malloc/$name.c" "$work/support.a" >"$work/out" 2>&1; then
 		LD_PRELOAD=$lib PAGEWELL_BACKEND=anon \
-			timeout 120 "$work/$name" >"$work/out" 2>&1
+			timeout 400 "$work/$name" >"$work/out" 2>&1
 		status=$?
 	else
 		status=build
