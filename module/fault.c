@@ -803,7 +803,7 @@ static vm_fault_t pw_zero_mkwrite(struct vm_fault *vmf)
 		if (t.c->users == 1)
 			__clear_bit(t.page & PW_SLOT_MASK, t.c->zeros);
 		ret = touch(&t);
-		/* In the meantime a block has come: none is mapped from here. */
+		/* A block has come meanwhile: whoever called us unlocks no page. */
 		if (ret & VM_FAULT_LOCKED) {
 			unlock_page(vmf->page);
 			put_page(vmf->page);

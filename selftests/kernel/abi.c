@@ -603,12 +603,7 @@ static bool have_int80(void)
 {
 	bool ok = false;
 
-	pw_catch();
-	if (!sigsetjmp(pw_env, 1)) {
-		pw_armed = 1;
-		ok = int80(20 /* getpid */, 0, 0, 0) == getpid();
-	}
-	pw_armed = 0;
+	PW_TRY(ok = int80(20 /* getpid */, 0, 0, 0) == getpid());
 	return ok;
 }
 

@@ -402,33 +402,28 @@ static inline void pw_catch(void)
 	sigaction(SIGBUS, &sa, NULL);
 }
 
-/* Return: 0, or the signal that the access raised. */
+/* The value: 0, or the signal that the statement raised. */
+#define PW_TRY(statement) ({						\
+	int _sig;							\
+									\
+	pw_catch();							\
+	_sig = sigsetjmp(pw_env, 1);					\
+	if (!_sig) {							\
+		pw_armed = 1;						\
+		statement;						\
+	}								\
+	pw_armed = 0;							\
+	_sig;								\
+})
+
 static inline int pw_try_read(const volatile void *p)
 {
-	int sig;
-
-	pw_catch();
-	sig = sigsetjmp(pw_env, 1);
-	if (!sig) {
-		pw_armed = 1;
-		(void)*(const volatile char *)p;
-	}
-	pw_armed = 0;
-	return sig;
+	return PW_TRY((void)*(const volatile char *)p);
 }
 
 static inline int pw_try_write(volatile void *p, char c)
 {
-	int sig;
-
-	pw_catch();
-	sig = sigsetjmp(pw_env, 1);
-	if (!sig) {
-		pw_armed = 1;
-		*(volatile char *)p = c;
-	}
-	pw_armed = 0;
-	return sig;
+	return PW_TRY(*(volatile char *)p = c);
 }
 
 /* Processes */

@@ -280,15 +280,8 @@ static void *reader(void *arg)
 		long page = pw_random(&rnd) % (r->pages - 1);
 		volatile uint64_t *w = (void *)(r->at + page * PAGE);
 		uint64_t seen = 0;
-		int sig;
+		int sig = PW_TRY(seen = w[rnd % 512]);
 
-		pw_catch();
-		sig = sigsetjmp(pw_env, 1);
-		if (!sig) {
-			pw_armed = 1;
-			seen = w[rnd % 512];
-		}
-		pw_armed = 0;
 		if (sig == SIGBUS)
 			pw_set(&r->bad, 1);
 		else if (!sig && seen != 0x5a5a5a5a5a5a5a5aULL)

@@ -8,6 +8,9 @@
  * there by one of them; what a thread keeps for itself stays as it is; and in the
  * end all is given back. A lock that is never let go of shows as a test that does
  * not end.
+ *
+ * PAGEWELL_TEST_SEED (1) makes it another storm, PAGEWELL_TEST_SCALE (100, percent)
+ * a longer one.
  */
 #include "pw_test.h"
 
@@ -79,18 +82,11 @@ static void touch(struct thread *t)
 {
 	volatile uint64_t *p = (void *)(t->at + rnd(t, SLOTS * HUGE / 8) * 8);
 	uint64_t seen = 0;
-	int sig;
 
-	pw_catch();
-	sig = sigsetjmp(pw_env, 1);
-	if (!sig) {
-		pw_armed = 1;
-		if (t->rnd % 2)
-			*p = TAG | (t->rnd & ~TAG_MASK);
-		else
-			seen = *p;
-	}
-	pw_armed = 0;
+	if (t->rnd % 2)
+		PW_TRY(*p = TAG | (t->rnd & ~TAG_MASK));
+	else
+		PW_TRY(seen = *p);
 	if (seen && (seen & TAG_MASK) != TAG) {
 		fprintf(stderr, "# %p: %#llx is nothing that was written there\n", p,
 			(unsigned long long)seen);
@@ -316,7 +312,7 @@ static void *run_thread(void *arg)
 	return NULL;
 }
 
-/* Another main process of the family, a child like any other. */
+/* Threads, each with pages of its own beside the range. */
 static void run_process(struct pw *h, char *at, uint64_t seed)
 {
 	struct thread threads[THREADS];
