@@ -13,9 +13,12 @@
 #include "tcache.h"
 #include "tune.h"
 
-/* Free blocks are full of this; a pointer made of it faults. */
-#define JUNK_BYTE	0xdb
-#define JUNK_WORD	0xdbdbdbdbdbdbdbdbUL
+/*
+ * Free blocks are full of this; a pointer made of it faults. Where all bits are
+ * set, the AND of many words tells whether one of them is another.
+ */
+#define JUNK_BYTE	0xff
+#define JUNK_WORD	(~0UL)
 
 /* Of larger blocks only the beginning is filled and looked at. */
 #define JUNK_MAX	64UL
@@ -57,7 +60,7 @@ static inline void fill_junk(void *p, size_t size)
 }
 
 /* Pages of a free block may have been returned meanwhile and read as zero. */
-static noinline bool junk_or_zero(const uint64_t *words, size_t size)
+static bool junk_or_zero(const uint64_t *words, size_t size)
 {
 	size_t i;
 
@@ -67,24 +70,27 @@ static noinline bool junk_or_zero(const uint64_t *words, size_t size)
 	return true;
 }
 
-static inline bool untouched(void *p, size_t size)
+static inline pair all_of(void *p, size_t size)
 {
 	const pair *at = p;
-	pair other;
 
 	if (likely(size >= JUNK_MAX))
-		other = (at[0] ^ junk_pair) | (at[1] ^ junk_pair) |
-			(at[2] ^ junk_pair) | (at[3] ^ junk_pair);
-	else
-		other = (at[0] ^ junk_pair) | (*junk_middle(p, size) ^ junk_pair) |
-			(*junk_last(p, size) ^ junk_pair);
-	return likely(!(other[0] | other[1])) || junk_or_zero(p, junk_size(size));
+		return at[0] & at[1] & at[2] & at[3];
+	return at[0] & *junk_middle(p, size) & *junk_last(p, size);
 }
 
-static inline void check_untouched(void *p, size_t size)
+static void check_untouched(void *p, size_t size)
 {
-	if (unlikely(!untouched(p, size)))
+	if (!junk_or_zero(p, junk_size(size)))
 		pw_heap_error("malloc()", "written to after free:", p);
+}
+
+/* Two free blocks at once; false: perhaps not. */
+static inline bool untouched(void *p, void *q, size_t size)
+{
+	pair all = all_of(p, size) & all_of(q, size);
+
+	return likely((all[0] & all[1]) == JUNK_WORD);
 }
 
 /* ---- perturbed, and blocks of heaps of the program's ---- */
@@ -139,87 +145,87 @@ void slow_freed(struct span *s, void *p, const char *call)
 
 /* ---- what a thread keeps ---- */
 
-#define MAX_KEPT	64
-#define MAX_DELAYED	8
+#define MAX_KEPT	64UL
+#define MAX_DELAYED	8UL
 #define KEPT_BYTES	(32 * KIB)
 
 /**
  * struct hard_bin - free blocks of a class
+ * @random: state of a generator
+ * @newest: the block that came back last, NULL for none; it is in @delayed
  * @size: of a block
- * @delayed: the last ones that came back, a ring
- * @at: where the next one goes
- * @max_delayed: length of the ring
+ * @next: which of @kept is taken next, less than @nr
+ * @at: where in @delayed the next one goes
+ * @last_delayed: length of that ring, a power of two, less one
  * @nr: how many blocks there are in @kept
+ * @low: so many are too few to choose from
  * @max: how many there may be
- * @next: which of them is taken next
+ * @delayed: the last ones that came back, a ring
  * @kept: older ones, in no order
  */
 struct hard_bin {
-	size_t size;
-	uint16_t at;
-	uint16_t max_delayed;
-	uint16_t nr;
-	uint16_t max;
+	uint64_t random;
+	void *newest;
+	uint32_t size;
 	uint16_t next;
+	uint16_t at;
+	uint16_t last_delayed;
+	uint16_t nr;
+	uint16_t low;
+	uint16_t max;
 	void *delayed[MAX_DELAYED];
 	void *kept[MAX_KEPT];
 };
 
 /**
  * struct hard - a thread's free blocks
- * @random: state of a generator
  * @bins: by class, NULL for those not used yet
  */
 struct hard {
-	uint64_t random;
 	struct hard_bin *bins[NR_CLASSES];
 };
 
 /* The upper half of a state that a multiplication moves on. */
-static inline uint16_t random_below(struct hard *h, uint16_t n)
+static inline uint16_t random_below(struct hard_bin *bin, size_t n)
 {
-	h->random = h->random * 0xd1342543de82ef95UL + 1;
-	return (uint16_t)(((h->random >> 32) * n) >> 32);
+	bin->random = bin->random * 0xd1342543de82ef95UL + 1;
+	return (uint16_t)(((bin->random >> 32) * n) >> 32);
 }
 
 /* What the kernel gave this process alone, for canaries and for placement. */
 static uint64_t secret;
 
-/* The same for whoever comes first. */
+/*
+ * The same for whoever comes first. Its lowest byte is no secret: a string's end,
+ * written one too far, always changes it.
+ */
 static noinline void make_secret(void)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
 	uint64_t words[2];
 
 	memcpy(words, random ?: "no randomness!!", sizeof(words));
-	WRITE_ONCE(secret, (words[0] ^ words[1] << 7) * 0x9e3779b97f4a7c15UL);
-}
-
-static bool make_hard(struct thread *t)
-{
-	make_secret();
-	t->hard = pw_meta_alloc(sizeof(*t->hard));
-	if (!t->hard)
-		return false;
-	t->hard->random = READ_ONCE(secret) ^ (uintptr_t)t;
-	return true;
+	words[0] = (words[0] ^ words[1] << 7) * 0x9e3779b97f4a7c15UL;
+	WRITE_ONCE(secret, (words[0] & ~0xffUL) | 0xa7);
 }
 
 static noinline struct hard_bin *make_hard_bin(struct thread *t, unsigned int c)
 {
+	size_t size = class_size(c), delayed = MIN(KEPT_BYTES / 4 / size, MAX_DELAYED);
 	struct hard_bin *bin;
-	size_t size;
 
-	if (!t->hard && !make_hard(t))
-		return NULL;
-	bin = pw_meta_alloc(sizeof(*bin));
+	make_secret();
+	if (!t->hard)
+		t->hard = pw_meta_alloc(sizeof(*t->hard));
+	bin = t->hard ? pw_meta_alloc(sizeof(*bin)) : NULL;
 	if (!bin)
 		return NULL;
-	size = class_size(c);
-	bin->max = (uint16_t)MIN(MAX(KEPT_BYTES / size, size < KEPT_BYTES ? 4UL : 1UL),
-				 (size_t)MAX_KEPT);
-	bin->max_delayed = (uint16_t)MIN(MAX(KEPT_BYTES / 4 / size, 1UL), (size_t)MAX_DELAYED);
-	bin->size = size;
+	bin->max = (uint16_t)MIN(MAX(KEPT_BYTES / size, size < KEPT_BYTES ? 4UL : 1UL), MAX_KEPT);
+	bin->low = bin->max / 4;
+	while (bin->last_delayed + 1U <= delayed / 2)
+		bin->last_delayed = (uint16_t)(2 * bin->last_delayed + 1);
+	bin->size = (uint32_t)size;
+	bin->random = READ_ONCE(secret) ^ (uintptr_t)bin;
 	t->hard->bins[c] = bin;
 	return bin;
 }
@@ -280,41 +286,34 @@ void harden_drain(struct thread *t)
 			continue;
 		give_back(bin->kept, bin->nr);
 		bin->nr = 0;
-		for (i = 0; i < bin->max_delayed; i++)
+		bin->next = 0;
+		for (i = 0; i <= bin->last_delayed; i++)
 			if (bin->delayed[i])
 				give_back(&bin->delayed[i], 1);
 		memset(bin->delayed, 0, sizeof(bin->delayed));
+		bin->newest = NULL;
 	}
 }
 
-/* A random one of the older blocks; the newest is looked at, too. */
-static inline __attribute__((always_inline))
-void *take_kept(struct thread *t, unsigned int c, size_t size)
+/* One of the older blocks, at random. There is one. */
+static inline void *take_kept(struct hard_bin *bin)
 {
-	struct hard_bin *bin = hard_bin(t, c);
-	void *p, *newest;
-	size_t i;
+	void **chosen = &bin->kept[bin->next], *p = *chosen;
 
-	if (unlikely(!bin))
-		return NULL;
-	if (unlikely(bin->nr <= bin->max / 4)) {
-		refill(t, bin, c);
-		if (!bin->nr)
-			return NULL;
-	}
-	i = bin->next < bin->nr ? bin->next : random_below(t->hard, bin->nr);
-	p = bin->kept[i];
-	bin->kept[i] = bin->kept[--bin->nr];
+	*chosen = bin->kept[--bin->nr];
 	/* Chosen now, the next one is in the caches when it is looked at. */
-	if (likely(bin->nr)) {
-		bin->next = random_below(t->hard, bin->nr);
-		__builtin_prefetch(bin->kept[bin->next], 1);
-	}
-	check_untouched(p, size);
-	newest = bin->delayed[(bin->at ? bin->at : bin->max_delayed) - 1];
-	if (newest)
-		check_untouched(newest, size);
+	bin->next = random_below(bin, bin->nr);
+	__builtin_prefetch(bin->kept[bin->next], 1);
 	return p;
+}
+
+static noinline void give_half(struct hard_bin *bin)
+{
+	unsigned int n = (bin->nr + 1U) / 2;
+
+	bin->nr = (uint16_t)(bin->nr - n);
+	bin->next = random_below(bin, bin->nr);
+	give_back(bin->kept + bin->nr, n);
 }
 
 static inline void keep(struct hard_bin *bin, void *p)
@@ -322,17 +321,23 @@ static inline void keep(struct hard_bin *bin, void *p)
 	void *old = bin->delayed[bin->at];
 
 	bin->delayed[bin->at] = p;
-	bin->at = bin->at + 1 < bin->max_delayed ? bin->at + 1 : 0;
+	bin->at = (bin->at + 1U) & bin->last_delayed;
+	bin->newest = p;
 	if (unlikely(!old))
 		return;
-	if (unlikely(bin->nr == bin->max)) {
-		bin->nr /= 2;
-		give_back(bin->kept + bin->nr, bin->max - bin->nr);
-	}
 	bin->kept[bin->nr++] = old;
+	if (unlikely(bin->nr == bin->max))
+		give_half(bin);
 }
 
 /* ---- what the program has ---- */
+
+/*
+ * A byte for each 16 of the heap, apart from it: 0, or the program has the block that
+ * begins there, and then one more than the bytes between what was asked for and the
+ * end, less the canary. Where they are as many as this, the last word has their number.
+ */
+#define HAS_MANY	255UL
 
 /* Distance of an address from the base in units of 16 bytes; misaligned ones are far off. */
 static inline size_t units(const void *p)
@@ -347,75 +352,54 @@ static inline bool has_table(size_t distance)
 	return distance >> GRANULE_UNIT_SHIFT < READ_ONCE(pw_heap.granules);
 }
 
-/* Notes that the program has a block. */
-static inline void set_has(size_t distance)
-{
-	uint64_t *word = has_word(distance), bit = 1UL << (distance % 64);
-
-	if (single_threaded())
-		*word |= bit;
-	else
-		__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
-}
-
-/* Notes that it has not any more; false: it was so. */
-static inline bool clear_has(size_t distance)
-{
-	uint64_t *word = has_word(distance), bit = 1UL << (distance % 64), before;
-
-	if (single_threaded()) {
-		before = *word;
-		*word = before & ~bit;
-	} else {
-		before = __atomic_fetch_and(word, ~bit, __ATOMIC_RELAXED);
-	}
-	return before & bit;
-}
-
-static bool program_has(const void *p)
+/* What the program has at @p: its byte in the table, 0 for nothing. */
+static size_t program_has(const void *p)
 {
 	size_t distance = units(p);
 
-	return has_table(distance) && READ_ONCE(*has_word(distance)) >> (distance % 64) & 1;
+	return has_table(distance) ? READ_ONCE(*has_entry(distance)) : 0;
 }
 
-/* ---- canaries: the last word, and bytes between it and what was asked for ---- */
+/* ---- canaries: a word right behind what was asked for ---- */
 
 #define CANARY		sizeof(uint64_t)
-#define SLACK_WORD	0xa7a7a7a7a7a7a7a7UL
-
-static inline uint64_t *canary_at(void *p, size_t block_size)
-{
-	return (uint64_t *)((char *)p + block_size - CANARY);
-}
 
 static inline uint64_t canary(const void *p)
 {
 	return READ_ONCE(secret) ^ (uintptr_t)p << 13;
 }
 
-/* There are at least as many bytes behind what was asked for; the canary comes last. */
-static inline void write_canary(void *p, size_t block_size, size_t size)
+static inline uint64_t *last_word(void *p, size_t block_size)
 {
-	static const uint64_t slack_word = SLACK_WORD;
+	return (uint64_t *)((char *)p + block_size) - 1;
+}
 
-	memcpy((char *)p + size, &slack_word, sizeof(slack_word));
-	*canary_at(p, block_size) = canary(p) ^ (block_size - CANARY - size);
+/* Writes a block's canary; its byte for the table. */
+static inline uint8_t write_canary(void *p, size_t block_size, size_t size)
+{
+	uint64_t word = canary(p);
+	size_t slack = block_size - CANARY - size;
+
+	memcpy((char *)p + size, &word, sizeof(word));
+	if (likely(slack + 1 < HAS_MANY))
+		return (uint8_t)(slack + 1);
+	*last_word(p, block_size) = word ^ slack;
+	return HAS_MANY;
 }
 
 /* Bytes that were asked for, or SIZE_MAX if something was written behind them. */
-static inline size_t read_canary(void *p, size_t block_size)
+static inline size_t read_canary(void *p, size_t block_size, size_t has)
 {
-	uint64_t slack = *canary_at(p, block_size) ^ canary(p), word;
-	size_t room = block_size - CANARY;
+	size_t room = block_size - CANARY, slack = has - 1;
+	uint64_t word;
 
-	if (unlikely(slack > room))
-		return SIZE_MAX;
+	if (unlikely(has == HAS_MANY)) {
+		slack = *last_word(p, block_size) ^ canary(p);
+		if (slack > room)
+			return SIZE_MAX;
+	}
 	memcpy(&word, (char *)p + room - slack, sizeof(word));
-	word ^= SLACK_WORD;
-	if (slack < sizeof(word))
-		word = slack ? word << (64 - 8 * slack) : 0;
-	return likely(!word) ? room - slack : SIZE_MAX;
+	return likely(word == canary(p)) ? room - slack : SIZE_MAX;
 }
 
 /* ---- blocks out and in ---- */
@@ -440,41 +424,72 @@ static void *take_alone(unsigned int c)
 	return perturb_take(c, &zeroed);
 }
 
-static noinline void *take_first(unsigned int c, size_t block_size)
+/* From the thread's bin, which may be new or nearly empty. */
+static void *take_checked(struct thread *t, unsigned int c)
 {
-	struct thread *t;
+	struct hard_bin *bin = hard_bin(t, c);
+	void *p;
 
-	if (!pw_heap_start())
+	if (bin && bin->nr <= bin->low)
+		refill(t, bin, c);
+	if (!bin || !bin->nr)
 		return NULL;
-	t = tcache_thread();
-	return t ? take_kept(t, c, block_size) : take_alone(c);
-}
-
-static inline __attribute__((always_inline))
-void *take(size_t size, unsigned int c, size_t block_size)
-{
-	struct thread *t = pw_tcache.thread;
-	void *p = likely(t) ? take_kept(t, c, block_size) : take_first(c, block_size);
-
-	if (unlikely(!p))
-		return NULL;
-	set_has(units(p));
-	write_canary(p, block_size, size);
+	p = take_kept(bin);
+	check_untouched(p, bin->size);
+	if (bin->newest)
+		check_untouched(bin->newest, bin->size);
 	return p;
 }
 
 void *harden_take(size_t size, size_t room, size_t align)
 {
 	unsigned int c = class_for(MAX(room, 1UL), align);
+	struct thread *t;
+	uint8_t *has;
+	void *p;
 
-	return c ? take(MAX(size, 1UL), c, class_size(c)) : NULL;
+	if (!c || !pw_heap_start())
+		return NULL;
+	t = tcache_thread();
+	p = t ? take_checked(t, c) : take_alone(c);
+	if (!p)
+		return NULL;
+	has = has_entry(units(p));
+	/* Two threads freed it, at the same moment. */
+	if (READ_ONCE(*has))
+		pw_heap_error("free()", "double free of", p);
+	WRITE_ONCE(*has, write_canary(p, class_size(c), MAX(size, 1UL)));
+	return p;
 }
 
-void *harden_small(size_t size)
+/* The bin of a class that the thread used before. */
+static inline struct hard_bin *known_bin(size_t c)
 {
-	size_t c = small_class(size + CANARY);
+	struct thread *t = pw_tcache.thread;
 
-	return take(size, (unsigned int)c, c * MIN_ALIGN);
+	return likely(t && t->hard) ? t->hard->bins[c] : NULL;
+}
+
+void *harden_malloc(size_t size)
+{
+	struct hard_bin *bin = known_bin(class_of(size + CANARY));
+	uint8_t *has;
+	void *p;
+
+	if (unlikely(!bin || bin->nr <= bin->low))
+		goto slow;
+	p = take_kept(bin);
+	has = has_entry(units(p));
+	if (unlikely(!untouched(p, bin->newest ?: p, bin->size) || READ_ONCE(*has))) {
+		/* Taken next, the slow way, which says what is wrong. */
+		bin->next = bin->nr;
+		bin->kept[bin->nr++] = p;
+		goto slow;
+	}
+	WRITE_ONCE(*has, write_canary(p, bin->size, size));
+	return p;
+slow:
+	return pw_malloc_hard(size);
 }
 
 bool harden_resize(struct span *s, void *p, size_t size)
@@ -483,50 +498,61 @@ bool harden_resize(struct span *s, void *p, size_t size)
 
 	if (size > most || size < most / 2)
 		return false;
-	write_canary(p, s->block_size, size);
+	WRITE_ONCE(*has_entry(units(p)), write_canary(p, s->block_size, size));
 	return true;
-}
-
-/* A thread that exits keeps nothing. */
-static noinline struct hard_bin *give_bin(unsigned int c)
-{
-	struct thread *t = tcache_thread();
-
-	return t ? hard_bin(t, c) : NULL;
 }
 
 bool harden_give(void *p, const char *call)
 {
-	struct thread *t = pw_tcache.thread;
-	size_t distance = units(p), size;
+	size_t has = program_has(p), size;
+	struct thread *t = tcache_thread();
 	struct hard_bin *bin;
 	unsigned int c;
 
-	if (unlikely(!has_table(distance) || !clear_has(distance)))
+	if (!has)
 		return false;
-	c = READ_ONCE(*map_entry(distance >> GRANULE_UNIT_SHIFT));
-	bin = likely(t && t->hard) ? t->hard->bins[c] : NULL;
-	if (unlikely(!bin))
-		bin = give_bin(c);
-	size = likely(bin) ? bin->size : class_size(c);
-	if (unlikely(read_canary(p, size) == SIZE_MAX))
+	c = READ_ONCE(*map_entry(granule_of((uintptr_t)p)));
+	size = class_size(c);
+	WRITE_ONCE(*has_entry(units(p)), 0);
+	if (read_canary(p, size, has) == SIZE_MAX)
 		pw_heap_error(call, "written past the end of", p);
 	fill_junk(p, size);
-	if (likely(bin))
+	bin = t ? hard_bin(t, c) : NULL;
+	if (bin)
 		keep(bin, p);
 	else
 		give_back(&p, 1);
 	return true;
 }
 
+void harden_free(void *p)
+{
+	size_t distance = units(p), has;
+	struct hard_bin *bin;
+
+	if (unlikely(!has_table(distance)))
+		goto slow;
+	has = READ_ONCE(*has_entry(distance));
+	bin = known_bin(READ_ONCE(*map_entry(distance >> GRANULE_UNIT_SHIFT)));
+	if (unlikely(!has || !bin || bin->nr + 1 >= bin->max ||
+		     read_canary(p, bin->size, has) == SIZE_MAX))
+		goto slow;
+	WRITE_ONCE(*has_entry(distance), 0);
+	fill_junk(p, bin->size);
+	keep(bin, p);
+	return;
+slow:
+	pw_free_hard(p);
+}
+
 size_t harden_size(struct span *s, void *p, const char *call)
 {
-	size_t size;
+	size_t has = program_has(p), size;
 
-	if (unlikely(!program_has(p)))
+	if (unlikely(!has))
 		pw_heap_error(call, span_block_start(s, (uintptr_t)p) ? "use after free of" :
 			      "invalid pointer", p);
-	size = read_canary(p, s->block_size);
+	size = read_canary(p, s->block_size, has);
 	if (unlikely(size == SIZE_MAX))
 		pw_heap_error(call, "written past the end of", p);
 	return size;

@@ -7,12 +7,12 @@
  *
  * Hardened (PAGEWELL_HARDEN=1), a thread keeps free blocks in arrays apart from
  * the heap; nothing inside a free block is ever believed.
- * - A table apart from the heap has a bit for each block that the program has:
- *   frees of what it has not, twice or never its own, are noticed for certain
- *   and at once.
+ * - A table apart from the heap says which blocks the program has: frees of what
+ *   it has not, twice or never its own, are noticed for certain and at once (of
+ *   two threads that free a block in the same moment, when it is taken again).
  * - A free block is full of junk, and is looked at before it is used again.
  * - It is not used again for some time, and then at random.
- * - Behind the bytes that were asked for is a canary, looked at by free().
+ * - Right behind the bytes that were asked for is a canary, looked at by free().
  * - Blocks that are mapped by themselves end at a page that faults.
  */
 #ifndef PW_HARDEN_H
@@ -39,9 +39,16 @@ bool slow_is_free(struct span *s, void *p);
  */
 void *harden_take(size_t size, size_t room, size_t align);
 
-/* The same for 1 to HARDEN_SMALL bytes. */
-#define HARDEN_SMALL	(SMALL_MAX - sizeof(uint64_t))
-void *harden_small(size_t size);
+/* malloc() of 1 to HARDEN_MAX bytes, below the mmap threshold; pw_malloc_hard() goes on. */
+#define HARDEN_MAX	(CLASS_MAX - sizeof(uint64_t))
+void *harden_malloc(size_t size);
+
+/* free(); pw_free_hard() goes on. */
+void harden_free(void *p);
+
+/* In malloc.c: all that is not as most of it. */
+void *pw_malloc_hard(size_t size);
+void pw_free_hard(void *p);
 
 /* Hardened: from now on @p, which is in order, has @size bytes, if there is room. */
 bool harden_resize(struct span *s, void *p, size_t size);

@@ -21,8 +21,8 @@ struct span;
 #define SPAN_BYTES	64UL
 #define SPAN_DISTANCE	(MAP_DISTANCE + MAX_GRANULES * SPAN_BYTES)
 
-/* Hardened, a third table has a bit for each 16 bytes: the program's blocks start there. */
-#define HAS_BYTES	(GRANULE / MIN_ALIGN / 8)
+/* Hardened, a third table has a byte for each 16: what the program has of a block there. */
+#define HAS_BYTES	(GRANULE / MIN_ALIGN)
 #define HAS_DISTANCE	(SPAN_DISTANCE + MAX_GRANULES * HAS_BYTES)
 
 /* Distances that free() tests are in units of MIN_ALIGN. */
@@ -75,10 +75,10 @@ static inline struct span *span_entry(size_t granule)
 	return (struct span *)(pw_base - SPAN_DISTANCE + granule * SPAN_BYTES);
 }
 
-/* The word with the bit of a block at @distance, in units of 16 bytes, from the base. */
-static inline uint64_t *has_word(size_t distance)
+/* The byte of a block at @distance, in units of 16 bytes, from the base. */
+static inline uint8_t *has_entry(size_t distance)
 {
-	return (uint64_t *)(pw_base - HAS_DISTANCE) + distance / 64;
+	return (uint8_t *)(pw_base - HAS_DISTANCE) + distance;
 }
 
 /* Is @addr inside the part of the window that the tables describe? */

@@ -78,35 +78,31 @@ static noinline void *malloc_any(size_t size, size_t c)
 	bool zeroed;
 	void *p;
 
-	if (unlikely(pw_heap.slow) && pw_env.harden)
-		p = harden_alloc(size, MIN_ALIGN);
-	else
-		p = alloc_slow(size, c, &zeroed);
+	p = alloc_slow(size, c, &zeroed);
 	trace(TRACE_MALLOC, p, size, 0);
 	return p;
 }
 
-/* What most calls are in hardened mode. */
-static noinline void *malloc_hardened(size_t size, size_t c)
+noinline void *pw_malloc_hard(size_t size)
 {
-	void *p = NULL;
+	void *p = harden_alloc(size, MIN_ALIGN);
 
-	if (likely(size - 1 < HARDEN_SMALL && size < READ_ONCE(pw_tune.mmap_threshold) &&
-		   !pw_env.trace))
-		p = harden_small(size);
-	return likely(p) ? p : malloc_any(size, c);
-}
-
-static void *malloc_slower(size_t size, size_t c)
-{
-	return unlikely(pw_env.harden) ? malloc_hardened(size, c) : malloc_any(size, c);
+	trace(TRACE_MALLOC, p, size, 0);
+	return p;
 }
 
 noinline void *pw_malloc_slow(size_t size, size_t c)
 {
-	void *p = tcache_pop_list(c);
+	void *p;
 
-	return likely(p) ? p : malloc_slower(size, c);
+	if (unlikely(pw_env.harden)) {
+		if (likely(size - 1 < HARDEN_MAX && !pw_env.trace &&
+			   size < READ_ONCE(pw_tune.mmap_threshold)))
+			return harden_malloc(size);
+		return pw_malloc_hard(size);
+	}
+	p = tcache_pop_list(c);
+	return likely(p) ? p : malloc_any(size, c);
 }
 
 /* Is a block with the key of a free one really free? */
@@ -179,7 +175,15 @@ static void free_any(void *p, const char *call)
 /* Out of the window, misaligned, NULL; or everything, in slow mode. */
 noinline void pw_free_slow(void *p)
 {
-	if (likely(!pw_env.harden || pw_env.trace || !harden_give(p, "free()")))
+	if (pw_env.harden && likely(!pw_env.trace))
+		harden_free(p);
+	else
+		free_any(p, "free()");
+}
+
+noinline void pw_free_hard(void *p)
+{
+	if (!harden_give(p, "free()"))
 		free_any(p, "free()");
 }
 

@@ -42,9 +42,9 @@ static size_t tables_bytes(size_t granules)
 	return granules * (sizeof(uint16_t) + SPAN_BYTES + (pw_env.harden ? HAS_BYTES : 0));
 }
 
-static uintptr_t has_entry(size_t granule)
+static uintptr_t has_entries(size_t granule)
 {
-	return (uintptr_t)has_word(granule << GRANULE_UNIT_SHIFT);
+	return (uintptr_t)has_entry(granule << GRANULE_UNIT_SHIFT);
 }
 
 /* Maps the tables for granules [@from, @to). */
@@ -63,7 +63,7 @@ static int map_tables(size_t from, size_t to)
 	if (ret < 0)
 		goto unmap_map;
 	if (pw_env.harden) {
-		ret = map_at(has_entry(from), (to - from) * HAS_BYTES);
+		ret = map_at(has_entries(from), (to - from) * HAS_BYTES);
 		if (ret < 0)
 			goto unmap_spans;
 	}
@@ -80,7 +80,7 @@ unmap_map:
 #ifdef PW_TEST
 int pw_meta_harden(void)
 {
-	long ret = map_at(has_entry(0), pw_heap.granules * HAS_BYTES);
+	long ret = map_at(has_entries(0), pw_heap.granules * HAS_BYTES);
 
 	return ret < 0 ? (int)ret : 0;
 }
@@ -114,7 +114,7 @@ void pw_meta_unplace(void)
 	sys(SYS_munmap, map_entry(0), granules * sizeof(uint16_t));
 	sys(SYS_munmap, span_entry(0), granules * SPAN_BYTES);
 	if (pw_env.harden)
-		sys(SYS_munmap, has_entry(0), granules * HAS_BYTES);
+		sys(SYS_munmap, has_entries(0), granules * HAS_BYTES);
 	meta_bytes -= tables_bytes(granules);
 }
 

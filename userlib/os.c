@@ -41,8 +41,8 @@ static bool injected_failure(void)
 
 /* Sanitizers leave programs only certain addresses. */
 #if defined(__SANITIZE_THREAD__)
-#define PLACE_LOW	0x7ec000000000UL
-#define PLACE_BITS	37
+#define PLACE_LOW	0x7fa000000000UL
+#define PLACE_BITS	36
 #else
 #define PLACE_LOW	0x180000000000UL
 #define PLACE_BITS	45

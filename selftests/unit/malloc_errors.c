@@ -204,6 +204,20 @@ static void hardened_twice(void)
 	pw_free(p);
 }
 
+static void hardened_twice_by_two(void)
+{
+	void *p;
+
+	harden();
+	p = pw_malloc(100);
+	pw_free(p);
+	/* As if another thread had not seen yet that it is free. */
+	*has_entry(((uintptr_t)p - pw_base) >> UNIT_SHIFT) = 1;
+	expect("free(): double free of", p);
+	for (int i = 0; i < 10000; i++)
+		pw_free(pw_malloc(100));
+}
+
 static void hardened_middle(void)
 {
 	char *p;
@@ -224,6 +238,21 @@ static void hardened_use_after_free(void)
 	p[40] = 1;
 	expect("malloc(): written to after free:", p);
 	pw_malloc(160);
+}
+
+static void hardened_use_long_after_free(void)
+{
+	void *p;
+
+	harden();
+	p = pw_malloc(160);
+	pw_free(p);
+	for (int i = 0; i < 20; i++)
+		pw_free(pw_malloc(160));
+	((char *)p)[40] = 1;
+	expect("malloc(): written to after free:", p);
+	for (int i = 0; i < 10000; i++)
+		pw_free(pw_malloc(160));
 }
 
 static void hardened_one_past_the_end(void)
@@ -326,8 +355,10 @@ int main(void)
 		{ "an object given to its pool twice", pool_twice },
 		{ "free of mapped pages", free_of_map },
 		{ "hardened: double free of a block that was overwritten", hardened_twice },
+		{ "hardened: double free by two threads", hardened_twice_by_two },
 		{ "hardened: free of the middle of a block, at once", hardened_middle },
 		{ "hardened: a write after free", hardened_use_after_free },
+		{ "hardened: a write to a block that has been free for long", hardened_use_long_after_free },
 		{ "hardened: a byte past the end", hardened_one_past_the_end },
 		{ "hardened: a byte past the end that realloc moved", hardened_past_the_new_end },
 		{ "hardened: a bit past the end, seen by realloc", hardened_zero_past_the_end },
