@@ -8,6 +8,12 @@
  */
 #include "buddy.h"
 
+/* The list of a shelf that blocks are on when they are leaving. */
+#define LEAVING		PW_ORDERS
+
+/* Blocks that pw_buddy_emptiest() looks at, at most. */
+#define LOOK		512
+
 static unsigned int node_of(unsigned int index, unsigned int order)
 {
 	return (PW_BLOCK_PAGES + index) >> order;
@@ -49,6 +55,7 @@ static void count_free(struct pw_buddy *b, struct pw_block *blk,
 		       enum pw_kind kind, int pages)
 {
 	blk->nr_free[kind] += pages;
+	b->shelf[blk->node].nr_free[kind] += pages;
 	b->nr_free[kind] += pages;
 }
 
@@ -56,6 +63,18 @@ static void count_free(struct pw_buddy *b, struct pw_block *blk,
 static bool may_cut(const struct pw_block *blk, unsigned int order)
 {
 	return order == PW_BLOCK_ORDER && !blk->compound;
+}
+
+/* Of those that are leaving, one that has a free run of that order. */
+static struct pw_block *leaving_block(struct list_head *list, unsigned int order,
+				      enum pw_kind kind)
+{
+	struct pw_block *blk;
+
+	list_for_each_entry(blk, list, list[kind])
+		if (blk->orders[kind] >> order)
+			return blk;
+	return NULL;
 }
 
 /* The block of a shelf to take 2^order pages from, NULL when none has so many. */
@@ -68,6 +87,8 @@ static struct pw_block *shelf_block(struct pw_shelf *s, unsigned int order,
 	if (!fit)
 		return NULL;
 	list = &s->list[kind][order + __ffs(fit)];
+	if (list == &s->list[kind][LEAVING])
+		return leaving_block(list, order, kind);
 	if (list == &s->list[kind][PW_BLOCK_ORDER] && order < PW_BLOCK_ORDER)
 		return list_last_entry(list, struct pw_block, list[kind]);
 	return list_first_entry(list, struct pw_block, list[kind]);
@@ -90,39 +111,53 @@ static bool in_reach(const struct pw_buddy *b, const struct pw_block *blk)
 	return (blk->node + b->nr_shelves - b->near) % b->nr_shelves < b->reach;
 }
 
+/* The list for a block with free runs of these orders, -1: none. */
+static int list_for(const struct pw_block *blk, unsigned int orders)
+{
+	return orders && blk->leaving ? LEAVING : fls(orders) - 1;
+}
+
+static void unlist(struct pw_buddy *b, struct pw_block *blk, enum pw_kind kind, int from)
+{
+	struct pw_shelf *s = &b->shelf[blk->node];
+
+	if (from < 0)
+		return;
+	list_del(&blk->list[kind]);
+	s->whole -= from == PW_BLOCK_ORDER;
+	if (list_empty(&s->list[kind][from]))
+		s->orders[kind] &= ~(1UL << from);
+}
+
+static void enlist(struct pw_buddy *b, struct pw_block *blk, enum pw_kind kind, int to)
+{
+	struct pw_shelf *s = &b->shelf[blk->node];
+	struct list_head *list;
+
+	if (to < 0)
+		return;
+	list = &s->list[kind][to];
+	/* See shelf_block(). */
+	list_add(&blk->list[kind], may_cut(blk, to) ? list->prev : list);
+	s->orders[kind] |= 1UL << to;
+	s->whole += to == PW_BLOCK_ORDER;
+}
+
 /* Move the block to the list of its largest free order; @old: its orders. */
 static void relist(struct pw_buddy *b, struct pw_block *blk, enum pw_kind kind,
 		   unsigned int old)
 {
-	struct pw_shelf *s = &b->shelf[blk->node];
-	int from = fls(old) - 1;
-	int to = fls(blk->orders[kind]) - 1;
+	int from = list_for(blk, old), to = list_for(blk, blk->orders[kind]);
 
 	if (from == to)
 		return;
-	if (from >= 0) {
-		list_del(&blk->list[kind]);
-		if (list_empty(&s->list[kind][from]))
-			s->orders[kind] &= ~(1UL << from);
-	}
-	if (to >= 0) {
-		struct list_head *list = &s->list[kind][to];
-
-		/* See shelf_block(). */
-		list_add(&blk->list[kind], may_cut(blk, to) ? list->prev : list);
-		s->orders[kind] |= 1UL << to;
-	}
+	unlist(b, blk, kind, from);
+	enlist(b, blk, kind, to);
 }
 
 static bool all_free(const struct pw_block *blk)
 {
 	return blk->nr_owned == blk->nr_free[PW_DIRTY] + blk->nr_free[PW_CLEAR];
-}
-
-static void idle_begin(struct pw_buddy *b, struct pw_block *blk)
-{
-	list_add_tail(&blk->idle, &b->idle);
-	b->nr_idle += blk->nr_owned;
 }
 
 static void idle_end(struct pw_buddy *b, struct pw_block *blk)
@@ -166,7 +201,7 @@ void pw_buddy_init(struct pw_buddy *b, struct pw_shelf *shelf, unsigned int nr)
 	memset(shelf, 0, nr * sizeof(*shelf));
 	for (i = 0; i < nr; i++)
 		for (kind = 0; kind < PW_KINDS; kind++)
-			for (order = 0; order < PW_ORDERS; order++)
+			for (order = 0; order < PW_LISTS; order++)
 				INIT_LIST_HEAD(&shelf[i].list[kind][order]);
 }
 
@@ -187,20 +222,21 @@ void pw_buddy_look(struct pw_buddy *b, unsigned int near, unsigned int reach)
  * @b: all blocks; looks at the shelf next after that only, if it has any
  * @kind: what they contain
  *
- * Calls take turns between shelves.
+ * Calls take turns between shelves. Blocks that are leaving do not count.
  *
  * Return: their order, -1 when there are none.
  */
 int pw_buddy_top_order(struct pw_buddy *b, enum pw_kind kind)
 {
-	unsigned int i, at;
+	unsigned int i, at, orders;
 
 	for (i = 1; i <= b->nr_shelves; i++) {
 		at = (b->near + i) % b->nr_shelves;
-		if (!b->shelf[at].orders[kind])
+		orders = b->shelf[at].orders[kind] & ~(1UL << LEAVING);
+		if (!orders)
 			continue;
 		pw_buddy_look(b, at, 1);
-		return fls(b->shelf[at].orders[kind]) - 1;
+		return fls(orders) - 1;
 	}
 	return -1;
 }
@@ -257,6 +293,7 @@ void pw_buddy_remove(struct pw_buddy *b, struct pw_block *blk)
 		for (order = 0; order < PW_ORDERS; order++)
 			b->nr[kind][order] -= blk->nr[kind][order];
 		b->nr_free[kind] -= blk->nr_free[kind];
+		b->shelf[blk->node].nr_free[kind] -= blk->nr_free[kind];
 		old = blk->orders[kind];
 		blk->orders[kind] = 0;
 		relist(b, blk, kind, old);
@@ -265,26 +302,6 @@ void pw_buddy_remove(struct pw_buddy *b, struct pw_block *blk)
 	b->nr_blocks--;
 	b->nr_partial -= is_partial(blk);
 	b->nr_owned -= blk->nr_owned;
-}
-
-/**
- * pw_buddy_disown() - forget 2^order pages that are in use
- * @b: all blocks
- * @blk: their block; with its last page it leaves @b
- * @index: first page, in pages from the start of the block, aligned to @order
- * @order: how many
- */
-void pw_buddy_disown(struct pw_buddy *b, struct pw_block *blk,
-		     unsigned int index, unsigned int order)
-{
-	bitmap_clear(blk->owned, index, 1U << order);
-	count_owned(b, blk, -(1 << order));
-	if (!blk->nr_owned) {
-		list_del(&blk->all);
-		b->nr_blocks--;
-	} else if (all_free(blk)) {
-		idle_begin(b, blk);
-	}
 }
 
 /* Is every page of the node free, of whatever kind? */
@@ -326,6 +343,59 @@ static void node_merge(struct pw_buddy *b, struct pw_block *blk,
 	node_add(b, blk, node, order, PW_DIRTY);
 	relist(b, blk, PW_DIRTY, old[PW_DIRTY]);
 	relist(b, blk, PW_CLEAR, old[PW_CLEAR]);
+}
+
+/**
+ * pw_buddy_leave() - have a block's free pages used after all others, or not so
+ * @b: all blocks
+ * @blk: the block
+ * @leaving: which
+ *
+ * When it is idle it is no longer leaving, and 2 MiB in one piece if all of it is
+ * ours.
+ */
+void pw_buddy_leave(struct pw_buddy *b, struct pw_block *blk, bool leaving)
+{
+	unsigned int kind;
+
+	for (kind = 0; kind < PW_KINDS; kind++)
+		unlist(b, blk, kind, list_for(blk, blk->orders[kind]));
+	blk->leaving = leaving;
+	for (kind = 0; kind < PW_KINDS; kind++)
+		enlist(b, blk, kind, list_for(blk, blk->orders[kind]));
+}
+
+static void idle_begin(struct pw_buddy *b, struct pw_block *blk)
+{
+	list_add_tail(&blk->idle, &b->idle);
+	b->nr_idle += blk->nr_owned;
+	if (likely(!blk->leaving))
+		return;
+	pw_buddy_leave(b, blk, false);
+	if (blk->nr_owned == PW_BLOCK_PAGES && blk->nr_free[PW_DIRTY] &&
+	    blk->nr_free[PW_CLEAR])
+		node_merge(b, blk, 1, PW_BLOCK_ORDER);
+}
+
+/**
+ * pw_buddy_disown() - forget 2^order pages that are in use
+ * @b: all blocks
+ * @blk: their block; with its last page it leaves @b
+ * @index: first page, in pages from the start of the block, aligned to @order
+ * @order: how many
+ */
+void pw_buddy_disown(struct pw_buddy *b, struct pw_block *blk,
+		     unsigned int index, unsigned int order)
+{
+	bitmap_clear(blk->owned, index, 1U << order);
+	count_owned(b, blk, -(1 << order));
+	if (!blk->nr_owned) {
+		list_del(&blk->all);
+		b->nr_blocks--;
+		blk->leaving = false;
+	} else if (all_free(blk)) {
+		idle_begin(b, blk);
+	}
 }
 
 static bool block_merge(struct pw_buddy *b, struct pw_block *blk,
@@ -484,6 +554,33 @@ unsigned int pw_buddy_alloc_bulk(struct pw_buddy *b, u32 *pfns, unsigned int nr,
 }
 
 /**
+ * pw_buddy_alloc_crumbs() - take single pages that no 2 MiB could be made of now
+ * @b: all blocks; looks at the near shelf only
+ * @pfns: out: their page frame numbers
+ * @nr: how many at most
+ * @kind: what they must contain
+ *
+ * So none of a block that is leaving, or idle, unless a part of it only is ours.
+ *
+ * Return: how many there were.
+ */
+unsigned int pw_buddy_alloc_crumbs(struct pw_buddy *b, u32 *pfns, unsigned int nr,
+				   enum pw_kind kind)
+{
+	struct pw_block *blk;
+	unsigned int got = 0;
+
+	while (got < nr) {
+		blk = shelf_block(&b->shelf[b->near], 0, kind);
+		if (!blk || blk->leaving ||
+		    (!list_empty(&blk->idle) && blk->nr_owned == PW_BLOCK_PAGES))
+			break;
+		got += block_take(b, blk, pfns + got, nr - got, kind);
+	}
+	return got;
+}
+
+/**
  * pw_buddy_free() - give 2^order pages back
  * @b: all blocks
  * @blk: their block
@@ -507,6 +604,79 @@ void pw_buddy_free(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
 	relist(b, blk, kind, old);
 	if (all_free(blk))
 		idle_begin(b, blk);
+}
+
+/**
+ * pw_buddy_crumbs() - free pages that are not in free runs of 2 MiB
+ * @b: all blocks
+ * @node: of which shelf
+ *
+ * May be called by whoever does not mind that it is out of date.
+ */
+unsigned long pw_buddy_crumbs(const struct pw_buddy *b, unsigned int node)
+{
+	const struct pw_shelf *s = &b->shelf[node];
+	unsigned long nr = READ_ONCE(s->nr_free[PW_DIRTY]) + READ_ONCE(s->nr_free[PW_CLEAR]);
+	unsigned long whole = READ_ONCE(s->whole) * PW_BLOCK_PAGES;
+
+	return nr > whole ? nr - whole : 0;
+}
+
+static unsigned int nr_used(const struct pw_block *blk)
+{
+	return blk->nr_owned - blk->nr_free[PW_DIRTY] - blk->nr_free[PW_CLEAR];
+}
+
+/* Put a block where it belongs among those with the fewest pages in use. */
+static unsigned int rank(struct pw_block **blks, unsigned int have, unsigned int nr,
+			 struct pw_block *blk)
+{
+	unsigned int i;
+
+	for (i = 0; i < have; i++)
+		if (blks[i] == blk)
+			return have;
+	if (have == nr && nr_used(blks[nr - 1]) <= nr_used(blk))
+		return have;
+	if (have < nr)
+		have++;
+	for (i = have - 1; i && nr_used(blks[i - 1]) > nr_used(blk); i--)
+		blks[i] = blks[i - 1];
+	blks[i] = blk;
+	return have;
+}
+
+/**
+ * pw_buddy_emptiest() - blocks that have the fewest pages in use, but some
+ * @b: all blocks
+ * @node: of which shelf
+ * @blks: out: the blocks, all of whose pages are ours, the emptiest first
+ * @nr: how many at most
+ * @may: is it one to be thought of?
+ *
+ * Looks at so many blocks only, those with large free runs first.
+ *
+ * Return: how many there are.
+ */
+unsigned int pw_buddy_emptiest(struct pw_buddy *b, unsigned int node,
+			       struct pw_block **blks, unsigned int nr,
+			       bool (*may)(const struct pw_block *blk))
+{
+	unsigned int i, have = 0, looked = 0;
+	struct pw_block *blk;
+
+	for (i = PW_KINDS * PW_BLOCK_ORDER; i--; ) {
+		unsigned int kind = i % PW_KINDS;
+
+		list_for_each_entry(blk, &b->shelf[node].list[kind][i / PW_KINDS], list[kind]) {
+			if (looked++ == LOOK)
+				return have;
+			if (blk->nr_owned == PW_BLOCK_PAGES && list_empty(&blk->idle) &&
+			    may(blk))
+				have = rank(blks, have, nr, blk);
+		}
+	}
+	return have;
 }
 
 /**
@@ -605,6 +775,8 @@ static const char *check_block(const struct pw_block *blk, struct tally *sum)
 	}
 	if (list_empty(&blk->idle) == all_free(blk))
 		return "a block is idle and not listed so, or the reverse";
+	if (blk->leaving && all_free(blk))
+		return "a block is leaving and has left";
 	return NULL;
 }
 
@@ -614,23 +786,30 @@ static const char *check_shelf(const struct pw_buddy *b, unsigned int node,
 {
 	const struct pw_shelf *s = &b->shelf[node];
 	const struct pw_block *blk;
+	unsigned long whole = 0;
 	unsigned int kind, order;
 
 	for (kind = 0; kind < PW_KINDS; kind++) {
-		for (order = 0; order < PW_ORDERS; order++) {
+		unsigned long free = 0;
+
+		for (order = 0; order < PW_LISTS; order++) {
 			if (list_empty(&s->list[kind][order]) ==
 			    !!(s->orders[kind] & (1UL << order)))
 				return "the mask of lists is wrong";
 			list_for_each_entry(blk, &s->list[kind][order], list[kind]) {
-				if (fls(blk->orders[kind]) - 1 != (int)order)
+				if (list_for(blk, blk->orders[kind]) != (int)order)
 					return "a block is on the wrong list";
 				if (blk->node != node)
 					return "a block is on another node's list";
 				sum[kind]++;
+				free += blk->nr_free[kind];
+				whole += order == PW_BLOCK_ORDER;
 			}
 		}
+		if (free != s->nr_free[kind])
+			return "a node's count of free pages is wrong";
 	}
-	return NULL;
+	return whole == s->whole ? NULL : "a node's count of whole blocks is wrong";
 }
 
 /* @listed: for each kind, blocks that must be on some list. */

@@ -30,6 +30,7 @@
 #define PW_BLOCK_ORDER	9
 #define PW_BLOCK_PAGES	512U
 #define PW_ORDERS	(PW_BLOCK_ORDER + 1)
+#define PW_LISTS	(PW_ORDERS + 1)
 
 enum pw_kind {
 	PW_DIRTY,
@@ -40,11 +41,16 @@ enum pw_kind {
 /**
  * struct pw_shelf - the blocks of one node of memory that have free pages
  * @orders: for each kind, a bit for each list that has a block
- * @list: for each kind, blocks by their largest free order
+ * @nr_free: free pages, by kind
+ * @whole: blocks that are free in one run
+ * @list: for each kind, blocks by their largest free order; behind those, blocks
+ *        that are leaving
  */
 struct pw_shelf {
 	unsigned long orders[PW_KINDS];
-	struct list_head list[PW_KINDS][PW_ORDERS];
+	unsigned long nr_free[PW_KINDS];
+	unsigned long whole;
+	struct list_head list[PW_KINDS][PW_LISTS];
 };
 
 /**
@@ -53,6 +59,7 @@ struct pw_shelf {
  * @nr_owned: pages that are ours, free or not
  * @node: number of its shelf; set before its first page is added
  * @compound: for the owner: its pages are one page of 2 MiB; @cut ends that
+ * @leaving: it is to become idle: others are used first
  * @orders: for each kind, a bit for each order of which there is a free node
  * @nr_free: for each kind, free pages
  * @nr: for each kind and order, free nodes
@@ -61,12 +68,14 @@ struct pw_shelf {
  * @idle: on the list of blocks without a page in use, oldest first
  * @owned: a bit a page
  * @free: for each kind, a bit a node
+ * @rests_until: for the owner: when it may be asked to leave again
  */
 struct pw_block {
 	u32 base;
 	u16 nr_owned;
 	u16 node;
 	bool compound;
+	bool leaving;
 	u16 orders[PW_KINDS];
 	u16 nr_free[PW_KINDS];
 	u16 nr[PW_KINDS][PW_ORDERS];
@@ -75,6 +84,7 @@ struct pw_block {
 	struct list_head idle;
 	DECLARE_BITMAP(owned, PW_BLOCK_PAGES);
 	DECLARE_BITMAP(free[PW_KINDS], 2 * PW_BLOCK_PAGES);
+	unsigned long rests_until;
 };
 
 /**
@@ -128,8 +138,16 @@ struct pw_block *pw_buddy_alloc_kind(struct pw_buddy *b, unsigned int order,
 				     enum pw_kind kind, unsigned int *index);
 unsigned int pw_buddy_alloc_bulk(struct pw_buddy *b, u32 *pfns, unsigned int nr,
 				 enum pw_kind kind);
+unsigned int pw_buddy_alloc_crumbs(struct pw_buddy *b, u32 *pfns, unsigned int nr,
+				   enum pw_kind kind);
 void pw_buddy_free(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
 		   unsigned int order, enum pw_kind kind);
+
+unsigned long pw_buddy_crumbs(const struct pw_buddy *b, unsigned int node);
+unsigned int pw_buddy_emptiest(struct pw_buddy *b, unsigned int node,
+			       struct pw_block **blks, unsigned int nr,
+			       bool (*may)(const struct pw_block *blk));
+void pw_buddy_leave(struct pw_buddy *b, struct pw_block *blk, bool leaving);
 
 bool pw_buddy_in_use(const struct pw_block *blk, unsigned int index);
 unsigned long pw_buddy_low_idle(struct pw_buddy *b);

@@ -416,10 +416,16 @@ int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
 /* collapse.c */
 int pw_collapse(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 
+/* compact.c */
+int pw_compact_init(void);
+void pw_compact_stop(void);
+
 /* idle.c */
 int pw_idle_init(void);
 void pw_idle_stop(void);
 void pw_idle_wake(void);
+void pw_slot_ask_vmas(struct pw_heap *heap, unsigned long slot,
+		      unsigned long *pages, unsigned long *young);
 void pw_range_pack(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 bool pw_chunk_unpack(struct pw_heap *heap, struct pw_chunk *c,
 		     unsigned int from, unsigned int to);

@@ -15,6 +15,7 @@
 #include <linux/page_ref.h>
 
 #include "compat.h"
+#include "evacuate.h"
 #include "pool_hit.h"
 #include "pool_int.h"
 
@@ -158,8 +159,11 @@ static noinline unsigned long alloc_slow(enum pw_kind liked, unsigned int flags)
 		kind = liked;
 		pfn = search(&kind);
 	}
-	if (!pfn && !(flags & PW_ALLOC_PROMISED))
-		pw_pool_unreserve(PW_BLOCK_PAGES);
+	if (!pfn) {
+		if (!(flags & PW_ALLOC_PROMISED))
+			pw_pool_unreserve(PW_BLOCK_PAGES);
+		pw_evac_want();
+	}
 	if (pfn && flags & PW_ALLOC_ZERO && kind != PW_CLEAR) {
 		zero_block(pfn);
 		pw_stat_add(zeroed_fault, PW_BLOCK_PAGES);

@@ -23,6 +23,7 @@
 
 #include "heap.h"
 #include "map.h"
+#include "pace.h"
 #include "pool.h"
 #include "stats.h"
 
@@ -122,24 +123,33 @@ static void find_lazy(const struct look *l, const struct pw_chunk *c, unsigned l
 			__clear_bit(i, lazy);
 }
 
-static bool vma_allows(const struct look *l, struct vm_area_struct *vma)
+static bool vma_allows(const struct pw_heap *heap, struct vm_area_struct *vma)
 {
-	return pw_vma_is_ours(vma) && vma->vm_private_data == l->heap &&
+	return pw_vma_is_ours(vma) && vma->vm_private_data == heap &&
 	       !(vma->vm_flags & VM_LOCKED) && !userfaultfd_wp(vma);
 }
 
-/* Of @pages, those that a VMA allows; of these, if asked, those in use. */
-static void ask_vmas(const struct look *l, unsigned long *pages, unsigned long *young)
+/**
+ * pw_slot_ask_vmas() - which pages may be unmapped behind the program's back?
+ * @heap: whose
+ * @slot: of which slot
+ * @pages: a bit for each; cleared where no VMA allows it
+ * @young: if not NULL, a bit is set for pages that are in use
+ *
+ * Context: mmap_lock held for read.
+ */
+void pw_slot_ask_vmas(struct pw_heap *heap, unsigned long slot,
+		      unsigned long *pages, unsigned long *young)
 {
-	unsigned long base = pw_heap_addr(l->heap, first_page(l));
+	unsigned long base = pw_heap_addr(heap, slot << PW_SLOT_SHIFT);
 	unsigned long addr = base, end = base + PW_SLOT_BYTES, to;
 	struct vm_area_struct *vma;
 
 	for (; addr < end; addr = to) {
 		bool allowed;
 
-		vma = find_vma_intersection(l->heap->mm, addr, end);
-		allowed = vma && vma->vm_start <= addr && vma_allows(l, vma);
+		vma = find_vma_intersection(heap->mm, addr, end);
+		allowed = vma && vma->vm_start <= addr && vma_allows(heap, vma);
 		to = !vma ? end : vma->vm_start > addr ? vma->vm_start : min(end, vma->vm_end);
 		if (!allowed)
 			bitmap_clear(pages, (addr - base) >> PAGE_SHIFT, (to - addr) >> PAGE_SHIFT);
@@ -163,7 +173,7 @@ static void choose(struct look *l, struct pw_chunk *c)
 	DECLARE_BITMAP(young, PW_SLOT_PAGES) = { };
 
 	find_lazy(l, c, pages);
-	ask_vmas(l, pages, l->by_age ? young : NULL);
+	pw_slot_ask_vmas(l->heap, l->slot, pages, l->by_age ? young : NULL);
 	if (l->by_age && !l->started) {
 		bitmap_copy(l->idle, c->seen, PW_SLOT_PAGES);
 		bitmap_copy(c->seen, pages, PW_SLOT_PAGES);
@@ -321,23 +331,10 @@ static bool go_on(void)
 	return is_on() && !kthread_should_stop();
 }
 
-/* Sleep as long as @nr pages take at the speed limit, in whole ticks. */
-static void pause(unsigned int nr)
-{
-	static unsigned long owed;	/* nanoseconds */
-	unsigned int mbps = READ_ONCE(idle_mbps);
-
-	if (mbps)
-		owed += nr * (NSEC_PER_SEC >> (20 - PAGE_SHIFT)) / mbps;
-	if (owed >= TICK_NSEC) {
-		schedule_timeout_interruptible(owed / TICK_NSEC);
-		owed %= TICK_NSEC;
-	}
-}
-
 /* Return: whether marks were cleared. */
 static bool age_slot(struct pw_heap *heap, unsigned long slot)
 {
+	static unsigned long owed;
 	struct look l = { .heap = heap, .slot = slot, .by_age = true };
 	unsigned int n;
 
@@ -347,7 +344,7 @@ static bool age_slot(struct pw_heap *heap, unsigned long slot)
 			break;
 		n = pack_some(&l);
 		mmap_read_unlock(heap->mm);
-		pause(n);
+		pw_pace(&owed, n, READ_ONCE(idle_mbps));
 		cond_resched();
 	} while (go_on() && !bitmap_empty(l.idle, PW_SLOT_PAGES));
 	return l.started;

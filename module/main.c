@@ -59,9 +59,12 @@ static int __init pw_init(void)
 	err = pw_idle_init();
 	if (err)
 		goto err_pack;
-	err = pw_debugfs_init();
+	err = pw_compact_init();
 	if (err)
 		goto err_idle;
+	err = pw_debugfs_init();
+	if (err)
+		goto err_compact;
 	err = pw_netlink_init();
 	if (err)
 		goto err_debugfs;
@@ -75,6 +78,8 @@ err_netlink:
 	pw_netlink_exit();
 err_debugfs:
 	pw_debugfs_exit();
+err_compact:
+	pw_compact_stop();
 err_idle:
 	pw_idle_stop();
 err_pack:
@@ -92,6 +97,7 @@ static void __exit pw_exit(void)
 	pw_device_exit();
 	pw_netlink_exit();
 	pw_debugfs_exit();
+	pw_compact_stop();
 	pw_idle_stop();
 	pw_heap_exit();
 	pw_pack_exit();

@@ -43,8 +43,13 @@ bool pw_avail_take(unsigned long nr)
 	return true;
 }
 
-/* The same, and fewer when there are fewer. */
-static unsigned int avail_take_some(unsigned int nr)
+/**
+ * pw_avail_take_some() - the same, and fewer when there are fewer
+ * @nr: how many at most
+ *
+ * Return: how many.
+ */
+unsigned int pw_avail_take_some(unsigned int nr)
 {
 	long old = atomic_long_read(&pw_pool.avail);
 	long take;
@@ -115,11 +120,11 @@ static unsigned int take_unpromised(unsigned int nr)
 
 	if (pw_pcp_credit_take(nr))
 		return nr;
-	got = avail_take_some(nr);
+	got = pw_avail_take_some(nr);
 	if (got)
 		tell_low(false);
 	else if (nr && avail_take_grow(1))
-		got = 1 + avail_take_some(nr - 1);
+		got = 1 + pw_avail_take_some(nr - 1);
 	return got;
 }
 

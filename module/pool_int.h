@@ -8,6 +8,7 @@
  * pcp.c	per-CPU page lists in front of the buddy
  * supply.c	blocks from the kernel and back: growth, decay, shrinker
  * zero.c	zeroing ahead
+ * evacuate.c	blocks whose pages are to be moved elsewhere
  *
  * A free page is in one of three places: the buddy, a per-CPU list, or the
  * hand of the zeroing thread. It changes place under the lock of both, so at
@@ -199,6 +200,7 @@ static inline struct pw_block *pw_pool_block(u32 pfn)
 
 /* pool.c */
 bool pw_avail_take(unsigned long nr);
+unsigned int pw_avail_take_some(unsigned int nr);
 void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind);
 void pw_pay_debt(void);
 

@@ -46,6 +46,9 @@
 	X(pool_grown,		"blocks taken from the kernel")		\
 	X(pool_shrunk,		"blocks given back to the kernel")	\
 	X(pool_grow_failed,	"blocks the kernel did not have")	\
+	X(pages_moved,		"pages moved to have free pages of 2 MiB") \
+	X(blocks_emptied,	"pages of 2 MiB that gave")		\
+	X(compact_ns,		"time spent on that, ns")		\
 	X(pages_lost,		"pages someone else still held when freed") \
 	X(zeroed_free,		"pages zeroed when they were freed")	\
 	X(blocks_joined,	"512 pages of 4 KiB made a page of 2 MiB") \

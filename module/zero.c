@@ -21,6 +21,7 @@
 #include <linux/sysfs.h>
 #include <linux/wait.h>
 
+#include "pace.h"
 #include "pool_int.h"
 
 static int zero_stock_mb = -1;
@@ -203,20 +204,6 @@ static unsigned int hand_zero(void)
 	return nr;
 }
 
-/* Sleep as long as @nr pages take at the speed limit, in whole ticks. */
-static void pause(unsigned int nr)
-{
-	static unsigned long owed;	/* nanoseconds */
-	unsigned int mbps = READ_ONCE(zero_mbps);
-
-	if (mbps)
-		owed += nr * (NSEC_PER_SEC >> (20 - PAGE_SHIFT)) / mbps;
-	if (owed >= TICK_NSEC) {
-		schedule_timeout_interruptible(owed / TICK_NSEC);
-		owed %= TICK_NSEC;
-	}
-}
-
 /* What the thread costs in all, as far as the scheduler has counted. */
 static void account(void)
 {
@@ -229,6 +216,8 @@ static void account(void)
 
 static int zero_thread(void *unused)
 {
+	unsigned long owed = 0;
+
 	set_user_nice(current, MAX_NICE);
 	while (!kthread_should_stop()) {
 		wait_event_interruptible(zero_wait, kthread_should_stop() ||
@@ -237,7 +226,7 @@ static int zero_thread(void *unused)
 			unsigned int nr = hand_zero();
 
 			pw_stat_add(zeroed_ahead, nr);
-			pause(nr);
+			pw_pace(&owed, nr, READ_ONCE(zero_mbps));
 			account();
 		}
 	}

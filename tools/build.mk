@@ -18,3 +18,5 @@ build/pagewell: $(tool-objs)
 # What the test of the netlink family is built with.
 kernel-netlink-cflags	= $(shell pkg-config --cflags libnl-genl-3.0)
 kernel-netlink-libs	= $(shell pkg-config --libs libnl-genl-3.0)
+kernel-compact-cflags	= $(kernel-netlink-cflags)
+kernel-compact-libs	= $(kernel-netlink-libs)

@@ -221,6 +221,93 @@ static bool test_disown(void)
 	       !buddy.nr_owned;
 }
 
+/* All of two blocks is in use, then a half of one and a bit of the other free. */
+static void setup_halves(void)
+{
+	unsigned int index;
+
+	setup(2, PW_DIRTY);
+	take(PW_BLOCK_ORDER, PW_DIRTY, &index);
+	take(PW_BLOCK_ORDER, PW_DIRTY, &index);
+	pw_buddy_free(&buddy, &block[0], 0, 7, PW_DIRTY);
+	pw_buddy_free(&buddy, &block[0], 128, 7, PW_CLEAR);
+	pw_buddy_free(&buddy, &block[1], 0, 4, PW_DIRTY);
+}
+
+static void free_rest(struct pw_block *blk)
+{
+	unsigned int i;
+
+	for (i = 0; i < PW_BLOCK_PAGES; i++)
+		if (pw_buddy_in_use(blk, i))
+			pw_buddy_free(&buddy, blk, i, 0, PW_DIRTY);
+}
+
+/* A block that is leaving is used last, and 2 MiB again when it has left. */
+static bool test_leave(void)
+{
+	unsigned int index, i;
+
+	setup_halves();
+	pw_buddy_leave(&buddy, &block[0], true);
+	for (i = 0; i < 16; i++)
+		if (take(0, PW_DIRTY, &index) != &block[1])
+			return false;
+	if (!sound() || pw_buddy_top_order(&buddy, PW_CLEAR) >= 0 ||
+	    take(0, PW_DIRTY, &index) != &block[0] ||
+	    take(7, PW_CLEAR, &index) != &block[0])
+		return false;
+	pw_buddy_free(&buddy, &block[0], 128, 7, PW_CLEAR);
+	free_rest(&block[0]);
+	return sound() && !block[0].leaving && shelf[0].whole == 1 &&
+	       buddy.nr[PW_DIRTY][PW_BLOCK_ORDER] == 1;
+}
+
+/* Crumbs are what is left of blocks in use that may stay. */
+static bool test_crumbs(void)
+{
+	u32 pfns[32];
+
+	setup_halves();
+	free_rest(&block[1]);
+	if (pw_buddy_crumbs(&buddy, 0) != 256 || shelf[0].whole != 1 ||
+	    pw_buddy_alloc_crumbs(&buddy, pfns, 32, PW_DIRTY) != 32 ||
+	    pfns[31] >= PW_BLOCK_PAGES)
+		return false;
+	pw_buddy_leave(&buddy, &block[0], true);
+	if (!sound() || pw_buddy_alloc_crumbs(&buddy, pfns, 1, PW_DIRTY) ||
+	    pw_buddy_alloc_crumbs(&buddy, pfns, 1, PW_CLEAR))
+		return false;
+	/* What is ours in part is never 2 MiB, in use or not. */
+	pw_buddy_add(&buddy, &block[2], 8, 2, PW_DIRTY);
+	return pw_buddy_alloc_crumbs(&buddy, pfns, 32, PW_DIRTY) == 4 && sound();
+}
+
+static bool any(const struct pw_block *blk)
+{
+	return blk->nr_owned;
+}
+
+static bool not_the_first(const struct pw_block *blk)
+{
+	return blk != &block[0];
+}
+
+/* Blocks with some pages in use, the emptiest first; not those that are idle. */
+static bool test_emptiest(void)
+{
+	struct pw_block *blks[4];
+
+	setup_halves();
+	if (pw_buddy_emptiest(&buddy, 0, blks, 1, any) != 1 || blks[0] != &block[0] ||
+	    pw_buddy_emptiest(&buddy, 0, blks, 4, any) != 2 || blks[1] != &block[1] ||
+	    pw_buddy_emptiest(&buddy, 0, blks, 4, not_the_first) != 1 ||
+	    blks[0] != &block[1] || pw_buddy_emptiest(&buddy, 1, blks, 4, any))
+		return false;
+	free_rest(&block[0]);
+	return pw_buddy_emptiest(&buddy, 0, blks, 4, any) == 1 && blks[0] == &block[1];
+}
+
 static bool test_remove(void)
 {
 	setup(2, PW_CLEAR);
@@ -284,7 +371,10 @@ const struct buddy_case buddy_cases[] = {
 	{ test_low_idle, "what lay idle all the time is known" },
 	{ test_partial, "partial blocks hand out only what they have" },
 	{ test_disown, "pages in use can be disowned" },
-	{ test_remove, "idle blocks can leave" },
+	{ test_leave, "a block that is leaving is used last" },
+	{ test_crumbs, "crumbs come from blocks that stay" },
+	{ test_emptiest, "the emptiest blocks are known" },
+	{ test_remove, "idle blocks can be removed" },
 	{ test_check, "the self-check finds damage" },
 	{ NULL },
 };

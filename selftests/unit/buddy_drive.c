@@ -107,6 +107,17 @@ static void set_run(struct run *r, unsigned int page, unsigned int order, enum s
 	memset(r->page + page, s, 1U << order);
 }
 
+/* A block that was leaving and is idle is of one kind. */
+static void has_left(struct run *r, unsigned int block, bool was_leaving)
+{
+	uint8_t *page = r->page + block * PW_BLOCK_PAGES;
+
+	if (was_leaving && !r->block[block].leaving &&
+	    all_are(r, block * PW_BLOCK_PAGES, PW_BLOCK_ORDER, CLEAR, DIRTY) &&
+	    memchr(page, DIRTY, PW_BLOCK_PAGES))
+		memset(page, DIRTY, PW_BLOCK_PAGES);
+}
+
 static void cut(struct pw_block *blk)
 {
 	blk->compound = false;
@@ -117,12 +128,14 @@ static const char *do_add(struct run *r)
 	unsigned int order = next_order(r);
 	unsigned int page = next_page(r) >> order << order;
 	enum pw_kind kind = next_kind(r);
+	bool leaving = r->block[page / PW_BLOCK_PAGES].leaving;
 
 	if (!all_are(r, page, order, FOREIGN, FOREIGN))
 		return NULL;
 	pw_buddy_add(&r->buddy, &r->block[page / PW_BLOCK_PAGES], page % PW_BLOCK_PAGES,
 		     order, kind);
 	set_run(r, page, order, free_as(kind));
+	has_left(r, page / PW_BLOCK_PAGES, leaving);
 	return NULL;
 }
 
@@ -203,11 +216,66 @@ static const char *do_bulk(struct run *r)
 	return NULL;
 }
 
+/* Blocks that are leaving keep what they have from whoever takes crumbs. */
+static const char *do_crumbs(struct run *r)
+{
+	unsigned int nr = 1 + next_byte(r), i, got;
+	enum pw_kind kind = next_kind(r);
+
+	got = pw_buddy_alloc_crumbs(&r->buddy, r->pfns, nr, kind);
+	if (got > nr)
+		return "crumbs: more than asked for";
+	for (i = 0; i < got; i++) {
+		unsigned int block = (r->pfns[i] / PW_BLOCK_PAGES - 1) / 2;
+		unsigned int page = block * PW_BLOCK_PAGES + r->pfns[i] % PW_BLOCK_PAGES;
+
+		if (r->page[page] != free_as(kind))
+			return "crumbs: a page that was not free of that kind";
+		if (r->block[block].leaving)
+			return "crumbs: a page of a block that is leaving";
+		if (block % NR_NODES != r->buddy.near)
+			return "crumbs: a page of another node";
+		r->page[page] = USED;
+	}
+	return NULL;
+}
+
+static bool may_leave(const struct pw_block *blk)
+{
+	return blk->base % 3;
+}
+
+/* The emptiest block that may is told to leave, and some other to stay. */
+static const char *do_leave(struct run *r)
+{
+	unsigned int nr = 1 + next_byte(r) % 3, node = next_byte(r) % NR_NODES, i, had, used = 0;
+	struct pw_block *stay = &r->block[next_byte(r) % NR_BLOCKS], *blks[3];
+
+	had = pw_buddy_emptiest(&r->buddy, node, blks, nr, may_leave);
+	for (i = 0; i < had; i++) {
+		unsigned int first = page_of(r, blks[i], 0), page, now = 0;
+
+		for (page = first; page < first + PW_BLOCK_PAGES; page++) {
+			if (r->page[page] == FOREIGN)
+				return "emptiest: a block that is not ours as a whole";
+			now += r->page[page] == USED;
+		}
+		if (!now || now < used || !may_leave(blks[i]) || blks[i]->node != node)
+			return "emptiest: not what was asked for";
+		used = now;
+		pw_buddy_leave(&r->buddy, blks[i], true);
+	}
+	if (stay->leaving)
+		pw_buddy_leave(&r->buddy, stay, false);
+	return NULL;
+}
+
 static const char *do_free(struct run *r)
 {
 	unsigned int order = next_order(r);
 	unsigned int page = next_page(r) >> order << order;
 	enum pw_kind kind = next_kind(r);
+	bool leaving = r->block[page / PW_BLOCK_PAGES].leaving;
 
 	while (order && !all_are(r, page, order, USED, USED))
 		order--;
@@ -218,6 +286,7 @@ static const char *do_free(struct run *r)
 	pw_buddy_free(&r->buddy, &r->block[page / PW_BLOCK_PAGES], page % PW_BLOCK_PAGES,
 		      order, kind);
 	set_run(r, page, order, free_as(kind));
+	has_left(r, page / PW_BLOCK_PAGES, leaving);
 	return NULL;
 }
 
@@ -226,6 +295,7 @@ static const char *do_free_block(struct run *r)
 {
 	unsigned int block = next_byte(r) % NR_BLOCKS, i;
 	enum pw_kind kind = next_kind(r);
+	bool leaving = r->block[block].leaving;
 
 	if (!memchr(r->page + block * PW_BLOCK_PAGES, USED, PW_BLOCK_PAGES))
 		return NULL;
@@ -238,6 +308,7 @@ static const char *do_free_block(struct run *r)
 		pw_buddy_free(&r->buddy, &r->block[block], i, 0, kind);
 		*s = free_as(kind);
 	}
+	has_left(r, block, leaving);
 	return NULL;
 }
 
@@ -288,8 +359,10 @@ static const char *do_op(struct run *r)
 		return do_alloc(r);
 	case 5 ... 6:
 		return do_alloc_kind(r);
-	case 7 ... 8:
+	case 7:
 		return do_bulk(r);
+	case 8:
+		return op & 16 ? do_crumbs(r) : do_leave(r);
 	case 9 ... 12:
 		return do_free(r);
 	case 13:

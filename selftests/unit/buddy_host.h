@@ -19,6 +19,8 @@ typedef uint32_t u32;
 #define BITS_PER_LONG		(CHAR_BIT * sizeof(long))
 #define DECLARE_BITMAP(name, bits) \
 	unsigned long name[((bits) + BITS_PER_LONG - 1) / BITS_PER_LONG]
+#define READ_ONCE(x)		(x)
+#define likely(x)		__builtin_expect(!!(x), 1)
 #define min(a, b)		((a) < (b) ? (a) : (b))
 #define min_t(type, a, b)	((type)(a) < (type)(b) ? (type)(a) : (type)(b))
 
