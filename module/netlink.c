@@ -122,6 +122,7 @@ static bool put_heap(struct sk_buff *skb, const struct pw_heap_stat *st, bool ad
 	       (!admin || put_heap_u64(skb, PAGEWELL_A_HEAP_BASE, st->base)) &&
 	       put_heap_u64(skb, PAGEWELL_A_HEAP_RESIDENT, st->resident) &&
 	       put_heap_u64(skb, PAGEWELL_A_HEAP_SHARED, st->shared) &&
+	       put_heap_u64(skb, PAGEWELL_A_HEAP_PACKED, st->packed) &&
 	       put_heap_u64(skb, PAGEWELL_A_HEAP_REGIONS, st->regions) &&
 	       put_heap_u64(skb, PAGEWELL_A_HEAP_BREAKS, st->breaks) &&
 	       put_heap_u64(skb, PAGEWELL_A_HEAP_FAULTS, st->faults) &&

@@ -56,6 +56,7 @@ static cJSON *heap_object(const struct heap *h)
 	add(heap, "committed", h->committed);
 	add(heap, "resident", h->resident);
 	add(heap, "shared", h->shared);
+	add(heap, "packed", h->packed);
 	add(heap, "regions", h->regions);
 	add(heap, "breaks", h->breaks);
 	add(heap, "faults", h->faults);

@@ -74,13 +74,16 @@ static unsigned int print_areas(FILE *smaps)
 static void print_heap(const struct heap *h)
 {
 	char limit[SIZE_TEXT], committed[SIZE_TEXT], resident[SIZE_TEXT], shared[SIZE_TEXT];
+	char packed[SIZE_TEXT];
 
 	printf("process %" PRIu32 " (%s), heap %" PRIu64, h->pid, h->comm, h->id);
 	if (h->has_base)
 		printf(" at 0x%" PRIx64, h->base);
-	printf("\nregions %" PRIu64 " (breaks %" PRIu64 "), committed %s, resident %s (shared %s), limit %s\n", h->regions, h->breaks,
+	printf("\nregions %" PRIu64 " (breaks %" PRIu64 "), committed %s, resident %s (shared %s), "
+	       "packed %s, limit %s\n", h->regions, h->breaks,
 	       size_text(h->committed, committed), size_text(h->resident, resident),
-	       size_text(h->shared, shared), size_text(h->limit, limit));
+	       size_text(h->shared, shared), size_text(h->packed, packed),
+	       size_text(h->limit, limit));
 	printf("faults %" PRIu64 " (%.2f pages each), pages copied %" PRIu64 ", refused %" PRIu64
 	       ", commit %s, huge pages %s\n\n", h->faults,
 	       ratio(h->fault_pages, h->faults), h->cow_copies, h->refused,

@@ -89,6 +89,8 @@ static const struct metric {
 	{ "heap_resident_bytes", "bytes", false, "Pages held.", offsetof(struct heap, resident) },
 	{ "heap_shared_bytes", "bytes", false, "Of these, still shared since a fork.",
 	  offsetof(struct heap, shared) },
+	{ "heap_packed_bytes", "bytes", false, "What is packed, before it was.",
+	  offsetof(struct heap, packed) },
 	{ "heap_regions", NULL, false, "Regions and breaks.", offsetof(struct heap, regions) },
 	{ "heap_faults", NULL, true, "Faults that put pages in place.",
 	  offsetof(struct heap, faults) },

@@ -29,11 +29,12 @@ static void print_pool(const struct pool *p)
 static void print_heap(const struct heap *h)
 {
 	char limit[SIZE_TEXT], committed[SIZE_TEXT], resident[SIZE_TEXT], shared[SIZE_TEXT];
+	char packed[SIZE_TEXT];
 
-	printf("%7" PRIu32 " %-15s %8s %9s %8s %8s %7" PRIu64 " %9" PRIu64 " %7.2f %8" PRIu64
+	printf("%7" PRIu32 " %-15s %8s %9s %8s %8s %8s %7" PRIu64 " %9" PRIu64 " %7.2f %8" PRIu64
 	       " %7" PRIu64 " %-6s %s\n", h->pid, h->comm, size_text(h->limit, limit),
 	       size_text(h->committed, committed), size_text(h->resident, resident),
-	       size_text(h->shared, shared), h->regions, h->faults,
+	       size_text(h->shared, shared), size_text(h->packed, packed), h->regions, h->faults,
 	       ratio(h->fault_pages, h->faults), h->cow_copies, h->refused,
 	       commit_name(h->commit), huge_name(h->huge));
 }
@@ -43,9 +44,9 @@ void print_text(const struct pool *pool, const struct heaps *heaps)
 	size_t i;
 
 	print_pool(pool);
-	printf("\n%7s %-15s %8s %9s %8s %8s %7s %9s %7s %8s %7s %-6s %s\n", "PID", "COMMAND",
-	       "LIMIT", "COMMITTED", "RESIDENT", "SHARED", "REGIONS", "FAULTS", "PG/FLT",
-	       "COPIES", "REFUSED", "COMMIT", "HUGE");
+	printf("\n%7s %-15s %8s %9s %8s %8s %8s %7s %9s %7s %8s %7s %-6s %s\n", "PID", "COMMAND",
+	       "LIMIT", "COMMITTED", "RESIDENT", "SHARED", "PACKED", "REGIONS", "FAULTS",
+	       "PG/FLT", "COPIES", "REFUSED", "COMMIT", "HUGE");
 	for (i = 0; i < heaps->nr; i++)
 		print_heap(&heaps->heap[i]);
 }

@@ -102,7 +102,7 @@ uint64_t pool_promised(const struct pool *pool);
 struct heap {
 	uint32_t pid;
 	char comm[16];
-	uint64_t id, base, limit, committed, resident, shared, regions, breaks;
+	uint64_t id, base, limit, committed, resident, shared, packed, regions, breaks;
 	uint64_t faults, fault_pages, cow_copies, refused, asked;
 	uint32_t commit, huge;
 	bool has_base;

@@ -247,6 +247,28 @@ TEST_F(nl, own_heap)
 	EXPECT_STREQ("netlink", self->a.comm);
 }
 
+TEST_F(nl, packed_pages_of_a_heap)
+{
+	struct pw h;
+	char *p;
+	int err;
+
+	err = pw_set_param("idle_max_mb", 64);
+	if (err == -EOPNOTSUPP)
+		SKIP(return, "this kernel has no zsmalloc or no lz4");
+	ASSERT_EQ(0, err);
+	pw_heap(&h, 64 * MIB);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_LAZY));
+	p = pw_map_pages(&h, 100);
+	pw_fill(p, 100, 1);
+	EXPECT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_COLD, p, 60 * PAGE));
+	EXPECT_EQ(0, heap_get(self->sock, self->family, getpid(), &self->a));
+	EXPECT_EQ(60 * PAGE, self->a.value[PAGEWELL_A_HEAP_PACKED]);
+	EXPECT_EQ(pw_resident(h.fd), self->a.value[PAGEWELL_A_HEAP_RESIDENT]);
+	pw_set_param("idle_max_mb", 0);
+	close(h.fd);
+}
+
 TEST_F(nl, no_limit_is_all_ones)
 {
 	struct pw h;
