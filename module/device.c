@@ -155,11 +155,9 @@ union ioc_arg {
 static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
 {
 	struct pagewell_info *info = &arg->info;
-	struct pw_pool_stat pool;
 
 	if (info->flags)
 		return -EINVAL;
-	pw_pool_get_stat(&pool);
 	*info = (struct pagewell_info) {
 		.size = info->size,
 		.abi = PAGEWELL_ABI_VERSION,
@@ -171,9 +169,9 @@ static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
 			    PAGEWELL_FEATURE_SHARE,
 		.window = (u64)PW_WINDOW_PAGES << PAGE_SHIFT,
 		.limit = ~0ULL,
-		.pool_size = (u64)pool.held << PAGE_SHIFT,
-		.pool_avail = (u64)pool.avail << PAGE_SHIFT,
-		.pool_max = (u64)pool.max << PAGE_SHIFT,
+		.pool_size = (u64)pw_pool_held() << PAGE_SHIFT,
+		.pool_avail = (u64)pw_pool_avail() << PAGE_SHIFT,
+		.pool_max = (u64)pw_pool_max() << PAGE_SHIFT,
 	};
 	if (heap)
 		pw_heap_info(heap, info);

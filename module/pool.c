@@ -361,6 +361,34 @@ int pw_pool_set_max(unsigned long max)
 	return 0;
 }
 
+/* For whoever may ask as often as he likes: these take no lock and no time. */
+
+/**
+ * pw_pool_held() - pages that the pool owns now
+ */
+unsigned long pw_pool_held(void)
+{
+	return READ_ONCE(pw_pool.buddy.nr_owned);
+}
+
+/**
+ * pw_pool_avail() - pages free and not promised, but for what CPUs have at hand
+ */
+unsigned long pw_pool_avail(void)
+{
+	long avail = atomic_long_read(&pw_pool.avail);
+
+	return avail > 0 ? avail : 0;
+}
+
+/**
+ * pw_pool_max() - pages that the pool may grow to
+ */
+unsigned long pw_pool_max(void)
+{
+	return READ_ONCE(pw_pool.max);
+}
+
 /**
  * pw_pool_get_stat() - a snapshot of the pool
  * @st: filled in; pages that go from one place of the pool to another meanwhile

@@ -246,13 +246,10 @@ unsigned long pw_shared_missing(struct pw_heap *heap)
 
 static int commit(struct pw_heap *heap, unsigned long nr, bool strict)
 {
-	struct pw_pool_stat pool;
-
 	if (strict)
 		return pw_heap_commit(heap, nr, true);
 	/* The index of what could never have pages would cost memory. */
-	pw_pool_get_stat(&pool);
-	if (nr > pool.max) {
+	if (nr > pw_pool_max()) {
 		pw_heap_refused(heap, nr);
 		return -ENOMEM;
 	}

@@ -62,7 +62,8 @@
  * @resident: bytes of pages the heap holds
  * @heap_id: a number no other heap of this boot has had, 0 without a heap
  * @pool_size: bytes the pool holds now
- * @pool_avail: bytes of them neither used nor promised
+ * @pool_avail: bytes of them neither used nor promised, but for a little that
+ *              processors keep at hand
  * @pool_max: bytes the pool may grow to
  *
  * The one call that works without a heap. A library that lost its file
