@@ -179,6 +179,7 @@ static void count_owned(struct pw_buddy *b, struct pw_block *blk, int pages)
 	b->nr_partial -= is_partial(blk);
 	blk->nr_owned += pages;
 	b->nr_owned += pages;
+	b->shelf[blk->node].nr_owned += pages;
 	b->nr_partial += is_partial(blk);
 }
 
@@ -219,26 +220,16 @@ void pw_buddy_look(struct pw_buddy *b, unsigned int near, unsigned int reach)
 
 /**
  * pw_buddy_top_order() - the largest free runs of a kind
- * @b: all blocks; looks at the shelf next after that only, if it has any
+ * @b: all blocks; looks at the near shelf only
  * @kind: what they contain
  *
- * Calls take turns between shelves. Blocks that are leaving do not count.
+ * Blocks that are leaving do not count.
  *
  * Return: their order, -1 when there are none.
  */
-int pw_buddy_top_order(struct pw_buddy *b, enum pw_kind kind)
+int pw_buddy_top_order(const struct pw_buddy *b, enum pw_kind kind)
 {
-	unsigned int i, at, orders;
-
-	for (i = 1; i <= b->nr_shelves; i++) {
-		at = (b->near + i) % b->nr_shelves;
-		orders = b->shelf[at].orders[kind] & ~(1UL << LEAVING);
-		if (!orders)
-			continue;
-		pw_buddy_look(b, at, 1);
-		return fls(orders) - 1;
-	}
-	return -1;
+	return fls(b->shelf[b->near].orders[kind] & ~(1UL << LEAVING)) - 1;
 }
 
 /**
@@ -302,6 +293,7 @@ void pw_buddy_remove(struct pw_buddy *b, struct pw_block *blk)
 	b->nr_blocks--;
 	b->nr_partial -= is_partial(blk);
 	b->nr_owned -= blk->nr_owned;
+	b->shelf[blk->node].nr_owned -= blk->nr_owned;
 }
 
 /* Is every page of the node free, of whatever kind? */
@@ -850,10 +842,11 @@ static const char *check_sums(const struct pw_buddy *b, const struct tally *sum)
  */
 const char *pw_buddy_check(const struct pw_buddy *b)
 {
-	unsigned long blocks = 0, partial = 0, owned = 0, idle = 0;
+	unsigned long blocks = 0, partial = 0, owned = 0, idle = 0, shelved = 0;
 	struct tally sum = { };
 	const struct pw_block *blk;
 	const char *bad;
+	unsigned int i;
 
 	list_for_each_entry(blk, &b->blocks, all) {
 		bad = check_block(blk, &sum);
@@ -864,8 +857,10 @@ const char *pw_buddy_check(const struct pw_buddy *b)
 		owned += blk->nr_owned;
 		idle += all_free(blk) ? blk->nr_owned : 0;
 	}
+	for (i = 0; i < b->nr_shelves; i++)
+		shelved += b->shelf[i].nr_owned;
 	if (blocks != b->nr_blocks || partial != b->nr_partial ||
-	    owned != b->nr_owned || idle != b->nr_idle)
+	    owned != b->nr_owned || idle != b->nr_idle || owned != shelved)
 		return "the counts of blocks are wrong";
 	bad = check_sums(b, &sum);
 	return bad ? bad : check_lists(b, sum.listed);

@@ -41,13 +41,15 @@ enum pw_kind {
 /**
  * struct pw_shelf - the blocks of one node of memory that have free pages
  * @orders: for each kind, a bit for each list that has a block
- * @nr_free: free pages, by kind
+ * @nr_owned: pages owned
+ * @nr_free: of these, free, by kind
  * @whole: blocks that are free in one run
  * @list: for each kind, blocks by their largest free order; behind those, blocks
  *        that are leaving
  */
 struct pw_shelf {
 	unsigned long orders[PW_KINDS];
+	unsigned long nr_owned;
 	unsigned long nr_free[PW_KINDS];
 	unsigned long whole;
 	struct list_head list[PW_KINDS][PW_LISTS];
@@ -123,7 +125,7 @@ struct pw_buddy {
 
 void pw_buddy_init(struct pw_buddy *b, struct pw_shelf *shelf, unsigned int nr);
 void pw_buddy_look(struct pw_buddy *b, unsigned int near, unsigned int reach);
-int pw_buddy_top_order(struct pw_buddy *b, enum pw_kind kind);
+int pw_buddy_top_order(const struct pw_buddy *b, enum pw_kind kind);
 void pw_block_init(struct pw_block *blk, u32 base);
 
 void pw_buddy_add(struct pw_buddy *b, struct pw_block *blk, unsigned int index,

@@ -400,7 +400,6 @@ void pw_pool_get_stat(struct pw_pool_stat *st)
 	long avail;
 
 	memset(st, 0, sizeof(*st));
-	spin_lock(&pw_pool.hand.lock);
 	spin_lock(&pw_pool.lock);
 	st->pcp = pw_pcp_count(&pcp_clear, &credit);
 	st->zeroing = pw_zero_count(&hand_clear);
@@ -410,7 +409,6 @@ void pw_pool_get_stat(struct pw_pool_stat *st)
 	st->free = pw_buddy_nr_free(&pw_pool.buddy) + st->pcp + st->zeroing;
 	st->clear = pw_pool.buddy.nr_free[PW_CLEAR] + pcp_clear + hand_clear;
 	spin_unlock(&pw_pool.lock);
-	spin_unlock(&pw_pool.hand.lock);
 	avail = atomic_long_read(&pw_pool.avail) + credit;
 	st->avail = avail > 0 ? avail : 0;
 	st->debt = avail < 0 ? -avail : 0;
@@ -515,7 +513,6 @@ int pw_pool_init(unsigned long floor, unsigned long max)
 	xa_init(&pw_pool.blocks);
 	mutex_init(&pw_pool.size_lock);
 	spin_lock_init(&pw_pool.lock);
-	spin_lock_init(&pw_pool.hand.lock);
 	shelves = kcalloc(nr_node_ids, sizeof(*shelves), GFP_KERNEL);
 	if (!shelves)
 		return -ENOMEM;
@@ -523,9 +520,12 @@ int pw_pool_init(unsigned long floor, unsigned long max)
 	pw_node_init();
 	pw_pool.buddy.cut = pw_block_cut;
 
-	err = pw_pcp_init();
+	err = pw_zero_init_hands();
 	if (err)
 		goto err_shelves;
+	err = pw_pcp_init();
+	if (err)
+		goto err_hands;
 	err = pw_supply_init();
 	if (err)
 		goto err_pcp;
@@ -542,6 +542,8 @@ err_supply:
 err_pcp:
 	pw_pcp_exit();
 	pool_empty();
+err_hands:
+	kfree(pw_pool.hand);
 err_shelves:
 	kfree(pw_pool.buddy.shelf);
 	return err;
@@ -558,5 +560,6 @@ void pw_pool_exit(void)
 	pw_supply_exit();
 	pw_pcp_exit();
 	pool_empty();
+	kfree(pw_pool.hand);
 	kfree(pw_pool.buddy.shelf);
 }

@@ -11,9 +11,9 @@
  * evacuate.c	blocks whose pages are to be moved elsewhere
  *
  * A free page is in one of three places: the buddy, a per-CPU list, or the
- * hand of the zeroing thread. It changes place under the lock of both, so at
+ * hand of a zeroing thread. It changes place under the lock of both, so at
  * no moment is it nowhere: whoever has a promise finds a page by emptying the
- * lists and the hand into the buddy (pw_pcp_rescue()).
+ * lists and the hands into the buddy (pw_pcp_rescue()).
  *
  * What is not promised is kept in the same way, by number: most of it in avail,
  * a little as credit of each CPU. Nobody is refused before the credits have been
@@ -101,9 +101,10 @@ struct pw_pcp {
 } ____cacheline_aligned_in_smp;
 
 /**
- * struct pw_hand - the run of pages that is being zeroed
+ * struct pw_hand - the run of pages that is being zeroed, of one node of memory
  * @lock: held while one page is zeroed, so for about a microsecond
- * @blk: their block; NULL when the hand is empty
+ * @blk: their block; NULL when the hand is empty. Written under pw_pool.lock, too,
+ *	 as @order is
  * @index: first page of the run in its block
  * @order: how long the run is
  * @done: pages zeroed, from the first on
@@ -123,13 +124,13 @@ struct pw_hand {
  * @low: avail below this is worth telling when the pool cannot grow
  * @pcp: per-CPU lists
  * @scarce: somebody is looking for the last pages: nothing may leave the buddy
- *          for the hand. Read under its lock.
+ *          for a hand. Read under its lock.
  * @blocks: struct pw_block by pfn / PW_BLOCK_PAGES
  * @size_lock: whoever takes blocks from the kernel or gives them back
- * @hand: of the zeroing thread
+ * @hand: of the zeroing threads, by node
  * @avail: free pages - promised pages - credit of all CPUs
  * @lock: protects @buddy and @lost; innermost
- * @buddy: pages neither in a heap nor on a list nor in the hand
+ * @buddy: pages neither in a heap nor on a list nor in a hand
  * @lost: pages disowned because someone else held them
  */
 struct pw_pool {
@@ -141,7 +142,7 @@ struct pw_pool {
 	struct xarray blocks;
 
 	struct mutex size_lock ____cacheline_aligned_in_smp;	/* see above */
-	struct pw_hand hand;
+	struct pw_hand *hand;
 
 	atomic_long_t avail ____cacheline_aligned_in_smp;
 
@@ -249,6 +250,7 @@ void pw_supply_free_block(struct pw_block *blk);
 DECLARE_STATIC_KEY_FALSE(pw_zero_on_free_key);
 #define pw_zero_on_free()	static_branch_unlikely(&pw_zero_on_free_key)
 void pw_zero_pages(const u32 *pfns, unsigned int nr);
+int pw_zero_init_hands(void);
 int pw_zero_init(void);
 void pw_zero_exit(void);
 void pw_zero_kick(void);

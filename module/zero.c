@@ -3,22 +3,29 @@
  * zero.c - zeroing ahead
  *
  * A thread of the lowest priority turns dirty free pages clear while the stock
- * of clear ones is low, so that a fault finds its page zeroed. It takes one
- * free run of pages in its hand at a time, the largest there is, so that clear
- * runs are long, but never more than an eighth of what is free.
+ * of clear ones is low, so that a fault finds its page zeroed. Each node of memory
+ * has a thread of its own, on the processors next to it, and a part of the stock as
+ * large as its part of the pool. A thread takes one free run of pages in its hand at
+ * a time, the largest there is, so that clear runs are long, but never more than an
+ * eighth of what is free there.
  *
- * The pages in the hand still count as free: pw_zero_drop() gets them back at
+ * The pages in a hand still count as free: pw_zero_drop() gets them back at
  * any time, waiting for no more than the page that is just being zeroed. That
  * one is zeroed under a spinlock, so a thread of the lowest priority cannot be
  * preempted with it.
  */
+#include <linux/cpumask.h>
 #include <linux/highmem.h>
 #include <linux/kthread.h>
 #include <linux/kstrtox.h>
 #include <linux/log2.h>
+#include <linux/math64.h>
 #include <linux/moduleparam.h>
+#include <linux/nodemask.h>
 #include <linux/sched.h>
+#include <linux/slab.h>
 #include <linux/sysfs.h>
+#include <linux/topology.h>
 #include <linux/wait.h>
 
 #include "pace.h"
@@ -30,7 +37,7 @@ MODULE_PARM_DESC(zero_stock_mb, "MiB of free pages kept zeroed ahead (-1: half o
 
 static unsigned int zero_mbps = 1024;
 module_param(zero_mbps, uint, 0644);
-MODULE_PARM_DESC(zero_mbps, "MiB a second that may be zeroed ahead (0: none)");
+MODULE_PARM_DESC(zero_mbps, "MiB a second that may be zeroed ahead, on each node (0: none)");
 
 DEFINE_STATIC_KEY_FALSE(pw_zero_on_free_key);
 
@@ -62,30 +69,43 @@ __MODULE_PARM_TYPE(zero_on_free, "bool");
 MODULE_PARM_DESC(zero_on_free, "zero pages when heaps give them back, not later (N)");
 
 static DECLARE_WAIT_QUEUE_HEAD(zero_wait);
-static struct task_struct *zero_task;
+static struct task_struct **zero_tasks;
 
-/* Zero up to here. */
-static unsigned long stock_high(void)
+/* Zero up to here: the node's part. */
+static unsigned long stock_high(int node)
 {
+	const struct pw_buddy *b = &pw_pool.buddy;
 	int mb = READ_ONCE(zero_stock_mb);
+	unsigned long all = mb < 0 ? pw_pool.floor / 2 : (unsigned long)mb << (20 - PAGE_SHIFT);
 
-	return mb < 0 ? pw_pool.floor / 2 : (unsigned long)mb << (20 - PAGE_SHIFT);
+	if (!pw_nodes())
+		return all;
+	return mul_u64_u64_div_u64(all, READ_ONCE(b->shelf[node].nr_owned),
+				   max(READ_ONCE(b->nr_owned), 1UL));
 }
 
-static __always_inline bool stock_below(unsigned long mark)
+static __always_inline bool stock_below(int node, unsigned long mark)
 {
+	const struct pw_shelf *shelf = &pw_pool.buddy.shelf[node];
+
 	return READ_ONCE(zero_mbps) && !atomic_read(&pw_pool.scarce) &&
-	       READ_ONCE(pw_pool.buddy.nr_free[PW_CLEAR]) < mark &&
-	       READ_ONCE(pw_pool.buddy.nr_free[PW_DIRTY]);
+	       READ_ONCE(shelf->nr_free[PW_CLEAR]) < mark &&
+	       READ_ONCE(shelf->nr_free[PW_DIRTY]);
 }
 
 /**
- * pw_zero_kick() - wake the thread if the stock is below half
+ * pw_zero_kick() - wake the threads if a stock is below half
  */
 void pw_zero_kick(void)
 {
-	if (stock_below(stock_high() / 2) && wq_has_sleeper(&zero_wait))
-		wake_up(&zero_wait);
+	int node;
+
+	for_each_node_state(node, N_MEMORY) {
+		if (stock_below(node, stock_high(node) / 2) && wq_has_sleeper(&zero_wait)) {
+			wake_up_all(&zero_wait);
+			return;
+		}
+	}
 }
 
 #ifdef CONFIG_X86_64
@@ -125,18 +145,21 @@ void pw_zero_pages(const u32 *pfns, unsigned int nr)
 		clear_highpage(pfn_to_page(pfns[i]));
 }
 
-static bool hand_fill(void)
+static bool hand_fill(int node)
 {
-	struct pw_hand *hand = &pw_pool.hand;
+	struct pw_hand *hand = &pw_pool.hand[node];
 	struct pw_buddy *b = &pw_pool.buddy;
 	bool filled = false;
 	int top;
 
 	spin_lock(&hand->lock);
 	spin_lock(&pw_pool.lock);
+	pw_buddy_look(b, node, 1);
 	top = pw_buddy_top_order(b, PW_DIRTY);
 	if (top >= 0 && !atomic_read(&pw_pool.scarce)) {
-		unsigned long most = max(pw_buddy_nr_free(b) / 8, 1UL);
+		const struct pw_shelf *shelf = &b->shelf[node];
+		unsigned long most = max((shelf->nr_free[PW_DIRTY] +
+					  shelf->nr_free[PW_CLEAR]) / 8, 1UL);
 
 		hand->order = min_t(unsigned int, top, ilog2(most));
 		hand->blk = pw_buddy_alloc_kind(b, hand->order, PW_DIRTY, &hand->index);
@@ -148,12 +171,8 @@ static bool hand_fill(void)
 	return filled;
 }
 
-/**
- * pw_zero_drop() - put what is in the hand into the buddy
- */
-void pw_zero_drop(void)
+static void hand_drop(struct pw_hand *hand)
 {
-	struct pw_hand *hand = &pw_pool.hand;
 	struct pw_buddy *b = &pw_pool.buddy;
 	unsigned int i;
 
@@ -170,101 +189,173 @@ void pw_zero_drop(void)
 				pw_buddy_free(b, hand->blk, hand->index + i, 0,
 					      i < hand->done ? PW_CLEAR : PW_DIRTY);
 		}
-		spin_unlock(&pw_pool.lock);
 		hand->blk = NULL;
+		spin_unlock(&pw_pool.lock);
 	}
 	spin_unlock(&hand->lock);
 }
 
-/* Return: false when there is nothing left to do in the hand. */
-static bool hand_zero_one(void)
+/**
+ * pw_zero_drop() - put what is in all hands into the buddy
+ */
+void pw_zero_drop(void)
 {
-	struct pw_hand *hand = &pw_pool.hand;
+	int node;
+
+	for_each_node(node)
+		hand_drop(&pw_pool.hand[node]);
+}
+
+/* Return: false when there is nothing left to do in the hand. */
+static bool hand_zero_one(struct pw_hand *hand)
+{
 	bool more;
 
 	spin_lock(&hand->lock);
 	more = hand->blk && hand->done < 1U << hand->order;
 	if (more) {
 		zero_uncached(pfn_to_page(hand->blk->base + hand->index + hand->done));
-		hand->done++;
+		WRITE_ONCE(hand->done, hand->done + 1);
 	}
 	spin_unlock(&hand->lock);
 	return more;
 }
 
-static unsigned int hand_zero(void)
+static unsigned int hand_zero(struct pw_hand *hand)
 {
 	unsigned int nr = 0;
 
-	while (!kthread_should_stop() && hand_zero_one()) {
+	while (!kthread_should_stop() && hand_zero_one(hand)) {
 		nr++;
 		cond_resched();
 	}
-	pw_zero_drop();
+	hand_drop(hand);
 	return nr;
 }
 
 /* What the thread costs in all, as far as the scheduler has counted. */
-static void account(void)
+static void account(u64 *before)
 {
-	static u64 before;
 	u64 now = current->se.sum_exec_runtime;
 
-	pw_stat_add(zero_ahead_ns, now - before);
-	before = now;
+	pw_stat_add(zero_ahead_ns, now - *before);
+	*before = now;
 }
 
-static int zero_thread(void *unused)
+/* Processors come and go, and take it off those it was on. */
+static void stay_near(int node)
 {
+	const struct cpumask *near = cpumask_of_node(node);
+
+	if (pw_nodes() && cpumask_intersects(near, cpu_online_mask) &&
+	    !cpumask_equal(near, current->cpus_ptr))
+		set_cpus_allowed_ptr(current, near);
+}
+
+static int zero_thread(void *data)
+{
+	struct pw_hand *hand = data;
+	int node = hand - pw_pool.hand;
 	unsigned long owed = 0;
+	u64 before = 0;
 
 	set_user_nice(current, MAX_NICE);
 	while (!kthread_should_stop()) {
 		wait_event_interruptible(zero_wait, kthread_should_stop() ||
-					 stock_below(stock_high() / 2));
-		while (!kthread_should_stop() && stock_below(stock_high()) && hand_fill()) {
-			unsigned int nr = hand_zero();
+					 stock_below(node, stock_high(node) / 2));
+		stay_near(node);
+		while (!kthread_should_stop() && stock_below(node, stock_high(node)) &&
+		       hand_fill(node)) {
+			unsigned int nr = hand_zero(hand);
 
 			pw_stat_add(zeroed_ahead, nr);
 			pw_pace(&owed, nr, READ_ONCE(zero_mbps));
-			account();
+			account(&before);
 		}
 	}
 	return 0;
 }
 
 /**
- * pw_zero_count() - how many pages are in the hand
+ * pw_zero_count() - how many pages are in the hands
  * @clear: out: how many of them are zeroed
  *
- * The caller holds the hand's lock.
+ * The caller holds pw_pool.lock.
  *
  * Return: all of them.
  */
 unsigned long pw_zero_count(unsigned long *clear)
 {
-	const struct pw_hand *hand = &pw_pool.hand;
+	unsigned long sum = 0;
+	int node;
 
-	lockdep_assert_held(&hand->lock);
-	*clear = hand->blk ? hand->done : 0;
-	return hand->blk ? 1UL << hand->order : 0;
+	lockdep_assert_held(&pw_pool.lock);
+	*clear = 0;
+	for_each_node(node) {
+		const struct pw_hand *hand = &pw_pool.hand[node];
+
+		if (!hand->blk)
+			continue;
+		*clear += READ_ONCE(hand->done);
+		sum += 1UL << hand->order;
+	}
+	return sum;
 }
 
 /**
- * pw_zero_init() - start the thread
+ * pw_zero_init_hands() - set up empty hands, before there is a page
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int pw_zero_init_hands(void)
+{
+	int node;
+
+	pw_pool.hand = kcalloc(nr_node_ids, sizeof(*pw_pool.hand), GFP_KERNEL);
+	if (!pw_pool.hand)
+		return -ENOMEM;
+	for_each_node(node)
+		spin_lock_init(&pw_pool.hand[node].lock);
+	return 0;
+}
+
+/**
+ * pw_zero_init() - start the threads
  *
  * Return: 0 or -ENOMEM.
  */
 int pw_zero_init(void)
 {
-	zero_task = kthread_run(zero_thread, NULL, "pagewell_zero");
-	return PTR_ERR_OR_ZERO(zero_task);
+	struct task_struct *task;
+	int node;
+
+	zero_tasks = kcalloc(nr_node_ids, sizeof(*zero_tasks), GFP_KERNEL);
+	if (!zero_tasks)
+		return -ENOMEM;
+	/* Nodes that come later are thought of; till then their threads sleep. */
+	for_each_node(node) {
+		task = kthread_create_on_node(zero_thread, &pw_pool.hand[node],
+					      node_online(node) ? node : NUMA_NO_NODE,
+					      "pagewell_zero/%d", node);
+		if (IS_ERR(task)) {
+			pw_zero_exit();
+			return PTR_ERR(task);
+		}
+		zero_tasks[node] = task;
+		wake_up_process(task);
+	}
+	return 0;
 }
 
 /**
- * pw_zero_exit() - stop the thread; its hand is empty then
+ * pw_zero_exit() - stop the threads; the hands are empty then
  */
 void pw_zero_exit(void)
 {
-	kthread_stop(zero_task);
+	int node;
+
+	for_each_node(node)
+		if (zero_tasks[node])
+			kthread_stop(zero_tasks[node]);
+	kfree(zero_tasks);
 }

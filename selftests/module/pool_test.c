@@ -11,6 +11,7 @@
  *	last	threads promise each other's last pages away, then take all
  *	order	half the pages freed in random order: are there 2 MiB pages?
  *	node	do pages come from the CPU's node, or from where the policy says?
+ *	zero	is each node's part of the stock zeroed ahead?
  *	return	the pool grows to its ceiling and shrinks to its floor
  *	bench	instructions of single operations, in a VM that counts those
  */
@@ -26,13 +27,14 @@
 #include <linux/vmalloc.h>
 
 #include "pool.h"
+#include "pool_int.h"
 #include "pool_test.h"
 #include "stats.h"
 #include "watch.h"
 
 static char *test = "random";
 module_param(test, charp, 0444);
-MODULE_PARM_DESC(test, "random, last, order, node, return or bench");
+MODULE_PARM_DESC(test, "random, last, order, node, zero, return or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -566,6 +568,46 @@ static int test_node(void)
 	return 0;
 }
 
+/* All pages used once, and free again. */
+static int soil(void)
+{
+	unsigned int total = max_mb << (20 - PAGE_SHIFT), nr = 0, got;
+	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
+
+	if (!pfns)
+		return -ENOMEM;
+	while ((got = pw_pool_alloc(pfns + nr, total - nr, 0)))
+		nr += got;
+	pw_pool_free(pfns, nr, 0);
+	vfree(pfns);
+	return 0;
+}
+
+static bool stock_is_full(int nid)
+{
+	const struct pw_shelf *shelf = &pw_pool.buddy.shelf[nid];
+
+	return READ_ONCE(shelf->nr_free[PW_CLEAR]) >= shelf->nr_owned / 2;
+}
+
+static int test_zero(void)
+{
+	unsigned int nid, tries = 0;
+
+	if (soil())
+		return -ENOMEM;
+	for_each_online_node(nid) {
+		while (!stock_is_full(nid) && tries++ < 1000)
+			msleep(20);
+		pr_info("zero: node %u has %lu pages, %lu of them clear\n", nid,
+			pw_pool.buddy.shelf[nid].nr_owned,
+			pw_pool.buddy.shelf[nid].nr_free[PW_CLEAR]);
+		if (!stock_is_full(nid) || !pw_pool.buddy.shelf[nid].nr_owned)
+			pool_error("node %u: no stock", nid);
+	}
+	return 0;
+}
+
 static int test_return(void)
 {
 	unsigned long floor = (unsigned long)floor_mb << (20 - PAGE_SHIFT);
@@ -594,6 +636,8 @@ static int run(void)
 		return test_order();
 	if (!strcmp(test, "node"))
 		return test_node();
+	if (!strcmp(test, "zero"))
+		return test_zero();
 	if (!strcmp(test, "return"))
 		return test_return();
 	if (!strcmp(test, "bench"))

@@ -27,4 +27,19 @@ node "pages come from the processor's node" 0 0
 node "or from where MPOL_BIND says" 2 2 node=1
 node "or MPOL_PREFERRED" 1 1 node=0
 node "or from all in turn" 3 3 node=-2
+
+# on_node NODE: the thread of a node keeps to its processors, and has done something
+on_node() {
+	local pid ran
+	pid=$(pgrep -x "pagewell_zero/$1") || return
+	read -r ran _ <"/proc/$pid/schedstat"
+	tap_same "$(cat "/sys/devices/system/node/node$1/cpulist")" \
+		"$(sed -n 's/^Cpus_allowed_list:\t//p' "/proc/$pid/status")" && [ "$ran" -gt 1000000 ]
+}
+
+check "each node has its part of the stock" insmod "$ko" test=zero floor_mb=64 max_mb=64
+dmesg | grep 'pagewell_test: zero: ' | sed 's/^/# /'
+check "zeroed by a thread of its own on node 0" on_node 0
+check "and on node 1" on_node 1
+rmmod pagewell_test
 finish
