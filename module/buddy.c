@@ -359,7 +359,7 @@ void pw_buddy_leave(struct pw_buddy *b, struct pw_block *blk, bool leaving)
 
 static void idle_begin(struct pw_buddy *b, struct pw_block *blk)
 {
-	list_add_tail(&blk->idle, &b->idle);
+	list_add(&blk->idle, is_partial(blk) ? &b->idle : b->idle.prev);
 	b->nr_idle += blk->nr_owned;
 	if (likely(!blk->leaving))
 		return;
@@ -596,6 +596,28 @@ void pw_buddy_free(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
 	relist(b, blk, kind, old);
 	if (all_free(blk))
 		idle_begin(b, blk);
+}
+
+/**
+ * pw_buddy_idle_parts() - pages of blocks that are ours in part and not in use
+ * @b: all blocks
+ * @enough: it need not be known whether there are more
+ *
+ * Blocks of a part come first among the idle ones.
+ *
+ * Return: how many, at least @enough if there are as many.
+ */
+unsigned long pw_buddy_idle_parts(const struct pw_buddy *b, unsigned long enough)
+{
+	const struct pw_block *blk;
+	unsigned long sum = 0;
+
+	list_for_each_entry(blk, &b->idle, idle) {
+		if (sum >= enough || !is_partial(blk))
+			break;
+		sum += blk->nr_owned;
+	}
+	return sum;
 }
 
 /**

@@ -67,7 +67,7 @@ struct pw_shelf {
  * @nr: for each kind and order, free nodes
  * @list: for each kind, on the list of its largest free order
  * @all: on the list of all blocks
- * @idle: on the list of blocks without a page in use, oldest first
+ * @idle: on the list of blocks without a page in use
  * @owned: a bit a page
  * @free: for each kind, a bit a node
  * @rests_until: for the owner: when it may be asked to leave again
@@ -97,7 +97,8 @@ struct pw_block {
  * @near: the shelf that requests look at first
  * @reach: how many shelves they look at, going round from @near
  * @blocks: all blocks
- * @idle: blocks without a page in use, the longest idle first
+ * @idle: blocks without a page in use: those of which we own a part, then the
+ *        longest idle first
  * @nr_blocks: how many blocks
  * @nr_partial: of these, blocks of which we own a part only
  * @nr_owned: pages owned
@@ -145,6 +146,7 @@ unsigned int pw_buddy_alloc_crumbs(struct pw_buddy *b, u32 *pfns, unsigned int n
 void pw_buddy_free(struct pw_buddy *b, struct pw_block *blk, unsigned int index,
 		   unsigned int order, enum pw_kind kind);
 
+unsigned long pw_buddy_idle_parts(const struct pw_buddy *b, unsigned long enough);
 unsigned long pw_buddy_crumbs(const struct pw_buddy *b, unsigned int node);
 unsigned int pw_buddy_emptiest(struct pw_buddy *b, unsigned int node,
 			       struct pw_block **blks, unsigned int nr,

@@ -7,7 +7,9 @@
  * Above the floor the pool only takes what the machine can spare: no OOM
  * killer, hardly any reclaim, and a margin for everybody else. Above the floor,
  * as much as lay idle all the time for a while goes back, and everything idle
- * at once when the kernel is short.
+ * at once when the kernel is short. What is there in smaller pieces, or has lost a
+ * page to somebody who holds it, goes first, and below the floor 2 MiB in one piece
+ * take its place.
  */
 #include <linux/gfp.h>
 #include <linux/log2.h>
@@ -21,6 +23,9 @@
 
 /* Pages given back in one go under size_lock, by the decay. */
 #define DECAY_BATCH	(16 * PW_BLOCK_PAGES)
+
+/* Blocks that take the place of parts in one go. */
+#define MEND_BATCH	16
 
 #define LIGHT_GFP	((GFP_HIGHUSER | __GFP_NOWARN) & ~__GFP_DIRECT_RECLAIM)
 #define BLOCK_GFP	(PW_HAVE_COMPOUND ? __GFP_COMP : 0)
@@ -230,7 +235,7 @@ void pw_supply_free_block(struct pw_block *blk)
 	pw_stat_inc(pool_shrunk);
 }
 
-/* Take the block that is idle longest, when it may go: @least pages stay. */
+/* Take the block that is to go first, when it may go: @least pages stay. */
 static struct pw_block *pick_idle(unsigned long least)
 {
 	struct pw_buddy *b = &pw_pool.buddy;
@@ -268,6 +273,58 @@ unsigned long pw_supply_give_back(unsigned long nr)
 		cond_resched();
 	}
 	return gone;
+}
+
+/* Would all that is missing and what is idle in parts make up a block? */
+static bool has_idle_parts(void)
+{
+	unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned), nr = PW_BLOCK_PAGES, sum;
+
+	if (!READ_ONCE(pw_pool.buddy.nr_partial))
+		return false;
+	if (held < pw_pool.floor)
+		nr -= min(pw_pool.floor - held, nr - 1);
+	spin_lock(&pw_pool.lock);
+	sum = pw_buddy_idle_parts(&pw_pool.buddy, nr);
+	spin_unlock(&pw_pool.lock);
+	return sum >= nr;
+}
+
+/* An idle block that is ours in part, taken out of the buddy. */
+static struct pw_block *pick_part(void)
+{
+	struct pw_buddy *b = &pw_pool.buddy;
+	struct pw_block *blk;
+
+	spin_lock(&pw_pool.lock);
+	blk = list_first_entry_or_null(&b->idle, struct pw_block, idle);
+	if (blk && (blk->nr_owned == PW_BLOCK_PAGES || !pw_avail_take(blk->nr_owned)))
+		blk = NULL;
+	if (blk)
+		pw_buddy_remove(b, blk);
+	spin_unlock(&pw_pool.lock);
+	return blk;
+}
+
+/* Take 2 MiB that the kernel has at hand, and give it as much in parts. */
+static bool replace_parts(void)
+{
+	const unsigned long *held = &pw_pool.buddy.nr_owned;
+	unsigned long top = max(READ_ONCE(*held), pw_pool.floor);
+	struct page *page = alloc_pages(LIGHT_GFP | BLOCK_GFP, PW_BLOCK_ORDER);
+	struct pw_block *blk;
+
+	lockdep_assert_held(&pw_pool.size_lock);
+	if (!page)
+		return false;
+	while (READ_ONCE(*held) + PW_BLOCK_PAGES > top && (blk = pick_part()))
+		pw_supply_free_block(blk);
+	/* Somebody may use them again, or have been promised them. */
+	if (READ_ONCE(*held) + PW_BLOCK_PAGES > top) {
+		__free_pages(page, PW_BLOCK_ORDER);
+		return false;
+	}
+	return add_piece(page, PW_BLOCK_ORDER);
 }
 
 /**
@@ -367,19 +424,36 @@ static void decay_give_back(unsigned long nr)
 	}
 }
 
-static void decay(struct work_struct *work)
+/* Have the floor in blocks, and all of it. Return: whether there is more to do. */
+static bool mend(void)
 {
-	unsigned long held, clear;
+	unsigned int i;
+	unsigned long held;
+	bool more;
 
 	mutex_lock(&pw_pool.size_lock);
+	for (i = 0; i < MEND_BATCH && has_idle_parts(); i++)
+		if (!replace_parts())
+			break;
 	held = READ_ONCE(pw_pool.buddy.nr_owned);
 	if (held < pw_pool.floor)
 		pw_supply_grow(pw_pool.floor - held, false);
+	more = has_idle_parts() || READ_ONCE(pw_pool.buddy.nr_owned) < pw_pool.floor;
 	mutex_unlock(&pw_pool.size_lock);
+	return more;
+}
+
+static void decay(struct work_struct *work)
+{
+	unsigned long clear;
+	bool more;
+
 	pw_pcp_drain_idle();
+	more = mend();
 	decay_give_back(decay_step());
 	pw_zero_kick();
-	if (READ_ONCE(pw_pool.buddy.nr_owned) != pw_pool.floor || pw_pcp_count(&clear, NULL))
+	if (more || READ_ONCE(pw_pool.buddy.nr_owned) != pw_pool.floor ||
+	    pw_pcp_count(&clear, NULL))
 		pw_supply_tick();
 	else
 		memset(low_idle, 0, sizeof(low_idle));

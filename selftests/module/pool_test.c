@@ -13,6 +13,7 @@
  *	node	do pages come from the CPU's node, or from where the policy says?
  *	zero	is each node's part of the stock zeroed ahead?
  *	return	the pool grows to its ceiling and shrinks to its floor
+ *	parts	what others held is replaced, and the pool is of 2 MiB pages again
  *	bench	instructions of single operations, in a VM that counts those
  */
 #define pr_fmt(fmt) "pagewell_test: " fmt
@@ -34,7 +35,7 @@
 
 static char *test = "random";
 module_param(test, charp, 0444);
-MODULE_PARM_DESC(test, "random, last, order, node, zero, return or bench");
+MODULE_PARM_DESC(test, "random, last, order, node, zero, return, parts or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -628,6 +629,40 @@ static int test_return(void)
 	return 0;
 }
 
+/* Somebody holds a page of each block while it is freed, and some time longer. */
+static int test_parts(void)
+{
+	unsigned int total = floor_mb << (20 - PAGE_SHIFT), nr, i, tries;
+	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
+	struct pw_buddy_stat st;
+
+	if (!pfns)
+		return -ENOMEM;
+	nr = pw_pool_alloc(pfns, total, 0);
+	for (i = 0; i < nr; i++)
+		if (pfns[i] % PW_BLOCK_PAGES == 300)
+			get_page(pfn_to_page(pfns[i]));
+	for (i = 0; i < nr; i++) {
+		struct page *page = pfn_to_page(pfns[i]);
+
+		pw_pool_free(&pfns[i], 1, 0);
+		if (pfns[i] % PW_BLOCK_PAGES == 300)
+			put_page(page);
+	}
+	vfree(pfns);
+	pw_pool_buddy_stat(&st);
+	pr_info("parts: of %lu blocks %lu are whole\n", st.blocks, st.blocks - st.partial);
+	if (st.partial < total / PW_BLOCK_PAGES)
+		pool_error("nothing was lost");
+	for (tries = 0; st.partial && tries < 1000; tries++) {
+		msleep(50);
+		pw_pool_buddy_stat(&st);
+	}
+	if (st.partial)
+		pool_error("%lu blocks of %lu are not whole", st.partial, st.blocks);
+	return 0;
+}
+
 static int run(void)
 {
 	if (!strcmp(test, "random") || !strcmp(test, "last"))
@@ -640,6 +675,8 @@ static int run(void)
 		return test_zero();
 	if (!strcmp(test, "return"))
 		return test_return();
+	if (!strcmp(test, "parts"))
+		return test_parts();
 	if (!strcmp(test, "bench"))
 		return pool_bench();
 	return -EINVAL;

@@ -308,6 +308,24 @@ static bool test_emptiest(void)
 	return pw_buddy_emptiest(&buddy, 0, blks, 4, any) == 1 && blks[0] == &block[1];
 }
 
+/* Blocks of a part are the first to go, when they are idle. */
+static bool test_idle_parts(void)
+{
+	unsigned int index;
+
+	setup(2, PW_DIRTY);
+	pw_buddy_add(&buddy, &block[2], 8, 3, PW_DIRTY);
+	pw_buddy_add(&buddy, &block[3], 4, 2, PW_CLEAR);
+	if (!sound() || pw_buddy_idle_parts(&buddy, PW_BLOCK_PAGES) != 12 ||
+	    pw_buddy_idle_parts(&buddy, 1) >= 12 ||
+	    list_first_entry(&buddy.idle, struct pw_block, idle)->nr_owned > 8)
+		return false;
+	/* One that is in use is none. */
+	if (take(2, PW_CLEAR, &index) != &block[3])
+		return false;
+	return pw_buddy_idle_parts(&buddy, PW_BLOCK_PAGES) == 8 && sound();
+}
+
 static bool test_remove(void)
 {
 	setup(2, PW_CLEAR);
@@ -374,6 +392,7 @@ const struct buddy_case buddy_cases[] = {
 	{ test_leave, "a block that is leaving is used last" },
 	{ test_crumbs, "crumbs come from blocks that stay" },
 	{ test_emptiest, "the emptiest blocks are known" },
+	{ test_idle_parts, "idle parts of blocks go first" },
 	{ test_remove, "idle blocks can be removed" },
 	{ test_check, "the self-check finds damage" },
 	{ NULL },
