@@ -130,26 +130,49 @@ dies() {
 	echo $(($(date +%s%3N) - start))
 }
 
-begin "$subject" $mib
-dies a >plain
-rm -f core
-for letter in a s; do
+# plain LETTER, ours LETTER, larger LETTER: the same for a process of each kind
+plain() {
+	begin "$subject" $mib
+	dies "$1"
+}
+
+ours() {
 	begin "$pw" run -- "$subject" $mib
-	dies $letter >ours
+	dies "$1"
+}
+
+larger() {
+	begin "$pw" run -- "$subject" $mib
+	ask g >larger
+	dies "$1"
+}
+
+# within TIMES KIND OTHER: KIND takes at most TIMES as long as OTHER and three
+# seconds. On a busy machine one of them may have been unlucky.
+within() {
+	local times=$1 kind=$2 other=$3 try a b
+
+	for try in 1 2 3 4; do
+		a=$($other a)
+		b=$($kind a)
+		echo "# try $try: $kind $b ms, $other $a ms"
+		[ "$b" -ge $((a * times + 3000)) ] || return 0
+	done
+	return 1
+}
+
+for letter in a s; do
+	ours $letter >/dev/null
 	same "a core ($letter) has the whole block" $pages "$(distinct core)"
 	check "and the list" grep -aq 'item 1000' core
-	check "takes the time of another heap's ($(cat ours) ms, $(cat plain) ms)" \
-		test "$(cat ours)" -lt $(($(cat plain) * 2 + 3000))
 	rm -f core
 done
-mv ours small
-begin "$pw" run -- "$subject" $mib
-same "a heap that was larger" "whole after that: yes" "$(ask g)"
-dies a >ours
+check "takes the time of another heap's" within 2 ours plain
+rm -f core
 # Its mapping is 11 times as large, and the kernel asks for each page of it.
-check "takes no more time than that ($(cat ours) ms, $(cat small) ms)" \
-	test "$(cat ours)" -lt $(($(cat small) * 11 + 3000))
-same "and as large" $pages "$(distinct core)"
+check "of a heap that was larger, no more than that" within 11 larger ours
+same "which is whole" "whole after that: yes" "$(cat larger)"
+same "and the core as large" $pages "$(distinct core)"
 rm -f core
 echo "$pattern" >/proc/sys/kernel/core_pattern
 
