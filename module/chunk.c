@@ -325,9 +325,15 @@ bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
 
 	if (!pfns)
 		return false;
-	got = pw_pool_alloc(pfns, PW_SLOT_PAGES, 0);
+	/* All or none: the pool grows for that. */
+	if (pw_pool_reserve(PW_SLOT_PAGES)) {
+		kfree(pfns);
+		return false;
+	}
+	got = pw_pool_alloc(pfns, PW_SLOT_PAGES, PW_ALLOC_PROMISED);
 	if (got < PW_SLOT_PAGES) {
 		pw_pool_free(pfns, got, 0);
+		pw_pool_unreserve(PW_SLOT_PAGES - got);
 		kfree(pfns);
 		return false;
 	}

@@ -236,7 +236,7 @@ static bool walk_step(struct walk *w, unsigned int *moved)
 	if (heap->id != w->id)
 		next_heap(w, heap->id);
 	/* Whoever wants it for writing does not wait for the likes of us. */
-	if (mmap_read_trylock(mm)) {
+	if (pw_heap_try_mmap(heap)) {
 		more = walk_some(w, heap, moved);
 		mmap_read_unlock(mm);
 		w->tried = 0;

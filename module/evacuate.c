@@ -118,8 +118,8 @@ static bool choose(struct pw_evac *e, unsigned int nr)
 
 	/* Under this no block goes away. */
 	lockdep_assert_held(&pw_pool.size_lock);
-	/* One block's worth is left to others. */
-	if (crumbs < 2)
+	/* One block's worth is left to others; what is promised is no place, either. */
+	if (crumbs < 2 || atomic_long_read(&pw_pool.avail) <= 0)
 		return false;
 	nr = min3((unsigned long)nr, (unsigned long)PW_EVAC_BLOCKS, crumbs - 1);
 	spin_lock(&pw_pool.lock);

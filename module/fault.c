@@ -509,7 +509,9 @@ static bool take_away(struct pw_heap *h, unsigned long page, u32 pfn)
 
 	if (!c)
 		return false;
-	found = c->pfn[page & PW_SLOT_MASK] == pfn && !c->block;
+	/* What no other has any more is not what was looked for, but in its place. */
+	found = c->pfn[page & PW_SLOT_MASK] == pfn && !c->block &&
+		pw_page_sharers(pfn_to_page(pfn));
 	if (found) {
 		c = pw_chunk_own(h, slot, c);
 		c->pfn[page & PW_SLOT_MASK] = PW_PFN_LOST;

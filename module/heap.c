@@ -240,6 +240,25 @@ struct pw_heap *pw_heap_next_alive(u64 *id)
 	return heap;
 }
 
+/**
+ * pw_heap_try_mmap() - take a heap's mmap_lock for read, from outside
+ * @heap: from pw_heap_next_alive()
+ *
+ * Return: false when somebody has or wants it for writing, or the process has no
+ * memory to look at: it has ended, or its fork has failed half-way.
+ */
+bool pw_heap_try_mmap(struct pw_heap *heap)
+{
+	struct mm_struct *mm = heap->mm;
+
+	if (atomic_read(&mm->mm_users) == 1 || !mmap_read_trylock(mm))
+		return false;
+	if (!test_bit(MMF_UNSTABLE, &mm->flags))
+		return true;
+	mmap_read_unlock(mm);
+	return false;
+}
+
 static bool over_rlimit_data(struct pw_heap *heap, unsigned long nr)
 {
 	unsigned long limit = rlimit(RLIMIT_DATA) >> PAGE_SHIFT;

@@ -375,6 +375,7 @@ int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg);
 void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info);
 bool pw_heaps_reclaim(unsigned long nr);
 struct pw_heap *pw_heap_next_alive(u64 *id);
+bool pw_heap_try_mmap(struct pw_heap *heap);
 void pw_heap_refused(struct pw_heap *heap, unsigned long nr);
 unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 			   bool promised);

@@ -340,7 +340,7 @@ static bool age_slot(struct pw_heap *heap, unsigned long slot)
 
 	do {
 		/* Whoever wants it for writing does not wait for the likes of us. */
-		if (!mmap_read_trylock(heap->mm))
+		if (!pw_heap_try_mmap(heap))
 			break;
 		n = pack_some(&l);
 		mmap_read_unlock(heap->mm);
@@ -356,12 +356,14 @@ static bool is_strict(struct pw_heap *heap)
 	return atomic_long_read(&heap->committed) >= atomic_long_read(&heap->mapped);
 }
 
+/* A process that is killed meanwhile ends when we let go of its memory. */
 static bool age_heap(struct pw_heap *heap)
 {
 	unsigned long slot;
 	bool cleared = false;
 
 	for (slot = 0; go_on() && !is_strict(heap) && !pw_pack_full() &&
+	     atomic_read(&heap->mm->mm_users) > 1 &&
 	     xa_find(&heap->chunks, &slot, ULONG_MAX, XA_PRESENT); slot++)
 		cleared |= age_slot(heap, slot);
 	return cleared;

@@ -272,6 +272,9 @@ static int zero_thread(void *data)
 			pw_pace(&owed, nr, READ_ONCE(zero_mbps));
 			account(&before);
 		}
+		/* What is dirty may be in blocks that are being emptied. */
+		if (!kthread_should_stop() && stock_below(node, stock_high(node) / 2))
+			schedule_timeout_interruptible(HZ / 10);
 	}
 	return 0;
 }
