@@ -331,6 +331,38 @@ TEST_F(huge, held_over_fork)
 	EXPECT_EQ(-1, pw_wrong(self->p, SLOT, 6));
 }
 
+/* A copy of all of it is needed, and there is memory, but not in the pool. */
+TEST_F(huge, held_and_the_pool_grows)
+{
+	int *step = pw_shared(), fds[2];
+	pid_t child, other;
+	struct pw h;
+
+	fill(self);
+	child = pw_fork();
+	if (!child) {
+		CHECK(hold(self->p, PAGE, fds));
+		pw_set(step, 1);
+		for (;;)
+			pause();
+	}
+	pw_wait_for(step, 1);
+	other = pw_fork();
+	if (!other) {
+		CHECK(munmap(self->h.base, self->h.len) == 0);
+		pw_heap(&h, 4 * MIB);
+		CHECK(pw_map(h.fd, 0, NULL, (pw_pool("avail_pages") - 300) * PAGE, 0, NULL) == 0);
+		pw_set(step, 2);
+		for (;;)
+			pause();
+	}
+	pw_wait_for(step, 2);
+	EXPECT_EQ(0, pw_try_write(self->p + PAGE, 1));
+	pw_hog_stop(other);
+	pw_hog_stop(child);
+	munmap(step, PAGE);
+}
+
 /* Two threads, and the pages under them cut and gone all the time. */
 static struct {
 	FIXTURE_DATA(huge) *self;
