@@ -84,13 +84,26 @@ static unsigned long stock_high(int node)
 				   max(READ_ONCE(b->nr_owned), 1UL));
 }
 
-static __always_inline bool stock_below(int node, unsigned long mark)
+/* @nr_free: by kind, of a node or of all */
+static __always_inline bool is_below(const unsigned long *nr_free, unsigned long mark)
 {
-	const struct pw_shelf *shelf = &pw_pool.buddy.shelf[node];
-
 	return READ_ONCE(zero_mbps) && !atomic_read(&pw_pool.scarce) &&
-	       READ_ONCE(shelf->nr_free[PW_CLEAR]) < mark &&
-	       READ_ONCE(shelf->nr_free[PW_DIRTY]);
+	       READ_ONCE(nr_free[PW_CLEAR]) < mark && READ_ONCE(nr_free[PW_DIRTY]);
+}
+
+static bool stock_below(int node, unsigned long mark)
+{
+	return is_below(pw_pool.buddy.shelf[node].nr_free, mark);
+}
+
+static noinline bool any_stock_below_half(void)
+{
+	unsigned int node;
+
+	for (node = 0; node < nr_node_ids; node++)
+		if (stock_below(node, stock_high(node) / 2))
+			return true;
+	return false;
 }
 
 /**
@@ -98,14 +111,11 @@ static __always_inline bool stock_below(int node, unsigned long mark)
  */
 void pw_zero_kick(void)
 {
-	int node;
-
-	for_each_node_state(node, N_MEMORY) {
-		if (stock_below(node, stock_high(node) / 2) && wq_has_sleeper(&zero_wait)) {
-			wake_up_all(&zero_wait);
-			return;
-		}
-	}
+	/* When the stock is empty every fault comes here. */
+	if ((pw_nodes() ? any_stock_below_half() :
+	     is_below(pw_pool.buddy.nr_free, stock_high(0) / 2)) &&
+	    wq_has_sleeper(&zero_wait))
+		wake_up_all(&zero_wait);
 }
 
 #ifdef CONFIG_X86_64
