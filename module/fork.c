@@ -124,12 +124,13 @@ void pw_heap_end_cow(struct pw_heap *heap)
 	mutex_lock(&heap->unmap_lock);
 	if (mmap_write_lock_killable(heap->mm))
 		goto out;
+	/* A fault meanwhile could map the zero page behind is_private()'s back. */
+	for_each_heap_vma(vma, heap)
+		pw_vma_start_write(vma);
 	if (!heap->dead && !pw_region_any(heap, PW_REGION_READ) &&
 	    is_private(heap)) {
-		for_each_heap_vma(vma, heap) {
-			pw_vma_start_write(vma);
+		for_each_heap_vma(vma, heap)
 			use_plain_table(vma);
-		}
 		heap->zeros = false;
 		WRITE_ONCE(heap->cow, false);
 	}
