@@ -606,7 +606,19 @@ static inline void pw_hog_stop(pid_t pid)
 	CHECK(waitpid(pid, NULL, 0) == pid);
 }
 
-/* The last test of a file: what the others used is back. */
+/* The kernel's page of zeros, which all programs share, is full of them. */
+static inline bool pw_zero_page_whole(void)
+{
+	char *p = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool whole;
+
+	CHECK(p != MAP_FAILED);
+	whole = pw_nonzero(p, 1) == -1;
+	munmap(p, PAGE);
+	return whole;
+}
+
+/* The last test of a file: what the others used is back, and nobody's page has changed. */
 #define PW_TEST_POOL_WHOLE						\
 FIXTURE(pool) { };							\
 FIXTURE_SETUP(pool) { }							\
@@ -614,6 +626,7 @@ FIXTURE_TEARDOWN(pool) { }						\
 TEST_F(pool, whole)							\
 {									\
 	ASSERT_TRUE(pw_pool_whole());					\
+	EXPECT_TRUE(pw_zero_page_whole());				\
 }
 
 #endif /* PW_TEST_H */
