@@ -274,7 +274,6 @@ static void *reader(void *arg)
 {
 	struct race *r = arg;
 	uint64_t rnd = seed_of_thread();
-	long touched = 0;
 
 	while (!pw_get(&r->stop)) {
 		long page = pw_random(&rnd) % (r->pages - 1);
@@ -286,9 +285,9 @@ static void *reader(void *arg)
 			pw_set(&r->bad, 1);
 		else if (!sig && seen != 0x5a5a5a5a5a5a5a5aULL)
 			pw_set(&r->bad, 2);
-		touched += !sig;
+		if (!sig)
+			__atomic_add_fetch(&r->touched, 1, __ATOMIC_RELAXED);
 	}
-	__atomic_add_fetch(&r->touched, touched, __ATOMIC_SEQ_CST);
 	return NULL;
 }
 
@@ -311,7 +310,8 @@ TEST_F(race, moves)
 	ASSERT_EQ(0, pw_map(r->h.fd, PAGEWELL_MAP_GUARD, p + r->pages * PAGE, PAGE, 0, &wall));
 	pw_cover(&r->h, r->h.base + 128 * MIB);
 	start(thread, 2, reader, r);
-	for (; (pw_now() < end || rounds < ENOUGH) && !r->bad; rounds++) {
+	for (; (pw_now() < end || rounds < ENOUGH ||
+		__atomic_load_n(&r->touched, __ATOMIC_RELAXED) < ENOUGH) && !r->bad; rounds++) {
 		/* The wall behind it makes growing a move: up, and cut to size; */
 		ASSERT_EQ(0, pw_remap(r->h.fd, PAGEWELL_REMAP_MAYMOVE, p, r->pages * PAGE,
 				      (r->pages + 1) * PAGE, &p));
