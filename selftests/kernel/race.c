@@ -269,6 +269,49 @@ TEST_F(race, unmap_and_fork)
 	finish(thread, 3, r);
 }
 
+/* Even pages are only read; odd ones are read, so that they are the page of zeros, and written. */
+static void *zero_reader(void *arg)
+{
+	struct race *r = arg;
+	uint64_t rnd = seed_of_thread();
+
+	while (!pw_get(&r->stop)) {
+		long page = pw_random(&rnd) % r->pages;
+		volatile uint64_t *w = (void *)(r->at + page * PAGE);
+
+		if (page % 2 == 0 && w[1])
+			pw_set(&r->bad, 1);
+		if (page % 2 && !w[1])
+			w[1] = page;
+	}
+	return NULL;
+}
+
+/* After each fork writes come to us for a while, then to the kernel alone again. */
+TEST_F(race, zeros_and_forks)
+{
+	struct race *r = &self->r;
+	double end = pw_now() + 2 * duration();
+	pthread_t thread[3];
+
+	r->pages = 12000;
+	r->at = pw_map_pages(&r->h, r->pages);
+	pw_cover(&r->h, r->at + r->pages * PAGE);
+	start(thread, 3, zero_reader, r);
+	for (int i = 0; (i < ENOUGH || pw_now() < end) && !r->bad; i++) {
+		pid_t pid = pw_fork();
+
+		if (!pid)
+			_exit(0);
+		ASSERT_EQ(0, pw_wait(pid));
+		ASSERT_EQ(0, pw_advise(r->h.fd, PAGEWELL_ADVISE_DONTNEED, r->at,
+				       r->pages * PAGE));
+	}
+	finish(thread, 3, r);
+	EXPECT_EQ(0, r->bad);
+	EXPECT_TRUE(pw_zero_page_whole());
+}
+
 /* While pages move, a reader sees them at one place or the other, or nowhere. */
 static void *reader(void *arg)
 {
