@@ -157,7 +157,7 @@ static void relist(struct pw_buddy *b, struct pw_block *blk, enum pw_kind kind,
 
 static bool all_free(const struct pw_block *blk)
 {
-	return blk->nr_owned == blk->nr_free[PW_DIRTY] + blk->nr_free[PW_CLEAR];
+	return !pw_block_used(blk);
 }
 
 static void idle_end(struct pw_buddy *b, struct pw_block *blk)
@@ -636,11 +636,6 @@ unsigned long pw_buddy_crumbs(const struct pw_buddy *b, unsigned int node)
 	return nr > whole ? nr - whole : 0;
 }
 
-static unsigned int nr_used(const struct pw_block *blk)
-{
-	return blk->nr_owned - blk->nr_free[PW_DIRTY] - blk->nr_free[PW_CLEAR];
-}
-
 /* Put a block where it belongs among those with the fewest pages in use. */
 static unsigned int rank(struct pw_block **blks, unsigned int have, unsigned int nr,
 			 struct pw_block *blk)
@@ -650,11 +645,11 @@ static unsigned int rank(struct pw_block **blks, unsigned int have, unsigned int
 	for (i = 0; i < have; i++)
 		if (blks[i] == blk)
 			return have;
-	if (have == nr && nr_used(blks[nr - 1]) <= nr_used(blk))
+	if (have == nr && pw_block_used(blks[nr - 1]) <= pw_block_used(blk))
 		return have;
 	if (have < nr)
 		have++;
-	for (i = have - 1; i && nr_used(blks[i - 1]) > nr_used(blk); i--)
+	for (i = have - 1; i && pw_block_used(blks[i - 1]) > pw_block_used(blk); i--)
 		blks[i] = blks[i - 1];
 	blks[i] = blk;
 	return have;

@@ -153,6 +153,12 @@ unsigned int pw_buddy_emptiest(struct pw_buddy *b, unsigned int node,
 			       bool (*may)(const struct pw_block *blk));
 void pw_buddy_leave(struct pw_buddy *b, struct pw_block *blk, bool leaving);
 
+/* Pages of a block that are ours and not free. */
+static inline unsigned int pw_block_used(const struct pw_block *blk)
+{
+	return blk->nr_owned - blk->nr_free[PW_DIRTY] - blk->nr_free[PW_CLEAR];
+}
+
 bool pw_buddy_in_use(const struct pw_block *blk, unsigned int index);
 unsigned long pw_buddy_low_idle(struct pw_buddy *b);
 const char *pw_buddy_check(const struct pw_buddy *b);

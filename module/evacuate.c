@@ -195,11 +195,6 @@ static void give_up(struct pw_evac *e, unsigned int i, struct pw_block *blk)
 	e->nr--;
 }
 
-static unsigned int nr_used(const struct pw_block *blk)
-{
-	return blk->nr_owned - blk->nr_free[PW_DIRTY] - blk->nr_free[PW_CLEAR];
-}
-
 /**
  * pw_evac_choose() - give up blocks with pages that nobody could move
  * @e: the blocks, with what was found of each
@@ -215,7 +210,7 @@ bool pw_evac_choose(struct pw_evac *e)
 	spin_lock(&pw_pool.lock);
 	for (i = e->nr; i--; ) {
 		blk = leaving_block(e->base[i]);
-		if (blk && nr_used(blk) > e->found[i] + STRAYS)
+		if (blk && pw_block_used(blk) > e->found[i] + STRAYS)
 			give_up(e, i, blk);
 	}
 	spin_unlock(&pw_pool.lock);

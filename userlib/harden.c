@@ -505,8 +505,8 @@ bool harden_resize(struct span *s, void *p, size_t size)
 bool harden_give(void *p, const char *call)
 {
 	size_t has = program_has(p), size;
-	struct thread *t = tcache_thread();
 	struct hard_bin *bin;
+	struct thread *t;
 	unsigned int c;
 
 	if (!has)
@@ -517,6 +517,7 @@ bool harden_give(void *p, const char *call)
 	if (read_canary(p, size, has) == SIZE_MAX)
 		pw_heap_error(call, "written past the end of", p);
 	fill_junk(p, size);
+	t = tcache_thread();
 	bin = t ? hard_bin(t, c) : NULL;
 	if (bin)
 		keep(bin, p);
