@@ -18,6 +18,10 @@ USERLIB_CFLAGS	= $(CFLAGS) -Werror
 .DEFAULT_GOAL	:= all
 .DELETE_ON_ERROR:
 MAKEFLAGS	+= --no-print-directory
+# As many jobs as processors, where nobody said how many.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS	+= -j$(shell nproc)
+endif
 
 # Packages first: what follows asks pkg-config and compilers.
 ifneq ($(filter-out clean help uninstall,$(or $(MAKECMDGOALS),all)),)
