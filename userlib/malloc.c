@@ -259,30 +259,32 @@ PUBLIC void NAME(free)(void *p)
 	fast_free(p);
 }
 
-/* Class sizes are multiples of 16, and blocks aligned to it. */
+/*
+ * Class sizes are multiples of 16, and blocks aligned to it. Programs that mix
+ * small sizes would have each test of a size guessed wrong: stores that meet do
+ * without most of them.
+ */
 static inline void zero_block(void *p, size_t size)
 {
 	typedef long pair __attribute__((vector_size(16), may_alias));
 	const pair zero = { 0 };
-	pair *first = p, *end = (pair *)((char *)p + size);
+	pair *first = p, *last = (pair *)((char *)p + size) - 1;
+	size_t half = size / (2 * sizeof(pair));
 
 	if (unlikely(size > 128)) {
 		memset(p, 0, size);
 		return;
 	}
-	/* From both ends, so that the stores of any size meet. */
 	first[0] = zero;
-	end[-1] = zero;
-	if (size <= 32)
-		return;
-	first[1] = zero;
-	end[-2] = zero;
+	last[0] = zero;
+	first[half] = zero;
+	last[-(ptrdiff_t)half] = zero;
 	if (size <= 64)
 		return;
+	first[1] = zero;
 	first[2] = zero;
-	end[-3] = zero;
-	first[3] = zero;
-	end[-4] = zero;
+	last[-1] = zero;
+	last[-2] = zero;
 }
 
 static noinline void *calloc_slow(size_t size, size_t c)
@@ -313,7 +315,7 @@ PUBLIC void *NAME(calloc)(size_t n, size_t each)
 		return b ? memset(b, 0, size) : calloc_slow(size, c);
 	}
 	c = small_class(size);
-	b = tcache_pop(c);
+	b = bin_unlink(c, 0);
 	if (unlikely(!b))
 		return calloc_slow(size, c);
 	zero_block(b, c * MIN_ALIGN);

@@ -164,8 +164,8 @@ static inline void set_bin(size_t c, struct block *head, int room)
 	*room_at(base, c) = (int16_t)room;
 }
 
-/* A block of class @c + @add, or NULL. */
-static inline struct block *bin_pop(size_t c, size_t add)
+/* A block of class @c + @add, or NULL; the caller clears its key. */
+static inline struct block *bin_unlink(size_t c, size_t add)
 {
 	uintptr_t base = tcache_base();
 	struct block *b = head_at(base, c)[add];
@@ -176,7 +176,15 @@ static inline struct block *bin_pop(size_t c, size_t add)
 	head_at(base, c)[add] = b->next;
 	HIDE(c);
 	room_at(base, c)[add]++;
-	b->key = 0;
+	return b;
+}
+
+static inline struct block *bin_pop(size_t c, size_t add)
+{
+	struct block *b = bin_unlink(c, add);
+
+	if (likely(b))
+		b->key = 0;
 	return b;
 }
 
