@@ -23,9 +23,6 @@
 #define GROW_MAX	(64 * MIB)
 #define GROW_CHEAP	(64 * KIB)
 
-/* From this size on an arena's memory is worth huge pages. */
-#define HUGE_FROM	(16 * MIB)
-
 /* Huge pages are asked for so many bytes at a time. */
 #define HUGE_STEP	(8 * MIB)
 
@@ -57,12 +54,23 @@
 #define FALL_STEP_MIN	(256 * KIB)
 #define FALL_STEP_SHIFT	4
 
-static struct arena main_arena = { .limit = SIZE_MAX };
-static struct arena big_arena = { .limit = SIZE_MAX, .id = BIG_ARENA, .big = true };
+static struct arena first_arenas[BIG_ARENA + 1];
 
-struct arena *pw_arenas[MAX_ARENAS] = { &main_arena, &big_arena };
-uint32_t pw_nr_arenas = 2;
+struct arena *pw_arenas[MAX_ARENAS];
+uint32_t pw_nr_arenas = ARRAY_SIZE(first_arenas);
 struct lock pw_arenas_lock;
+
+void arenas_start(void)
+{
+	uint32_t i;
+
+	for (i = 0; i < ARRAY_SIZE(first_arenas); i++) {
+		first_arenas[i].id = i;
+		first_arenas[i].big = i == BIG_ARENA;
+		first_arenas[i].limit = SIZE_MAX;
+		pw_arenas[i] = &first_arenas[i];
+	}
+}
 
 static struct arena *free_arenas;
 

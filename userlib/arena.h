@@ -125,6 +125,7 @@ struct segment {
  * @huge_skip: how many still do
  * @contended: threads that found it locked since one last moved off
  * @small: spans with free blocks, by class
+ * @small_map: which small bins may have something in them
  * @unsorted: spans that fell empty
  * @large: free runs, by length
  * @large_map: which large bins are not empty
@@ -153,6 +154,7 @@ struct arena {
 	uint8_t huge_skip;
 	uint32_t contended;
 	struct spans small[NR_CLASSES];
+	uint64_t small_map[(NR_CLASSES + 63) / 64];
 	struct spans unsorted;
 	struct span *large[NR_LARGE_BINS];
 	uint64_t large_map[(NR_LARGE_BINS + 63) / 64];
@@ -176,6 +178,8 @@ struct arena {
 
 /* The arena that blocks from this size on come from. */
 #define BIG_ARENA	1
+/* From this size on an arena's memory is worth huge pages. */
+#define HUGE_FROM	(16 * MIB)
 #define BIG_SIZE	(512 * KIB)
 
 extern struct arena *pw_arenas[MAX_ARENAS];
@@ -269,6 +273,12 @@ static inline void spans_del(struct spans *list, struct span *s)
 
 /* arena.c */
 
+/*
+ * The arenas that there are from the beginning. Not in their definition, as all of
+ * them and the table of arenas would be data in the file.
+ */
+void arenas_start(void);
+
 /* A new arena, or NULL. Not locked. */
 struct arena *arena_create(bool private, size_t limit);
 
@@ -357,6 +367,14 @@ struct batch {
 /* Takes up to @want blocks of class @c. */
 bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source source,
 	      struct batch *b);
+
+/*
+ * The same of larger classes, up to so many times the size and as aligned as those
+ * of class @c: free blocks in spans that cannot be used for anything else because of
+ * the others in them.
+ */
+#define HOLE_TIMES	4
+bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, struct batch *b);
 
 /*
  * Takes up to @want blocks of a class, all from the same span, and writes to
@@ -455,7 +473,13 @@ static inline uintptr_t *list_next(struct block *first, unsigned int c)
 }
 
 void fastbin_push(unsigned int c, struct block *first, unsigned int blocks);
-uintptr_t fastbin_pop(unsigned int c);
+uintptr_t fastbin_pop_list(unsigned int c);
+
+/* The word of a list, or 0. */
+static inline uintptr_t fastbin_pop(unsigned int c)
+{
+	return READ_ONCE(pw_fastbins[c].lists) ? fastbin_pop_list(c) : 0;
+}
 
 /* Is @b in one of the lists? */
 bool fastbin_has(unsigned int c, struct block *b);

@@ -552,6 +552,50 @@ static struct span *unsorted_span(struct arena *a, unsigned int c)
 	return converted;
 }
 
+/* Sets a bit; true if it was set. Compilers make five instructions of it. */
+static inline bool set_bit(uint64_t *word, size_t bit)
+{
+#if defined(__x86_64__)
+	bool was;
+
+	__asm__("btsq %2, %0" : "+r"(*word), "=@ccc"(was) : "r"(bit));
+	return was;
+#else
+	bool was = *word >> (bit % 64) & 1;
+
+	*word |= 1UL << (bit % 64);
+	return was;
+#endif
+}
+
+static void small_add(struct arena *a, struct span *s)
+{
+	s->flags |= SPAN_BINNED;
+	spans_add(&a->small[s->class], s);
+	set_bit(&a->small_map[s->class / 64], s->class);
+}
+
+static void small_del(struct arena *a, struct span *s)
+{
+	s->flags &= (uint8_t)~SPAN_BINNED;
+	spans_del(&a->small[s->class], s);
+}
+
+/* The next class behind @c, up to @last, with something in its small bin, perhaps; or 0. */
+static unsigned int next_small(const struct arena *a, unsigned int c, unsigned int last)
+{
+	while (++c <= last) {
+		uint64_t map = a->small_map[c / 64] >> (c % 64);
+
+		if (map) {
+			c += (unsigned int)__builtin_ctzl(map);
+			return c <= last ? c : 0;
+		}
+		c |= 63;
+	}
+	return 0;
+}
+
 /* A span with something to take. */
 static struct span *usable_span(struct arena *a, unsigned int c, enum source source)
 {
@@ -562,10 +606,8 @@ static struct span *usable_span(struct arena *a, unsigned int c, enum source sou
 	s = a->unsorted.first ? unsorted_span(a, c) : NULL;
 	if (!s)
 		s = span_create(a, c, source);
-	if (s) {
-		s->flags |= SPAN_BINNED;
-		spans_add(&a->small[c], s);
-	}
+	if (s)
+		small_add(a, s);
 	return s;
 }
 
@@ -632,8 +674,7 @@ static inline void span_emptied(struct arena *a, struct span *s)
 {
 	if (s->nr_free || s->carved < s->nr_blocks)
 		return;
-	s->flags &= (uint8_t)~SPAN_BINNED;
-	spans_del(&a->small[s->class], s);
+	small_del(a, s);
 }
 
 unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want, void **blocks,
@@ -701,6 +742,56 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source so
 	return got > 0;
 }
 
+/* Larger blocks are used in heaps from this size on, up to that of a block. */
+#ifdef PW_TEST
+#define HOLES_FROM	(256 * KIB)
+#else
+#define HOLES_FROM	(2 * MIB)
+#endif
+#define HOLE_MAX	(4 * KIB)
+
+/* The span among the first of a bin that has free blocks. */
+static struct span *span_with_holes(struct arena *a, unsigned int c)
+{
+	struct span *s = a->small[c].first;
+
+	if (!s)
+		a->small_map[c / 64] &= ~(1UL << (c % 64));
+	if (s && !s->nr_free)
+		s = s->next;
+	return s && s->nr_free ? s : NULL;
+}
+
+bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, struct batch *b)
+{
+	size_t size = class_size(c), align = size & -size;
+	unsigned int got = 0, larger = c, last;
+	struct span *s;
+
+	*b = (struct batch){ .first = NULL };
+	b->end = &b->rest;
+	if (a->size < HOLES_FROM || size >= HOLE_MAX)
+		return false;
+	last = (unsigned int)class_of(MIN(HOLE_TIMES * size, HOLE_MAX));
+	while (got < want && (larger = next_small(a, larger, last))) {
+		size_t more = class_size(larger);
+
+		/* Who asked for this size may have asked for its alignment. */
+		if (more % align)
+			continue;
+		while (got < want && (s = span_with_holes(a, larger))) {
+			unsigned int n = take_free(s, more, want - got, b);
+
+			got += n;
+			span_emptied(a, s);
+			count_out(a, n * more);
+		}
+	}
+	*b->end = NULL;
+	b->nr_rest = got - (got > 0);
+	return got > 0;
+}
+
 bool span_block_start(const struct span *s, uintptr_t addr)
 {
 	return span_block_index(s, addr) >= 0;
@@ -726,13 +817,11 @@ static void span_filled(struct arena *a, struct span *s, unsigned int n)
 	a->given += bytes;
 	if (s->nr_free == s->carved) {
 		if (s->flags & SPAN_BINNED)
-			spans_del(&a->small[s->class], s);
-		s->flags &= (uint8_t)~SPAN_BINNED;
+			small_del(a, s);
 		s->flags |= SPAN_UNSORTED;
 		spans_add(&a->unsorted, s);
 	} else if (!(s->flags & SPAN_BINNED)) {
-		s->flags |= SPAN_BINNED;
-		spans_add(&a->small[s->class], s);
+		small_add(a, s);
 	}
 }
 
@@ -851,13 +940,11 @@ void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
 		arenas_collect();
 }
 
-uintptr_t fastbin_pop(unsigned int c)
+uintptr_t fastbin_pop_list(unsigned int c)
 {
 	struct fastbin *f = &pw_fastbins[c];
 	uintptr_t word;
 
-	if (!READ_ONCE(f->lists))
-		return 0;
 	lock(&f->lock);
 	word = f->lists;
 	if (word) {
@@ -911,22 +998,6 @@ static struct span *listed_span(struct block *b, struct block *before)
 	if (unlikely(!s || s->state != SPAN_CLASS))
 		pw_heap_error("malloc()", "overwritten after free:", before);
 	return s;
-}
-
-/* Sets a bit; true if it was set. Compilers make five instructions of it. */
-static inline bool set_bit(uint64_t *word, size_t bit)
-{
-#if defined(__x86_64__)
-	bool was;
-
-	__asm__("btsq %2, %0" : "+r"(*word), "=@ccc"(was) : "r"(bit));
-	return was;
-#else
-	bool was = *word >> (bit % 64) & 1;
-
-	*word |= 1UL << (bit % 64);
-	return was;
-#endif
 }
 
 /*

@@ -20,7 +20,8 @@ userlib-cflags	:= -std=gnu11 -D_GNU_SOURCE -Iuserlib -Wall -Wextra -Wshadow \
 		   -fno-plt -fno-semantic-interposition -fno-builtin-malloc \
 		   -fasynchronous-unwind-tables -ffunction-sections
 userlib-ldflags	:= -Wl,--version-script=userlib/libpagewell.map -Wl,-soname,libpagewell.so.1 \
-		   -Wl,-z,now -Wl,-z,relro -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu
+		   -Wl,-z,now -Wl,-z,relro -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu \
+		   -Wl,-z,separate-code -Wl,-T,userlib/layout.lds
 
 userlib-objs	:= $(userlib-srcs:%=$(USERLIB_BUILD)/userlib/%.o)
 userlib-pic	:= $(userlib-srcs:%=$(USERLIB_BUILD)/userlib/%.pic.o)
@@ -36,7 +37,7 @@ $(USERLIB_BUILD)/userlib/%.o: userlib/%.c $(userlib-deps)
 	@mkdir -p $(@D)
 	$(CC) $(USERLIB_CFLAGS) $(userlib-cflags) -c -o $@ $<
 
-$(USERLIB_BUILD)/libpagewell.so: $(userlib-pic) userlib/libpagewell.map
+$(USERLIB_BUILD)/libpagewell.so: $(userlib-pic) userlib/libpagewell.map userlib/layout.lds
 	$(CC) -shared $(USERLIB_CFLAGS) $(userlib-ldflags) -o $@ $(userlib-pic)
 
 $(USERLIB_BUILD)/libpagewell.a: $(userlib-objs)

@@ -279,7 +279,7 @@ void harden_drain(struct thread *t)
 {
 	unsigned int c, i;
 
-	for (c = 1; t->hard && c < NR_CLASSES; c++) {
+	for (c = 1; c < NR_CLASSES; c++) {
 		struct hard_bin *bin = t->hard->bins[c];
 
 		if (!bin)

@@ -30,6 +30,7 @@ bool pw_heap_start(void)
 	ready = pw_heap.ready;
 	if (!ready) {
 		pw_env_read();
+		arenas_start();
 		pw_heap.slow = pw_env.harden || pw_env.trace;
 		ready = os_start();
 		__atomic_store_n(&pw_heap.ready, ready, __ATOMIC_RELEASE);

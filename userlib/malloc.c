@@ -105,6 +105,17 @@ noinline void *pw_malloc_slow(size_t size, size_t c)
 	return likely(p) ? p : malloc_any(size, c);
 }
 
+/* Is @b in a list? It may be one of a smaller class. */
+static bool is_listed(struct block *b, unsigned int c)
+{
+	size_t size = class_size(c);
+
+	for (; c && class_size(c) * HOLE_TIMES >= size; c--)
+		if (tcache_has(b, c) || fastbin_has(c, b))
+			return true;
+	return false;
+}
+
 /* Is a block with the key of a free one really free? */
 static bool is_free(struct block *b)
 {
@@ -112,7 +123,7 @@ static bool is_free(struct block *b)
 	struct arena *a = span_arena(s);
 	bool found;
 
-	if (tcache_has(b, s->class) || fastbin_has(s->class, b))
+	if (is_listed(b, s->class))
 		return true;
 	lock(&a->lock);
 	found = bin_has(s, (uintptr_t)b);
@@ -295,7 +306,7 @@ static noinline void *calloc_slow(size_t size, size_t c)
 	if (unlikely(pw_heap.slow) && pw_env.harden)
 		p = harden_alloc(size, MIN_ALIGN);
 	else
-		p = alloc_slow(size, c, &zeroed);
+		p = tcache_pop_list(c) ?: alloc_slow(size, c, &zeroed);
 	trace(TRACE_CALLOC, p, size, 0);
 	if (p && (!zeroed || pw_heap.slow))
 		memset(p, 0, size);
@@ -382,6 +393,8 @@ static void *alloc_grown(size_t size)
 		return fast_malloc(size);
 	c = big_class(size);
 	p = tcache_pop(c);
+	if (!p)
+		p = tcache_pop_list(c);
 	if (!p)
 		p = tcache_refill(c);
 	if (!p)

@@ -83,11 +83,12 @@ void os_set_why(const char *fmt, ...)
 
 bool os_start(void)
 {
+	static const char asked_for[] = "PAGEWELL_BACKEND=anon asks for it";
 	int ret = -ENODEV;
 
 	stats.limit = pw_env.limit;
 	if (pw_env.backend == BACKEND_ANON)
-		os_set_why("PAGEWELL_BACKEND=anon asks for it");
+		memcpy(stats.why, asked_for, sizeof(asked_for));
 	else
 		ret = os_device_start();
 	if (ret && pw_env.backend == BACKEND_DEVICE) {

@@ -17,7 +17,8 @@ __attribute__((constructor)) static void loaded(void)
 
 __attribute__((destructor)) static void unloaded(void)
 {
-	trace_flush();
+	if (pw_env.trace)
+		trace_flush();
 	if (pw_env.stats)
 		pw_print_stats();
 }

@@ -35,13 +35,18 @@
 /* From this size on, what a block takes in page faults is more than its list saves. */
 #define LARGE_BLOCK	(36 * KIB)
 
+/* Blocks that a thread takes of a class first, and twice as many each time from then on. */
+#define FIRST_BLOCKS	8U
+#define FIRST_TIMES	3U
+
 /* Lists that were not needed for so long are given back, if frees go on. */
 #define SWEEP_TICKS	256
 #define SWEEP_MS	500
 
 /* Cached lists are worth sorting back when they hold this part of an arena. */
 #define WORTH_SHIFT	4
-#define WORTH_SMALL_SHIFT	2
+#define WORTH_SMALL_SHIFT	3
+#define WORTH_LEAST	(128 * KIB)
 #define SORT_MAX	(8 * MIB)
 
 __thread struct tcache pw_tcache __attribute__((tls_model("initial-exec")));
@@ -308,9 +313,6 @@ struct block *tcache_refill(size_t c)
 	if (unlikely(!t))
 		return NULL;
 	st = stack_of(t, c);
-	b = tcache_pop_list(c);
-	if (b)
-		return b;
 	if (unlikely(st->flushed))
 		grow_budget(t, st);
 	word = fastbin_pop(c);
@@ -352,13 +354,17 @@ static size_t bin_bytes(const struct tcache *tc, unsigned int c)
 	return READ_ONCE(tc->heads[c]) && blocks > 0 ? (size_t)blocks * size : 0;
 }
 
-static size_t thread_bytes(const struct thread *t)
+/* What a thread has cached, but for the first @few bytes of each bin. */
+static size_t thread_bytes(const struct thread *t, size_t few)
 {
 	size_t sum = stacks_bytes(t);
 	unsigned int c;
 
-	for (c = 1; c < NR_CLASSES; c++)
-		sum += bin_bytes(t->tcache, c);
+	for (c = 1; c < NR_CLASSES; c++) {
+		size_t bytes = bin_bytes(t->tcache, c);
+
+		sum += bytes - MIN(bytes, few);
+	}
 	return sum;
 }
 
@@ -374,8 +380,11 @@ static bool worth_sorting(struct thread *t, struct arena *a)
 	if (a->size < a->sorted_size + a->sorted_size / 8 && a->size > SORT_MAX)
 		return false;
 	a->sorted_size = a->size;
-	cached = thread_bytes(t) + READ_ONCE(pw_fastbin_bytes);
-	return cached > READ_ONCE(a->size) >> (a->size > SORT_MAX ? WORTH_SHIFT : WORTH_SMALL_SHIFT);
+	/* A page of each size is what all programs have. */
+	cached = thread_bytes(t, PAGE_SIZE) + READ_ONCE(pw_fastbin_bytes);
+	if (a->size > SORT_MAX)
+		return cached > a->size >> WORTH_SHIFT;
+	return cached > MAX(a->size >> WORTH_SMALL_SHIFT, WORTH_LEAST);
 }
 
 static struct arena *enter(struct thread *t, unsigned int c)
@@ -398,11 +407,27 @@ static struct arena *enter_roomy(struct thread *t)
 	return a;
 }
 
+/* A large block in what small ones left, where no huge pages are. */
+static bool take_left(struct thread *t, unsigned int c, struct batch *batch)
+{
+	struct arena *a = arena_enter(&t->arena);
+	bool done = a->size < HUGE_FROM && bin_take(a, c, 1, USED_PAGES, batch);
+
+	unlock(&a->lock);
+	return done;
+}
+
 static bool take(struct thread *t, unsigned int c, unsigned int want, struct batch *batch)
 {
+	if (class_size(c) >= BIG_SIZE && take_left(t, c, batch))
+		return true;
 	struct arena *a = enter(t, c), *roomy;
 	bool is_large = class_size(c) >= LARGE_BLOCK;
-	bool done = bin_take(a, c, want, is_large ? USED_PAGES : OWN_PAGES, batch);
+	bool done = bin_take(a, c, want, USED_PAGES, batch);
+
+	if (!done && !is_large)
+		done = bin_take_larger(a, c, want, batch) ||
+		       bin_take(a, c, want, OWN_PAGES, batch);
 
 	/* Pages that this thread keeps in another size are better than fresh ones. */
 	if (!done && is_large) {
@@ -450,6 +475,17 @@ static struct block *take_one(unsigned int c, bool *fresh)
 	return batch.first;
 }
 
+/*
+ * A thread may want but one block of a class. What it takes at first leaves the rest
+ * of a page to others.
+ */
+static inline unsigned int first_few(const struct stack *st)
+{
+	if (likely(st->flushed_at || st->taken >= FIRST_TIMES))
+		return st->room;
+	return MIN((unsigned int)st->room, FIRST_BLOCKS << st->taken);
+}
+
 struct block *tcache_refill_arena(size_t c, bool *fresh)
 {
 	struct thread *t = this_thread();
@@ -459,7 +495,7 @@ struct block *tcache_refill_arena(size_t c, bool *fresh)
 	if (unlikely(!t))
 		return take_one(c, fresh);
 	st = stack_of(t, c);
-	if (!take(t, c, st->room, &batch))
+	if (!take(t, c, first_few(st), &batch))
 		return NULL;
 	st->taken++;
 	set_bin(c, batch.rest, (int)(st->room - batch.nr_rest));
@@ -580,7 +616,8 @@ static void thread_exit(void *arg)
 			give_class_back(t, i * 64 + bit);
 		}
 	}
-	harden_drain(t);
+	if (t->hard)
+		harden_drain(t);
 	/* What libc still frees for this thread goes straight to its span. */
 	t->bytes[false] = 0;
 	t->bytes[true] = 0;
@@ -596,7 +633,8 @@ void tcache_drain(void)
 
 	if (!t)
 		return;
-	harden_drain(t);
+	if (t->hard)
+		harden_drain(t);
 	for (c = 1; c < NR_CLASSES; c++)
 		drain_class(t, c);
 }
@@ -608,7 +646,7 @@ size_t tcaches_bytes(void)
 
 	lock(&pw_threads_lock);
 	for (t = pw_threads; t; t = t->next)
-		sum += thread_bytes(t);
+		sum += thread_bytes(t, 0);
 	unlock(&pw_threads_lock);
 	return sum;
 }

@@ -236,7 +236,7 @@ static inline bool tcache_push_list(struct block *b, size_t c)
 	return true;
 }
 
-/* Blocks from the thread's full lists or the fast bins; NULL if there are none. */
+/* A block from the fast bins, when the thread has no full list; NULL if there is none. */
 struct block *tcache_refill(size_t c);
 
 /* A block from an arena, and the tcache's bin filled. */

@@ -95,7 +95,7 @@ void trace_loud(void)
 
 void trace_flush(void)
 {
-	if (!pw_env.trace || off)
+	if (off)
 		return;
 	lock(&trace_lock);
 	write_buffer();

@@ -114,6 +114,33 @@ static void alignment(void)
 	pw_free_aligned_sized(p, 48, 10);
 }
 
+/* Free blocks of larger sizes are used, if they are as aligned. */
+static void alignment_in_holes(void)
+{
+	static void *held[10000];
+	size_t larger = 0;
+	int i;
+
+	for (i = 0; i < 10000; i++)
+		held[i] = pw_malloc((size_t)(200 + 16 * (i % 4)));
+	for (i = 0; i < 10000; i++)
+		if (i / 4 % 2)
+			pw_free(held[i]);
+	pw_malloc_trim(0);
+	for (i = 0; i < 10000; i++) {
+		size_t align = (size_t)32 << (i % 3);
+
+		if (!(i / 4 % 2))
+			continue;
+		held[i] = pw_aligned_alloc(align, align);
+		CHECK(held[i] && !((uintptr_t)held[i] % align));
+		larger += pw_malloc_usable_size(held[i]) > align;
+	}
+	CHECK(larger > 1000);
+	for (i = 0; i < 10000; i++)
+		pw_free(held[i]);
+}
+
 static void bad_alignment(void)
 {
 	void *out = &out;
@@ -337,6 +364,7 @@ int main(void)
 		{ "success leaves errno alone", errno_stays },
 		{ "blocks of no bytes", zero_size },
 		{ "every alignment", alignment },
+		{ "aligned blocks in place of larger ones", alignment_in_holes },
 		{ "alignments that are none", bad_alignment },
 		{ "calloc clears what was used before", zeroed },
 		{ "realloc keeps the contents, from any size to any", realloc_keeps },

@@ -50,6 +50,28 @@ static void twice_sorted_back(void)
 	pw_free(p[0]);
 }
 
+/* Between blocks of 208 bytes that stay, what takes 144 gets free ones of 208. */
+static void twice_as_smaller(void)
+{
+	static void *p[20000];
+	void *q;
+	int i;
+
+	for (i = 0; i < 20000; i++)
+		p[i] = pw_malloc(208);
+	for (i = 1; i < 20000; i += 2)
+		pw_free(p[i]);
+	pw_malloc_trim(0);
+	do
+		q = pw_malloc(144);
+	while (pw_malloc_usable_size(q) != 208);
+	/* The next one waits in the thread's bin for 144. */
+	for (i = 1; p[i] != q; i += 2)
+		;
+	expect("free(): double free of", p[i + 2]);
+	pw_free(p[i + 2]);
+}
+
 static void twice_large(void)
 {
 	void *p = pw_malloc(40 * MIB);
@@ -339,6 +361,7 @@ int main(void)
 		{ "double free at once", twice_at_once },
 		{ "double free of a block in a full list", twice_later },
 		{ "double free of a block that was sorted back", twice_sorted_back },
+		{ "double free of a block that is to be a smaller one", twice_as_smaller },
 		{ "double free of a large block", twice_large },
 		{ "realloc of a free block", twice_in_realloc },
 		{ "free of a local variable", from_the_stack },
