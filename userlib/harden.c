@@ -535,6 +535,11 @@ void harden_free(void *p)
 		goto slow;
 	has = READ_ONCE(*has_entry(distance));
 	bin = known_bin(READ_ONCE(*map_entry(distance >> GRANULE_UNIT_SHIFT)));
+	/* Where the canary is depends on @has, which may take as long to come. */
+	if (likely(bin)) {
+		__builtin_prefetch(p, 1);
+		__builtin_prefetch(last_word(p, bin->size), 1);
+	}
 	if (unlikely(!has || !bin || bin->nr + 1 >= bin->max ||
 		     read_canary(p, bin->size, has) == SIZE_MAX))
 		goto slow;
