@@ -84,20 +84,21 @@ struct pw_chunk *pw_chunk_lock(struct pw_heap *heap, unsigned long slot)
 	struct pw_chunk *c;
 
 	for (;;) {
-		rcu_read_lock();
-		c = xa_load(&heap->chunks, slot);
+		/* In every fault: this kind of a section costs two instructions. */
+		rcu_read_lock_sched();
+		c = pw_slot_load(heap, slot);
 		if (c && !refcount_inc_not_zero(&c->refs)) {
-			rcu_read_unlock();
+			rcu_read_unlock_sched();
 			continue;
 		}
-		rcu_read_unlock();
+		rcu_read_unlock_sched();
 		if (!c)
 			return NULL;
 		mutex_lock(&c->lock);
 		/* The slot may have got another one while we waited. */
 		if (c->owner == heap)
 			return c;
-		if (xa_load(&heap->chunks, slot) == c) {
+		if (pw_slot_load(heap, slot) == c) {
 			if (c->users == 1 && !c->shared) {
 				c->owner = heap;
 				c->layout = 0;
@@ -117,7 +118,8 @@ struct pw_chunk *pw_chunk_lock(struct pw_heap *heap, unsigned long slot)
  */
 struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot)
 {
-	struct pw_chunk *c, *old;
+	struct pw_chunk *c;
+	int err;
 
 	for (;;) {
 		c = pw_chunk_lock(heap, slot);
@@ -128,19 +130,17 @@ struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot)
 			return NULL;
 		refcount_inc(&c->refs);
 		mutex_lock(&c->lock);
-		old = xa_cmpxchg(&heap->chunks, slot, NULL, c,
-				 GFP_KERNEL_ACCOUNT);
 		/*
-		 * Pairs with the barrier of an unmap that looks for chunks
+		 * Its barrier pairs with that of an unmap that looks for chunks
 		 * after it has published: either it finds this one, or we see
 		 * the layout that it published.
 		 */
-		smp_mb();
-		if (!old)
+		err = pw_slot_fill(heap, slot, c, GFP_KERNEL_ACCOUNT);
+		if (!err)
 			return c;
 		mutex_unlock(&c->lock);
 		kmem_cache_free(pw_chunk_cache, c);
-		if (xa_is_err(old))
+		if (err == -ENOMEM)
 			return NULL;
 	}
 }
@@ -448,8 +448,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	move_paid(heap, c, own);
 	share_pages(own);
 	c->users--;
-	/* Replaces an entry: needs no memory. */
-	xa_store(&heap->chunks, slot, own, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+	pw_slot_set(heap, slot, own);
 	pw_chunk_put(c);
 	pw_chunk_unlock(c);
 	return own;
@@ -478,12 +477,11 @@ struct pw_chunk *pw_chunk_lock_own(struct pw_heap *heap, unsigned long slot)
  */
 struct pw_chunk *pw_chunk_lock_child(struct pw_heap *child, unsigned long slot)
 {
-	struct pw_chunk *c = xa_load(&child->chunks, slot);
+	struct pw_chunk *c = pw_slot_load(child, slot);
 
 	if (!c) {
 		c = alloc_chunk(child, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
-		xa_store(&child->chunks, slot, c,
-			 GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+		pw_slot_fill(child, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	}
 	refcount_inc(&c->refs);
 	mutex_lock_nested(&c->lock, SINGLE_DEPTH_NESTING);
@@ -500,13 +498,13 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		    struct pw_chunk *c)
 {
 	lockdep_assert_held(&c->lock);
-	if (xa_load(&child->chunks, slot) == c)
+	if (pw_slot_load(child, slot) == c)
 		return;
 	refcount_inc(&c->refs);
 	c->users++;
 	c->owner = NULL;
 	bitmap_copy(c->suspect, c->used, PW_SLOT_PAGES);
-	xa_store(&child->chunks, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+	pw_slot_fill(child, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	atomic_long_add(c->nr, &child->resident);
 	atomic_long_add(c->packed, &child->packed);
 }
@@ -613,7 +611,7 @@ static void remove_slot(struct pw_heap *heap, unsigned long slot,
 			struct pw_chunk *c)
 {
 	lockdep_assert_held(&c->lock);
-	xa_erase(&heap->chunks, slot);
+	pw_slot_set(heap, slot, NULL);
 	stop_paying(heap, c);
 	c->users--;
 	c->owner = NULL;
@@ -692,20 +690,18 @@ void pw_chunk_empty(struct pw_chunk *c)
 int pw_chunk_attach(struct pw_heap *heap, unsigned long slot,
 		    struct pw_chunk *c, gfp_t gfp)
 {
-	void *old;
+	int err;
 
 	mutex_lock(&c->lock);
-	old = xa_cmpxchg(&heap->chunks, slot, NULL, c, gfp);
-	if (!old) {
+	err = pw_slot_fill(heap, slot, c, gfp);
+	if (!err) {
 		refcount_inc(&c->refs);
 		c->users++;
 		atomic_long_add(PW_SLOT_PAGES, &heap->resident);
 		atomic_long_inc(&heap->shared_slots);
 	}
 	mutex_unlock(&c->lock);
-	if (!old)
-		return 0;
-	return xa_is_err(old) ? -ENOMEM : -EEXIST;
+	return err;
 }
 
 /**
@@ -1022,7 +1018,7 @@ static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
 	/* Pairs with the barrier in pw_chunk_lock_new(). */
 	smp_mb();
 	while (!d->err &&
-	       xa_find(&d->heap->chunks, &slot, last, XA_PRESENT)) {
+	       pw_slot_next(d->heap, &slot, last)) {
 		unsigned long first = slot << PW_SLOT_SHIFT;
 
 		drop_in_slot(d, slot, lo > first ? lo - first : 0,
@@ -1108,7 +1104,7 @@ void pw_range_unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 	mmap_read_lock(heap->mm);
 	/* Pairs with the barrier in pw_chunk_lock_new(). */
 	smp_mb();
-	while (xa_find(&heap->chunks, &slot, last, XA_PRESENT)) {
+	while (pw_slot_next(heap, &slot, last)) {
 		unsigned long first = slot << PW_SLOT_SHIFT;
 
 		unmap_in_slot(heap, slot, lo > first ? lo - first : 0,
@@ -1190,6 +1186,32 @@ bool pw_chunk_is_private(struct pw_chunk *c)
 }
 
 /**
+ * pw_slot_try_empty() - is there no page in part of a slot?
+ * @heap: whose
+ * @slot: which
+ * @from: first page of the part
+ * @to: page behind the last
+ *
+ * Does not wait: false also when that would be needed to tell.
+ *
+ * Context: preemption off.
+ */
+bool pw_slot_try_empty(struct pw_heap *heap, unsigned long slot,
+		       unsigned int from, unsigned int to)
+{
+	struct pw_chunk *c = pw_slot_load(heap, slot);
+	bool empty;
+
+	if (!c)
+		return true;
+	if (c->shared || has_entries(c, from, to) || !mutex_trylock(&c->lock))
+		return false;
+	empty = pw_slot_load(heap, slot) == c && !has_entries(c, from, to);
+	mutex_unlock(&c->lock);
+	return empty;
+}
+
+/**
  * pw_range_populated() - is any page there, or a region shared on purpose?
  * @heap: whose
  * @lo: first page
@@ -1202,7 +1224,7 @@ bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 	unsigned long last = (hi - 1) >> PW_SLOT_SHIFT;
 	bool found = false;
 
-	while (!found && xa_find(&heap->chunks, &slot, last, XA_PRESENT)) {
+	while (!found && pw_slot_next(heap, &slot, last)) {
 		unsigned long first = slot << PW_SLOT_SHIFT;
 		struct pw_chunk *c = pw_chunk_lock(heap, slot);
 
@@ -1449,7 +1471,7 @@ void pw_range_loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 	unsigned long last = (hi - 1) >> PW_SLOT_SHIFT;
 
 	mmap_read_lock(heap->mm);
-	while (xa_find(&heap->chunks, &slot, last, XA_PRESENT)) {
+	while (pw_slot_next(heap, &slot, last)) {
 		unsigned long first = slot << PW_SLOT_SHIFT;
 
 		loosen_in_slot(heap, slot, lo > first ? lo - first : 0,
@@ -1530,12 +1552,12 @@ unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want)
 	struct pw_chunk *c;
 
 	for (slot = 0; got < want &&
-	     xa_find(&heap->chunks, &slot, ULONG_MAX, XA_PRESENT); slot++) {
+	     pw_slot_next(heap, &slot, ULONG_MAX); slot++) {
 		u32 pfns[DROP_BATCH];
 		unsigned int n = 0;
 
 		rcu_read_lock();
-		c = xa_load(&heap->chunks, slot);
+		c = pw_slot_load(heap, slot);
 		if (c && !refcount_inc_not_zero(&c->refs))
 			c = NULL;
 		rcu_read_unlock();
@@ -1543,7 +1565,7 @@ unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want)
 			continue;
 		if (mutex_trylock(&c->lock)) {
 			if (c->users == 1 &&
-			    xa_load(&heap->chunks, slot) == c)
+			    pw_slot_load(heap, slot) == c)
 				n = take_loose(heap, c, pfns,
 					       min_t(unsigned long, want - got,
 						     DROP_BATCH));

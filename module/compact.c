@@ -199,7 +199,7 @@ static bool walk_some(struct walk *w, struct pw_heap *heap, unsigned int *moved)
 	for (looked = 0; looked < LOOK_BATCH && !*moved && !w->full; looked++) {
 		unsigned long slot = w->slot;
 
-		if (!xa_find(&heap->chunks, &slot, ULONG_MAX, XA_PRESENT))
+		if (!pw_slot_next(heap, &slot, ULONG_MAX))
 			return false;
 		if (slot != w->slot)
 			w->entry = 0;

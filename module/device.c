@@ -377,7 +377,13 @@ static long run_command(struct pw_heap *heap, unsigned int cmd,
 	return run_ioctl(&ioc_ops[nr], heap, (void __user *)uarg);
 }
 
-static long pw_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
+/**
+ * pw_ioctl_long_way() - do what an ioctl asks for
+ * @file: does not matter
+ * @cmd: PAGEWELL_IOC_
+ * @uarg: its struct
+ */
+long pw_ioctl_long_way(struct file *file, unsigned int cmd, unsigned long uarg)
 {
 	struct pw_heap *heap = pw_heap_get_by_mm(current->mm);
 	long ret = run_command(heap, cmd, uarg);

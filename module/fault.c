@@ -42,7 +42,7 @@
 #define RUN_START	4
 
 /* Touches farther from each other than this, in pages, are no run. */
-#define MAX_STEP	128UL
+#define MAX_STEP	128U
 
 /**
  * struct touch - one page being touched, and how far its surroundings reach
@@ -84,6 +84,18 @@ static unsigned long addr_of(struct touch *t, unsigned long page)
 	return t->vma->vm_start + ((page - t->vma->vm_pgoff) << PAGE_SHIFT);
 }
 
+/* What the region tree says, as far as the slot goes. */
+static bool find_in_slot(struct touch *t, struct pw_where *where)
+{
+	unsigned long first = t->slot << PW_SLOT_SHIFT;
+
+	if (!pw_region_lookup(t->heap, t->page, where))
+		return false;
+	where->lo = max(where->lo, first);
+	where->hi = min(where->hi, first + PW_SLOT_PAGES);
+	return true;
+}
+
 /*
  * A chunk that is this heap's alone remembers what was said about it last, for
  * as long as the regions stay as they were.
@@ -96,12 +108,12 @@ static const struct pw_where *find_region(struct touch *t,
 	unsigned long layout = atomic_long_read_acquire(&t->heap->layout);
 
 	if (!c || c->owner != t->heap)
-		return pw_region_lookup(t->heap, t->page, where) ? where : NULL;
+		return find_in_slot(t, where) ? where : NULL;
 	if (c->layout == layout && t->page >= c->where.lo &&
 	    t->page < c->where.hi)
 		return &c->where;
 	c->layout = 0;
-	if (!pw_region_lookup(t->heap, t->page, &c->where))
+	if (!find_in_slot(t, &c->where))
 		return NULL;
 	c->layout = layout;
 	return &c->where;
@@ -114,16 +126,14 @@ static bool is_allowed(const struct pw_where *where, bool write)
 
 static bool look_up(struct touch *t)
 {
-	unsigned long first = t->slot << PW_SLOT_SHIFT;
 	struct pw_where found;
 	const struct pw_where *where = find_region(t, &found);
 
 	if (!where || !is_allowed(where, t->write) ||
-	    pw_region_passed(t->heap, t->page, where))
+	    (where->control && pw_region_passed(t->heap, t->page, where)))
 		return false;
-	t->lo = max3(where->lo, first, t->vma->vm_pgoff);
-	t->hi = min3(where->hi, first + PW_SLOT_PAGES,
-		     t->vma->vm_pgoff + vma_pages(t->vma));
+	t->lo = max(where->lo, t->vma->vm_pgoff);
+	t->hi = min(where->hi, t->vma->vm_pgoff + vma_pages(t->vma));
 	t->promised = where->promised;
 	t->writable = is_allowed(where, true) && (t->vma->vm_flags & VM_WRITE);
 	t->huge = where->huge;
@@ -175,59 +185,69 @@ static bool guess_was_right(struct touch *t, const struct pw_stream *s)
 	return pw_map_accessed(t->vma, addr_of(t, last));
 }
 
-/* The run that expects this touch, or else one in whose neighbourhood it is. */
-static struct pw_stream *find_run(struct touch *t, bool *expected)
+/*
+ * The number of the run that expects this touch, or else of one in whose
+ * neighbourhood it is, or else -1. Every first touch comes through here.
+ */
+static int find_run(struct touch *t, bool *expected)
 {
-	struct pw_stream *s = t->heap->streams, *near = NULL;
-	unsigned long low = t->page - MAX_STEP;
+	const struct pw_streams *s = &t->heap->streams;
+	u32 page = t->page, low = page - MAX_STEP;
 	int i;
 
 	*expected = true;
-	for (i = 0; i < PW_STREAMS; i++, s++) {
-		if (READ_ONCE(s->next) == t->page)
-			return s;
-		/* Runs that are known already go their own way. */
-		if (READ_ONCE(s->at) - low < 2 * MAX_STEP && !near &&
-		    READ_ONCE(s->run) <= RUN_START)
-			near = s;
-	}
+#pragma GCC unroll 8
+	for (i = 0; i < PW_STREAMS; i++)
+		if (READ_ONCE(s->next[i]) == page)
+			return i;
 	*expected = false;
-	return near;
+#pragma GCC unroll 8
+	for (i = 0; i < PW_STREAMS; i++)
+		/* Runs that are known already go their own way. */
+		if (unlikely(READ_ONCE(s->at[i]) - low < 2 * MAX_STEP) &&
+		    READ_ONCE(s->stream[i].run) <= RUN_START)
+			return i;
+	return -1;
 }
 
-static struct pw_stream *stream_for(struct pw_heap *heap, unsigned long page)
+static int place_for_run(unsigned long page)
 {
 	static const unsigned long hash = 0x9E3779B97F4A7C15UL;
 
-	return &heap->streams[(page / RUN_START * hash) >>
-			      (64 - ilog2(PW_STREAMS))];
+	return (page / RUN_START * hash) >> (64 - ilog2(PW_STREAMS));
 }
 
 /* The run that a touch belongs to, and how many pages that lets us expect. */
-static struct pw_stream *choose_run(struct touch *t, unsigned long *nr)
+static int choose_run(struct touch *t, unsigned long *nr)
 {
+	struct pw_streams *all = &t->heap->streams;
 	bool expected;
-	struct pw_stream *s = find_run(t, &expected);
+	int i = find_run(t, &expected);
+	struct pw_stream *s;
 	long step = 1;
 
-	if (expected && guess_was_right(t, s)) {
-		confirm_guess(t->heap, s);
-		*nr = READ_ONCE(s->run) + 1;
-		return s;
+	if (expected) {
+		s = &all->stream[i];
+		if (guess_was_right(t, s)) {
+			confirm_guess(t->heap, s);
+			*nr = READ_ONCE(s->run) + 1UL;
+			return i;
+		}
 	}
 	*nr = 1;
-	if (s) {
-		step = t->page - READ_ONCE(s->at);
+	if (i >= 0) {
+		step = (long)t->page - READ_ONCE(all->at[i]);
 		/* One step back is enough to know a walk downwards. */
 		if (step == 1 || step == -1)
 			*nr = 2;
 	} else {
-		s = stream_for(t->heap, t->page);
+		i = place_for_run(t->page);
 		*nr = t->write ? RUN_START - t->page % RUN_START : 1;
 	}
+	s = &all->stream[i];
 	WRITE_ONCE(s->step, step ?: 1);
 	WRITE_ONCE(s->run, 0);
-	return s;
+	return i;
 }
 
 /* Steps from the touched page to the last of its surroundings, plus one. */
@@ -257,8 +277,10 @@ static unsigned long empty_run(struct touch *t, unsigned long nr, long step)
 /* Pages to bring in, from the touched one on, and the step between them. */
 static unsigned long plan(struct touch *t, long *step)
 {
+	struct pw_streams *all = &t->heap->streams;
 	unsigned long nr;
-	struct pw_stream *s = choose_run(t, &nr);
+	int i = choose_run(t, &nr);
+	struct pw_stream *s = &all->stream[i];
 
 	*step = READ_ONCE(s->step);
 	/* A walk of reads is given pages; those far apart need none. */
@@ -270,9 +292,9 @@ static unsigned long plan(struct touch *t, long *step)
 		nr = empty_run(t, nr, *step);
 	charge_guess(t->heap, nr - 1);
 	WRITE_ONCE(s->guess, nr - 1);
-	WRITE_ONCE(s->at, t->page);
 	WRITE_ONCE(s->sample, t->page + (nr - 1) * *step);
-	WRITE_ONCE(s->next, t->page + nr * *step);
+	WRITE_ONCE(all->at[i], t->page);
+	WRITE_ONCE(all->next[i], t->page + nr * *step);
 	WRITE_ONCE(s->run, READ_ONCE(s->run) + nr);
 	return nr;
 }
@@ -425,9 +447,9 @@ static bool may_map_zero(struct touch *t, vm_fault_t *ret)
 	pw_chunk_unlock(t->c);
 	t->c = NULL;
 	pw_fault_unlock(t->vmf);
-	mutex_lock(&heap->unmap_lock);
+	pw_lock(&heap->unmap_lock);
 	pw_heap_begin_cow(heap);
-	mutex_unlock(&heap->unmap_lock);
+	pw_unlock(&heap->unmap_lock);
 	pw_heap_put(heap);
 	*ret = VM_FAULT_RETRY;
 	return false;
@@ -440,6 +462,34 @@ static vm_fault_t map_zero(struct touch *t)
 	pw_stat_inc(zero_faults);
 	return pw_map_zero(t->vma, addr_of(t, t->page)) ?
 	       VM_FAULT_OOM : VM_FAULT_NOPAGE;
+}
+
+static void count_fault(struct touch *t, unsigned int nr)
+{
+	pw_stat_inc(faults);
+	pw_stat_add(fault_pages, nr);
+	atomic64_inc(&t->heap->faults);
+	atomic64_add(nr, &t->heap->fault_pages);
+}
+
+/* A page that stands alone, as most do that are touched here and there. */
+static vm_fault_t touch_one(struct touch *t)
+{
+	unsigned int i = t->page & PW_SLOT_MASK;
+	u32 pfn = pw_heap_alloc_one(t->heap);
+
+	if (unlikely(!pfn))
+		return no_page(t);
+	atomic_long_inc(&t->heap->resident);
+	t->c->pfn[i] = pfn;
+	__set_bit(i, t->c->used);
+	t->c->nr++;
+	count_fault(t, 1);
+	if (likely(t->vmf) &&
+	    likely(pw_map_insert_new(t->vma, t->vmf->pmd, addr_of(t, t->page), pfn,
+				     t->writable)))
+		return VM_FAULT_NOPAGE;
+	return insert(t, t->page, 1);
 }
 
 static vm_fault_t first_touch(struct touch *t)
@@ -460,7 +510,8 @@ static vm_fault_t first_touch(struct touch *t)
 		if (ret)
 			return ret;
 	}
-	t->c = pw_chunk_own(t->heap, t->slot, t->c);
+	if (unlikely(!pw_chunk_is_own(t->c)))
+		t->c = pw_chunk_own(t->heap, t->slot, t->c);
 	if (!t->c->nr && (t->huge == PAGEWELL_HUGE_ALWAYS ||
 			  (t->huge == PAGEWELL_HUGE_AUTO &&
 			   nr == PW_SLOT_PAGES)) &&
@@ -470,6 +521,8 @@ static vm_fault_t first_touch(struct touch *t)
 		atomic64_inc(&t->heap->faults);
 		return map_block(t);
 	}
+	if (nr == 1 && t->promised && !t->c->shared)
+		return touch_one(t);
 	if (step == -1)
 		from -= nr - 1;
 	if (step == 1 || step == -1)
@@ -479,10 +532,7 @@ static vm_fault_t first_touch(struct touch *t)
 	if (!got)
 		return no_page(t);
 
-	pw_stat_inc(faults);
-	pw_stat_add(fault_pages, got);
-	atomic64_inc(&t->heap->faults);
-	atomic64_add(got, &t->heap->fault_pages);
+	count_fault(t, got);
 	/* The guessed page farthest from the touched one tells if it was right. */
 	return insert_run(t, from, got, step == -1 ? 1 : step,
 			  got == 1 ? PW_NO_SAMPLE : step == -1 ? 0 : got - 1);
@@ -533,7 +583,7 @@ static void search_and_take(struct pw_heap *h, u32 pfn)
 	struct pw_chunk *c;
 	unsigned int i;
 
-	for (slot = 0; xa_find(&h->chunks, &slot, ULONG_MAX, XA_PRESENT);
+	for (slot = 0; pw_slot_next(h, &slot, ULONG_MAX);
 	     slot++) {
 		c = pw_chunk_lock(h, slot);
 		if (!c)

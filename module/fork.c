@@ -43,7 +43,7 @@ static bool is_private(struct pw_heap *heap)
 {
 	unsigned long slot;
 
-	for (slot = 0; xa_find(&heap->chunks, &slot, ULONG_MAX, XA_PRESENT);
+	for (slot = 0; pw_slot_next(heap, &slot, ULONG_MAX);
 	     slot++) {
 		struct pw_chunk *c = pw_chunk_lock(heap, slot);
 		bool private = !c || pw_chunk_is_private(c);
@@ -121,7 +121,7 @@ void pw_heap_end_cow(struct pw_heap *heap)
 	WRITE_ONCE(heap->alone, false);
 	if (!READ_ONCE(heap->cow))
 		return;
-	mutex_lock(&heap->unmap_lock);
+	pw_lock(&heap->unmap_lock);
 	if (mmap_write_lock_killable(heap->mm))
 		goto out;
 	/* A fault meanwhile could map the zero page behind is_private()'s back. */
@@ -136,7 +136,7 @@ void pw_heap_end_cow(struct pw_heap *heap)
 	}
 	mmap_write_unlock(heap->mm);
 out:
-	mutex_unlock(&heap->unmap_lock);
+	pw_unlock(&heap->unmap_lock);
 }
 
 /* Before anything is shared: no page of the parent may be written unseen. */
@@ -163,7 +163,7 @@ static struct pw_heap *make_child(struct pw_heap *parent, struct mm_struct *mm)
 	child->huge = parent->huge;
 	child->mailbox = READ_ONCE(parent->mailbox);
 	child->cow = true;
-	memcpy(child->streams, parent->streams, sizeof(child->streams));
+	child->streams = parent->streams;
 	child->poisoned = parent->poisoned || pw_region_fork(child, parent);
 	protect_parent(parent);
 	pw_stat_inc(fork_heaps);
@@ -284,7 +284,7 @@ static void share_range(struct pw_heap *child, struct pw_heap *parent,
 	unsigned long slot = lo >> PW_SLOT_SHIFT;
 	unsigned long last = (hi - 1) >> PW_SLOT_SHIFT;
 
-	while (xa_find(&parent->chunks, &slot, last, XA_PRESENT)) {
+	while (pw_slot_next(parent, &slot, last)) {
 		share_chunk(child, parent, slot, lo, hi);
 		if (slot++ == last)
 			break;

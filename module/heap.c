@@ -10,7 +10,7 @@
 #include <linux/slab.h>
 
 #include "heap.h"
-#include "pool.h"
+#include "pool_hit.h"
 #include "stats.h"
 #include "watch.h"
 
@@ -20,7 +20,7 @@
  * the tables when its last VMA goes, before the mm does.
  */
 static DEFINE_MUTEX(pw_heaps_lock);
-static DEFINE_HASHTABLE(pw_heaps_by_mm, 10);
+DEFINE_HASHTABLE(pw_heaps_by_mm, PW_HEAPS_BITS);
 static DEFINE_XARRAY(pw_heaps_by_id);
 static u64 pw_heap_last_id;
 
@@ -59,16 +59,16 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 	heap->window = window;
 	heap->limit = ULONG_MAX;
 	refcount_set(&heap->refs, 1);
-	mutex_init(&heap->lock);
-	mutex_init(&heap->unmap_lock);
+	pw_lock_init(&heap->lock);
+	pw_lock_init(&heap->unmap_lock);
 	xa_init_flags(&heap->breaks, XA_FLAGS_ALLOC1);
-	xa_init(&heap->chunks);
 	heap->idle_slot = PW_NO_SLOT;
 	pw_region_init(heap);
-	for (i = 0; i < PW_STREAMS; i++)
-		heap->streams[i] = (struct pw_stream){
-			.at = ULONG_MAX / 2, .next = ULONG_MAX, .step = 1,
-		};
+	for (i = 0; i < PW_STREAMS; i++) {
+		heap->streams.next[i] = U32_MAX;
+		heap->streams.at[i] = U32_MAX / 2;
+		heap->streams.stream[i].step = 1;
+	}
 	pw_limits_get(&heap->payers);
 
 	mutex_lock(&pw_heaps_lock);
@@ -103,14 +103,9 @@ struct pw_heap *pw_heap_get_by_mm(struct mm_struct *mm)
 
 	/* In every call: this kind of a section costs two instructions. */
 	rcu_read_lock_sched();
-	hash_for_each_possible_rcu(pw_heaps_by_mm, heap, hash_node,
-				   (unsigned long)mm,
-				   rcu_read_lock_sched_held()) {
-		if (heap->mm == mm && refcount_inc_not_zero(&heap->refs))
-			goto out;
-	}
-	heap = NULL;
-out:
+	heap = pw_heap_find(mm);
+	if (heap && !refcount_inc_not_zero(&heap->refs))
+		heap = NULL;
 	rcu_read_unlock_sched();
 	return heap;
 }
@@ -130,9 +125,9 @@ void pw_heap_put(struct pw_heap *heap)
 	pw_limits_put(&heap->payers);
 	pw_region_destroy(heap);
 	xa_destroy(&heap->breaks);
-	xa_destroy(&heap->chunks);
-	mutex_destroy(&heap->lock);
-	mutex_destroy(&heap->unmap_lock);
+	pw_slots_free(heap);
+	pw_lock_destroy(&heap->lock);
+	pw_lock_destroy(&heap->unmap_lock);
 	pw_family_put(heap->family);
 	call_rcu(&heap->rcu, free_heap_rcu);
 }
@@ -143,10 +138,9 @@ void pw_heap_put(struct pw_heap *heap)
  */
 void pw_heap_free_pages(struct pw_heap *heap)
 {
-	struct pw_chunk *c;
 	unsigned long slot;
 
-	xa_for_each(&heap->chunks, slot, c)
+	for (slot = 0; pw_slot_next(heap, &slot, ULONG_MAX); slot++)
 		pw_chunk_leave(heap, slot);
 	pw_pool_unreserve(atomic_long_xchg(&heap->promised, 0));
 }
@@ -182,9 +176,13 @@ void pw_heap_kill(struct pw_heap *heap)
 	list_del(&heap->family_node);
 	mutex_unlock(&heap->family->lock);
 
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->lock);
 	heap->dead = true;
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
+
+	/* Other threads may be in quick.c, and have no reference. */
+	if (atomic_read(&heap->mm->mm_users) > 1)
+		synchronize_rcu();
 
 	pw_heap_free_pages(heap);
 	if (heap->cow)
@@ -351,6 +349,16 @@ static unsigned long take_up_to(atomic_long_t *counter, unsigned long nr)
 }
 
 /**
+ * pw_heap_unpromise() - give promises back, as many as there are left
+ * @heap: whose
+ * @nr: pages
+ */
+void pw_heap_unpromise(struct pw_heap *heap, unsigned long nr)
+{
+	pw_pool_unreserve(take_up_to(&heap->promised, nr));
+}
+
+/**
  * pw_heap_uncommit() - pages that may not be touched any more
  * @heap: which
  * @nr: pages
@@ -365,7 +373,7 @@ void pw_heap_uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
 		return;
 	atomic_long_sub(nr, &heap->committed);
 	pw_limit_uncharge(&heap->payers, nr);
-	pw_pool_unreserve(take_up_to(&heap->promised, nr - backed));
+	pw_heap_unpromise(heap, nr - backed);
 }
 
 /**
@@ -485,6 +493,26 @@ unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 		return pw_pool_alloc(pfns, got, PW_ALLOC_PROMISED |
 				     PW_ALLOC_ZERO);
 	return find_pages(heap, pfns, nr, !promised);
+}
+
+/**
+ * pw_heap_alloc_one() - the same for one page that was promised
+ * @heap: which
+ *
+ * Return: its page frame number, or 0.
+ */
+u32 pw_heap_alloc_one(struct pw_heap *heap)
+{
+	long have = atomic_long_read(&heap->promised);
+	u32 pfn = 0;
+
+	do {
+		if (unlikely(have <= 0)) {
+			find_pages(heap, &pfn, 1, false);
+			return pfn;
+		}
+	} while (!atomic_long_try_cmpxchg(&heap->promised, &have, have - 1));
+	return pw_pool_alloc_one(PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
 }
 
 static bool take_promises(struct pw_heap *heap, unsigned long nr)
@@ -607,7 +635,7 @@ int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg)
 {
 	int err;
 
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->lock);
 	err = check_policy(heap, arg);
 	if (err)
 		goto out;
@@ -624,7 +652,7 @@ int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg)
 	arg->limit = heap->limit == ULONG_MAX ?
 		     ~0ULL : (u64)heap->limit << PAGE_SHIFT;
 out:
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 	return err;
 }
 
@@ -654,9 +682,11 @@ static unsigned long count_shared(struct pw_heap *heap)
 	struct pw_chunk *c;
 
 	rcu_read_lock();
-	xa_for_each(&heap->chunks, slot, c)
-		if (READ_ONCE(c->users) > 1)
+	for (slot = 0; pw_slot_next(heap, &slot, ULONG_MAX); slot++) {
+		c = pw_slot_load(heap, slot);
+		if (c && READ_ONCE(c->users) > 1)
 			nr += READ_ONCE(c->nr) - READ_ONCE(c->packed);
+	}
 	rcu_read_unlock();
 	return nr;
 }

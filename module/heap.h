@@ -19,6 +19,8 @@
  *   pw_chunk.lock                       a new, private chunk nests in the old
  *   i_mmap_rwsem, page lock, page table locks, pool locks   taken below us
  *
+ * What quick.c takes, it only tries, in whatever order.
+ *
  * Below the chunk's lock: that of the tables of all heaps (heap.c), under which
  * other chunks are only tried. A leaf below the mmap_lock: that of the accounts
  * (limit.c).
@@ -28,6 +30,7 @@
 
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
+#include <linux/hashtable.h>
 #include <linux/list.h>
 #include <linux/maple_tree.h>
 #include <linux/mm.h>
@@ -37,6 +40,7 @@
 #include <linux/xarray.h>
 
 #include "limit.h"
+#include "lock.h"
 #include "pagewell.h"
 #include "pool.h"
 
@@ -56,6 +60,16 @@
 #define PW_PFN_LOST	U32_MAX
 
 #define PW_NO_SLOT	ULONG_MAX
+
+/* The table of slots: chunks in a leaf, leaves in a branch, branches in the heap. */
+#define PW_WINDOW_SLOTS	(PW_WINDOW_PAGES >> PW_SLOT_SHIFT)
+#define PW_LEAF_SHIFT	9
+#define PW_LEAF_CHUNKS	(1U << PW_LEAF_SHIFT)
+#define PW_LEAF_MASK	(PW_LEAF_CHUNKS - 1UL)
+#define PW_BRANCH_LEAVES	128U
+#define PW_BRANCH_SHIFT	(PW_LEAF_SHIFT + 7)
+#define PW_BRANCH_MASK	((1UL << PW_BRANCH_SHIFT) - 1)
+#define PW_SLOT_BRANCHES	(PW_WINDOW_SLOTS >> PW_BRANCH_SHIFT)
 
 #define PW_STREAMS	8
 #define PW_SPARES	4
@@ -186,7 +200,7 @@ struct pw_chunk {
 struct pw_break {
 	u32 id;
 	refcount_t refs;
-	struct mutex lock;
+	struct pw_lock lock;
 	bool dead;
 	unsigned long start;
 	unsigned long end;
@@ -226,22 +240,36 @@ struct pw_spare {
 
 /**
  * struct pw_stream - one run of touches, in equal steps
- * @at: page touched last
- * @next: page where the next touch is expected
  * @step: between them, in pages; may be negative, is never 0
  * @run: pages touched or brought in since it began
  * @guess: pages of the last batch that were brought in untouched
  * @sample: one of them, whose use tells whether the guess was right
- *
- * A hint for fault-around, read and written without a lock.
  */
 struct pw_stream {
-	unsigned long at;
-	unsigned long next;
-	long step;
-	unsigned long run;
-	unsigned long guess;
-	unsigned long sample;
+	s32 step;
+	u32 run;
+	u32 guess;
+	u32 sample;
+};
+
+/**
+ * struct pw_streams - hints for fault-around, read and written without a lock
+ * @next: page where the next touch of each run is expected
+ * @at: page that was touched last
+ * @stream: more of them; what all are searched for stands by itself
+ */
+struct pw_streams {
+	u32 next[PW_STREAMS];
+	u32 at[PW_STREAMS];
+	struct pw_stream stream[PW_STREAMS];
+};
+
+struct pw_slot_leaf {
+	struct pw_chunk *chunk[PW_LEAF_CHUNKS];
+};
+
+struct pw_slot_branch {
+	struct pw_slot_leaf *leaf[PW_BRANCH_LEAVES];
 };
 
 /**
@@ -275,7 +303,7 @@ struct pw_stream {
  * @near_breaks: those of the lowest ids again; read under RCU
  * @nr_breaks: entries of @breaks
  * @dying: drops under way; a fork meanwhile copies page by page
- * @chunks: slots to chunks; read under RCU
+ * @slots: slots to chunks, see slot.c; read under RCU
  * @idle_slot: where a chunk was left that has no pages any more, or PW_NO_SLOT
  * @mailbox: user address of a struct pagewell_request, NULL: none
  * @limit: pages that may be mapped or, lazy, resident; ULONG_MAX: none
@@ -315,8 +343,8 @@ struct pw_heap {
 	struct hlist_node hash_node;
 	struct rcu_head rcu;
 
-	struct mutex lock;
-	struct mutex unmap_lock;
+	struct pw_lock lock;
+	struct pw_lock unmap_lock;
 	struct maple_tree regions;
 	struct pw_spare spares[PW_SPARES];
 	unsigned int next_spare;
@@ -326,7 +354,7 @@ struct pw_heap {
 	struct pw_break __rcu *near_breaks[PW_NEAR_BREAKS];
 	unsigned int nr_breaks;
 	atomic_t dying;
-	struct xarray chunks;
+	struct pw_slot_branch *slots[PW_SLOT_BRANCHES];
 	unsigned long idle_slot;
 
 	struct pagewell_request __user *mailbox;
@@ -350,15 +378,39 @@ struct pw_heap {
 	atomic64_t cow_copies;
 	atomic64_t refused;
 	long guessed;
-	struct pw_stream streams[PW_STREAMS];
+	struct pw_streams streams;
 };
 
 /* device.c */
 int pw_device_init(void);
 void pw_device_exit(void);
 void pw_family_put(struct pw_family *family);
+long pw_ioctl_long_way(struct file *file, unsigned int cmd, unsigned long uarg);
 
 /* heap.c */
+#define PW_HEAPS_BITS	10
+
+extern struct hlist_head pw_heaps_by_mm[1 << PW_HEAPS_BITS];
+
+/* For somebody with preemption off, and for as long. */
+static __always_inline struct pw_heap *pw_heap_find(struct mm_struct *mm)
+{
+	struct hlist_head *head = &pw_heaps_by_mm[hash_long((unsigned long)mm, PW_HEAPS_BITS)];
+	struct hlist_node *node;
+
+	for (node = rcu_dereference_sched(hlist_first_rcu(head)); node;
+	     node = rcu_dereference_sched(hlist_next_rcu(node))) {
+		struct pw_heap *heap = hlist_entry(node, struct pw_heap, hash_node);
+
+		/* No heap begins with its node: NULL is not asked for again. */
+		if (!heap)
+			__builtin_unreachable();
+		if (heap->mm == mm)
+			return heap;
+	}
+	return NULL;
+}
+
 void pw_heap_exit(void);
 struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 			       unsigned long base, unsigned long window,
@@ -370,6 +422,7 @@ void pw_heap_kill(struct pw_heap *heap);
 int pw_heap_commit(struct pw_heap *heap, unsigned long nr, bool strict);
 void pw_heap_uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
 		      unsigned long backed);
+void pw_heap_unpromise(struct pw_heap *heap, unsigned long nr);
 int pw_heap_attach(struct pw_heap *heap, unsigned long nr);
 int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg);
 void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info);
@@ -379,6 +432,7 @@ bool pw_heap_try_mmap(struct pw_heap *heap);
 void pw_heap_refused(struct pw_heap *heap, unsigned long nr);
 unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 			   bool promised);
+u32 pw_heap_alloc_one(struct pw_heap *heap);
 u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised);
 u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
 		       bool promised, unsigned long *used);
@@ -458,7 +512,23 @@ unsigned long pw_shared_missing(struct pw_heap *heap);
 static inline void pw_region_changed(struct pw_heap *heap)
 {
 	/* Orders the change before the count, and that before what follows. */
-	atomic_long_inc_return(&heap->layout);
+	smp_mb__before_atomic();
+	atomic_long_inc(&heap->layout);
+	smp_mb__after_atomic();
+}
+
+/* To be called before the regions say that pages will go. */
+static inline void pw_begin_drop(struct pw_heap *heap)
+{
+	atomic_inc(&heap->dying);
+	/* Pairs with the barrier in share_chunk(). */
+	smp_mb__after_atomic();
+}
+
+static inline void pw_end_drop(struct pw_heap *heap)
+{
+	smp_mb__before_atomic();
+	atomic_dec(&heap->dying);
 }
 
 /* spare.c */
@@ -466,14 +536,59 @@ void *pw_spare_walk(struct pw_heap *heap, struct ma_state *mas);
 int pw_spare_take_back(struct pw_heap *heap, unsigned long lo,
 		       unsigned long hi, gfp_t gfp);
 void pw_spare_flush(struct pw_heap *heap);
-bool pw_spare_map(struct pw_heap *heap, unsigned long nr, unsigned long align,
-		  unsigned long flags, unsigned long *page);
+struct pw_spare *pw_spare_find(struct pw_heap *heap, unsigned long nr,
+			       unsigned long align);
+struct pw_spare *pw_spare_at(struct pw_heap *heap, unsigned long lo,
+			     unsigned long hi);
+
+/*
+ * Is a range free, @nr pages long and at a multiple of @align pages, or 0? It is a
+ * map when its flags say so. pw_heap.lock is held.
+ */
+static __always_inline bool pw_spare_fits(const struct pw_heap *heap,
+					  const struct pw_spare *s,
+					  unsigned long nr, unsigned long align)
+{
+	return s->hi - s->lo == nr && !s->flags &&
+	       (!align || IS_ALIGNED((heap->base >> PAGE_SHIFT) + s->lo, align));
+}
+
 bool pw_spare_set(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		  unsigned long flags);
-unsigned long pw_spare_flags(const struct pw_heap *heap, unsigned long lo,
-			     unsigned long hi);
 bool pw_spare_add(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		  unsigned long flags);
+
+/* quick.c */
+long pw_ioctl(struct file *file, unsigned int cmd, unsigned long uarg);
+
+/* slot.c */
+int pw_slot_fill(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c,
+		 gfp_t gfp);
+void pw_slot_set(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c);
+bool pw_slot_next(struct pw_heap *heap, unsigned long *slot,
+		  unsigned long last);
+void pw_slots_free(struct pw_heap *heap);
+
+static inline unsigned int pw_slot_leaf(unsigned long slot)
+{
+	return slot >> PW_LEAF_SHIFT & (PW_BRANCH_LEAVES - 1);
+}
+
+/* The chunk that stands in a slot, or NULL. Read under RCU. */
+static inline struct pw_chunk *pw_slot_load(const struct pw_heap *heap,
+					    unsigned long slot)
+{
+	const struct pw_slot_branch *b;
+	const struct pw_slot_leaf *l;
+
+	if (unlikely(slot >= PW_WINDOW_SLOTS))
+		return NULL;
+	b = READ_ONCE(heap->slots[slot >> PW_BRANCH_SHIFT]);
+	if (!b)
+		return NULL;
+	l = READ_ONCE(b->leaf[pw_slot_leaf(slot)]);
+	return l ? READ_ONCE(l->chunk[slot & PW_LEAF_MASK]) : NULL;
+}
 
 /* chunk.c */
 int pw_chunk_init(void);
@@ -517,6 +632,8 @@ bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi);
 unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
 			    unsigned long hi);
+bool pw_slot_try_empty(struct pw_heap *heap, unsigned long slot,
+		       unsigned int from, unsigned int to);
 int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		   bool promised);
 void pw_range_unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi);

@@ -306,7 +306,7 @@ void pw_range_pack(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 	if (!pw_pack_on())
 		return;
 	while (!fatal_signal_pending(current) &&
-	       xa_find(&heap->chunks, &slot, last, XA_PRESENT)) {
+	       pw_slot_next(heap, &slot, last)) {
 		unsigned long first = slot << PW_SLOT_SHIFT;
 
 		pack_in_slot(heap, slot, lo > first ? lo - first : 0,
@@ -364,7 +364,7 @@ static bool age_heap(struct pw_heap *heap)
 
 	for (slot = 0; go_on() && !is_strict(heap) && !pw_pack_full() &&
 	     atomic_read(&heap->mm->mm_users) > 1 &&
-	     xa_find(&heap->chunks, &slot, ULONG_MAX, XA_PRESENT); slot++)
+	     pw_slot_next(heap, &slot, ULONG_MAX); slot++)
 		cleared |= age_slot(heap, slot);
 	return cleared;
 }

@@ -22,29 +22,7 @@
 #include "limit.h"
 #include "watch.h"
 
-/**
- * struct pw_account - what one user or cgroup has committed
- * @all: on the list of all accounts, the oldest first
- * @nr: never used twice; for those who walk the list
- * @parent: of a cgroup that is not the root
- * @cgrp: the cgroup, referenced; NULL: it is a user's
- * @uid: the user
- * @refs: heaps, accounts below, and one for a limit; under accounts_lock
- * @used: pages charged
- * @refused: charges refused
- * @max: pages, PW_NO_LIMIT for none; written under accounts_lock
- */
-struct pw_account {
-	struct list_head all;
-	unsigned long nr;
-	struct pw_account *parent;
-	struct cgroup *cgrp;
-	kuid_t uid;
-	unsigned int refs;
-	atomic_long_t used;
-	atomic_long_t refused;
-	unsigned long max;
-};
+DEFINE_STATIC_KEY_FALSE(pw_limits_key);
 
 static DEFINE_MUTEX(accounts_lock);
 static LIST_HEAD(accounts);
@@ -290,6 +268,20 @@ int pw_limit_charge(const struct pw_limits *who, unsigned long nr)
 }
 
 /**
+ * pw_limit_charge_quietly() - the same, and no word about it when it is refused
+ * @who: of the heap
+ * @nr: pages
+ *
+ * Any context.
+ *
+ * Return: false when a limit is in the way, and nothing is counted.
+ */
+bool pw_limit_charge_quietly(const struct pw_limits *who, unsigned long nr)
+{
+	return charge_both(who, nr, false);
+}
+
+/**
  * pw_limit_charge_some() - the same, and fewer when there is no room for more
  * @who: of the heap
  * @nr: pages, at least one
@@ -334,18 +326,34 @@ void pw_limit_uncharge(const struct pw_limits *who, unsigned long nr)
 	uncharge(who->cgroup, NULL, nr);
 }
 
-/* A limit holds a reference. */
-static void account_set_max(struct pw_account *acc, unsigned long max)
+/*
+ * A limit holds a reference, and keeps the key on, which is not switched with the
+ * lock held. Return: whether there was one before.
+ */
+static bool account_set_max(struct pw_account *acc, unsigned long max)
 {
-	unsigned long old = acc->max;
+	bool had = acc->max != PW_NO_LIMIT;
 
 	acc->refs++;
 	WRITE_ONCE(acc->max, max);
 	if (max != PW_NO_LIMIT)
 		acc->refs++;
-	if (old != PW_NO_LIMIT)
+	if (had)
 		account_put(acc);
 	account_put(acc);
+	return had;
+}
+
+static void begin_limit(unsigned long max)
+{
+	if (max != PW_NO_LIMIT)
+		static_branch_inc(&pw_limits_key);
+}
+
+static void end_limits(unsigned int nr)
+{
+	while (nr--)
+		static_branch_dec(&pw_limits_key);
 }
 
 /**
@@ -356,9 +364,13 @@ static void account_set_max(struct pw_account *acc, unsigned long max)
  */
 void pw_limit_set_user(kuid_t uid, unsigned long max)
 {
+	bool had;
+
+	begin_limit(max);
 	mutex_lock(&accounts_lock);
-	account_set_max(account_user(uid), max);
+	had = account_set_max(account_user(uid), max);
 	mutex_unlock(&accounts_lock);
+	end_limits(had);
 }
 
 /**
@@ -390,12 +402,15 @@ int pw_limit_set_cgroup(const char *path, unsigned long max)
 {
 #ifdef CONFIG_CGROUPS
 	struct cgroup *cgrp = cgroup_get_from_path(path);
+	bool had;
 
 	if (IS_ERR(cgrp))
 		return PTR_ERR(cgrp);
+	begin_limit(max);
 	mutex_lock(&accounts_lock);
-	account_set_max(account_cgroup(cgrp), max);
+	had = account_set_max(account_cgroup(cgrp), max);
 	mutex_unlock(&accounts_lock);
+	end_limits(had);
 	cgroup_put(cgrp);
 	return 0;
 #else
@@ -436,6 +451,7 @@ bool pw_limit_next_stat(unsigned long *pos, struct pw_limit_stat *st)
 void pw_limit_exit(void)
 {
 	struct pw_account *acc;
+	unsigned int nr = 0;
 
 	mutex_lock(&accounts_lock);
 again:
@@ -443,9 +459,10 @@ again:
 		if (acc->max == PW_NO_LIMIT)
 			continue;
 		/* The account goes, and perhaps some above it. */
-		account_set_max(acc, PW_NO_LIMIT);
+		nr += account_set_max(acc, PW_NO_LIMIT);
 		goto again;
 	}
 	WARN_ON_ONCE(!list_empty(&accounts));
 	mutex_unlock(&accounts_lock);
+	end_limits(nr);
 }

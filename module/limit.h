@@ -10,11 +10,37 @@
 #ifndef PAGEWELL_LIMIT_H
 #define PAGEWELL_LIMIT_H
 
+#include <linux/atomic.h>
+#include <linux/jump_label.h>
+#include <linux/list.h>
 #include <linux/types.h>
 #include <linux/uidgid.h>
 
 struct cgroup;
-struct pw_account;
+
+/**
+ * struct pw_account - what one user or cgroup has committed
+ * @all: on the list of all accounts, the oldest first
+ * @nr: never used twice; for those who walk the list
+ * @parent: of a cgroup that is not the root
+ * @cgrp: the cgroup, referenced; NULL: it is a user's
+ * @uid: the user
+ * @refs: heaps, accounts below, and one for a limit; under accounts_lock
+ * @used: pages charged
+ * @refused: charges refused
+ * @max: pages, PW_NO_LIMIT for none; written under accounts_lock
+ */
+struct pw_account {
+	struct list_head all;
+	unsigned long nr;
+	struct pw_account *parent;
+	struct cgroup *cgrp;
+	kuid_t uid;
+	unsigned int refs;
+	atomic_long_t used;
+	atomic_long_t refused;
+	unsigned long max;
+};
 
 /**
  * struct pw_limits - who pays for a heap
@@ -28,11 +54,41 @@ struct pw_limits {
 void pw_limits_get(struct pw_limits *who);
 void pw_limits_put(struct pw_limits *who);
 int pw_limit_charge(const struct pw_limits *who, unsigned long nr);
+bool pw_limit_charge_quietly(const struct pw_limits *who, unsigned long nr);
 unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr);
 void pw_limit_charge_all(const struct pw_limits *who, unsigned long nr);
 void pw_limit_uncharge(const struct pw_limits *who, unsigned long nr);
 
 #define PW_NO_LIMIT	ULONG_MAX
+
+/* Somebody has a limit. */
+DECLARE_STATIC_KEY_FALSE(pw_limits_key);
+
+/* As pw_limit_charge_quietly(). */
+static __always_inline bool pw_limit_charge_quick(const struct pw_limits *who,
+						  unsigned long nr)
+{
+	struct pw_account *acc;
+
+	if (static_branch_unlikely(&pw_limits_key))
+		return pw_limit_charge_quietly(who, nr);
+	/* A limit that is set now finds the sum. */
+	atomic_long_add(nr, &who->user->used);
+	for (acc = who->cgroup; acc; acc = acc->parent)
+		atomic_long_add(nr, &acc->used);
+	return true;
+}
+
+/* As pw_limit_uncharge(). */
+static __always_inline void pw_limit_uncharge_quick(const struct pw_limits *who,
+						    unsigned long nr)
+{
+	struct pw_account *acc;
+
+	atomic_long_sub(nr, &who->user->used);
+	for (acc = who->cgroup; acc; acc = acc->parent)
+		atomic_long_sub(nr, &acc->used);
+}
 
 /**
  * struct pw_limit_stat - a snapshot of one account

@@ -174,6 +174,56 @@ int pw_map_insert(const struct pw_run *run)
 	return 0;
 }
 
+/* A page that nobody else has: what the kernel sees of it is set, not counted up. */
+static void set_new(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
+		    u32 pfn, bool writable)
+{
+	pte_t pte = pfn_pte(pfn, vma->vm_page_prot);
+	struct page *page = pfn_to_page(pfn);
+
+	pte = writable ? pw_pte_mkwrite(pte_mkdirty(pte)) :
+			 pte_mkclean(pte_wrprotect(pte));
+	page_ref_inc(page);
+	atomic_set(&page->_mapcount, 0);
+	page->mapping = vma->vm_file->f_mapping;
+	page->index = linear_page_index(vma, addr);
+	__mod_node_page_state(page_pgdat(page), NR_FILE_MAPPED, 1);
+	set_pte_at(vma->vm_mm, addr, ptep, pte);
+}
+
+/**
+ * pw_map_insert_new() - map one page that is new and the heap's alone
+ * @vma: of the address
+ * @pmd: where its page table is, if there is one
+ * @addr: where
+ * @pfn: the page, in no page table yet
+ * @writable: region and VMA let it be written
+ *
+ * The short way for a page by itself; of a chunk that is not shared on purpose.
+ *
+ * Return: false when that is for pw_map_insert() to do.
+ */
+bool pw_map_insert_new(struct vm_area_struct *vma, pmd_t *pmd,
+		       unsigned long addr, u32 pfn, bool writable)
+{
+	spinlock_t *ptl;
+	pte_t *ptep;
+	bool done;
+
+	if (unlikely(pmd_none(*pmd) || pmd_trans_huge(*pmd)))
+		return false;
+	ptl = pte_lockptr(vma->vm_mm, pmd);
+	ptep = pte_offset_kernel(pmd, addr);
+	spin_lock(ptl);
+	done = likely(pte_none(pw_ptep_get(ptep)));
+	if (done)
+		set_new(vma, addr, ptep, pfn, writable);
+	spin_unlock(ptl);
+	if (done)
+		pw_mm_add_file_pages(vma->vm_mm, 1);
+	return done;
+}
+
 /**
  * pw_map_zero() - map the kernel's zero page where nothing is mapped yet
  * @vma: has the table with pfn_mkwrite, or the kernel would let it be written

@@ -40,6 +40,8 @@ struct pw_run {
 };
 
 int pw_map_insert(const struct pw_run *run);
+bool pw_map_insert_new(struct vm_area_struct *vma, pmd_t *pmd,
+		       unsigned long addr, u32 pfn, bool writable);
 void pw_map_age(struct vm_area_struct *vma, unsigned long addr,
 		unsigned long end, unsigned long *young);
 void pw_map_flush(void);

@@ -130,6 +130,45 @@ static __always_inline void pw_pool_free_one(u32 pfn, unsigned int flags)
 		pw_pool_free(&pfn, 1, flags);
 }
 
+/*
+ * Promise pages with preemption off, where the pool need not grow and nobody be told.
+ * Return: whether it could be done.
+ */
+static __always_inline bool pw_hit_reserve(unsigned long nr)
+{
+	long avail = atomic_long_read(&pw_pool.avail);
+	struct pw_pcp *pcp;
+	bool hit;
+
+	if (nr > PW_PCP_BATCH)
+		return avail >= (long)(nr + READ_ONCE(pw_pool.low)) &&
+		       atomic_long_try_cmpxchg(&pw_pool.avail, &avail, avail - nr);
+	pcp = pw_pcp_get_here();
+	hit = nr <= pcp->credit;
+	if (likely(hit))
+		pcp->credit -= nr;
+	pw_pcp_put_here(pcp);
+	return hit;
+}
+
+/* The other way round. */
+static __always_inline bool pw_hit_unreserve(unsigned long nr)
+{
+	struct pw_pcp *pcp;
+	bool hit;
+
+	if (nr > PW_PCP_BATCH) {
+		atomic_long_add(nr, &pw_pool.avail);
+		return true;
+	}
+	pcp = pw_pcp_get_here();
+	hit = nr + pcp->credit <= pcp->limit;
+	if (likely(hit))
+		pcp->credit += nr;
+	pw_pcp_put_here(pcp);
+	return hit;
+}
+
 /* Return: the head of a page of 2 MiB, or 0. The caller holds promises. */
 static __always_inline u32 pw_hit_alloc_huge(enum pw_kind kind)
 {

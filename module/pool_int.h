@@ -183,6 +183,23 @@ static __always_inline void pw_pcp_unlock(struct pw_pcp *pcp)
 	preempt_enable();
 }
 
+/* The lists of this CPU, locked, for somebody who has preemption off. */
+static __always_inline struct pw_pcp *pw_pcp_get_here(void)
+{
+	struct pw_pcp *pcp = this_cpu_ptr(pw_pool.pcp);
+
+	pcp_acquire(pcp);
+	return pcp;
+}
+
+static __always_inline void pw_pcp_put_here(struct pw_pcp *pcp)
+{
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+	spin_release(&pcp->lock.dep_map, _THIS_IP_);
+#endif
+	smp_store_release(&pcp->lock.bit, 0);
+}
+
 /* The lists of some CPU, of this one if the task does not move: locked. */
 static __always_inline struct pw_pcp *pw_pcp_get(void)
 {

@@ -249,7 +249,7 @@ static int store_span(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 {
 	int err;
 
-	lockdep_assert_held(&heap->lock);
+	pw_lock_assert_held(&heap->lock);
 
 	if (entry_flags(entry) & (PW_REGION_MAP | PW_REGION_GUARD)) {
 		struct span s;
@@ -311,7 +311,7 @@ static int find_gap_from(struct pw_heap *heap, unsigned long from,
 static int find_gap(struct pw_heap *heap, unsigned long hint, unsigned long nr,
 		    unsigned long align, unsigned long *page)
 {
-	lockdep_assert_held(&heap->lock);
+	pw_lock_assert_held(&heap->lock);
 
 	pw_spare_flush(heap);
 	if (hint && !find_gap_from(heap, hint, nr, align, page))
@@ -350,7 +350,7 @@ static struct pw_break *alloc_break(unsigned long start, unsigned long end)
 	if (!b)
 		return NULL;
 	refcount_set(&b->refs, 1);
-	mutex_init(&b->lock);
+	pw_lock_init(&b->lock);
 	b->start = start;
 	b->end = end;
 	b->brk = start << PAGE_SHIFT;
@@ -412,14 +412,14 @@ int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg)
 		return -ENOMEM;
 	b->control = u64_to_user_ptr(arg->control);
 
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->lock);
 	err = add_break(heap, b, nr);
 	if (!err) {
 		arg->reserve = (u64)nr << PAGE_SHIFT;
 		arg->start = pw_heap_addr(heap, b->start);
 		arg->id = b->id;
 	}
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 	if (err)
 		kfree(b);
 	return err;
@@ -434,12 +434,12 @@ static int extend_reserve(struct pw_heap *heap, struct pw_break *b,
 	if (end > heap->window)
 		return -ENOMEM;
 	end = min(ALIGN(end, PW_SLOT_PAGES), heap->window);
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->lock);
 	if (span_is_free(heap, b->end, end))
 		err = store_span(heap, b->start, end, b, GFP_REGION);
 	if (!err)
 		b->end = end;
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 	return err;
 }
 
@@ -468,20 +468,6 @@ static int grow_break(struct pw_heap *heap, struct pw_break *b,
 	return 0;
 }
 
-/* To be called before the regions say that pages will go. */
-static void begin_drop(struct pw_heap *heap)
-{
-	atomic_inc(&heap->dying);
-	/* Pairs with the barrier in share_chunk(). */
-	smp_mb__after_atomic();
-}
-
-static void end_drop(struct pw_heap *heap)
-{
-	smp_mb__before_atomic();
-	atomic_dec(&heap->dying);
-}
-
 /*
  * Publish the new break, then drop what lies behind it. Pages below
  * strict_from are lazy and have no promise to give back.
@@ -497,7 +483,7 @@ static void shrink_break(struct pw_heap *heap, struct pw_break *b,
 		WRITE_ONCE(b->brk, brk);
 		return;
 	}
-	begin_drop(heap);
+	pw_begin_drop(heap);
 	WRITE_ONCE(b->brk, brk);
 	pw_region_changed(heap);
 	if (strict < old) {
@@ -508,7 +494,7 @@ static void shrink_break(struct pw_heap *heap, struct pw_break *b,
 		pw_range_drop(heap, new, strict);
 		pw_heap_uncommit(heap, strict - new, false, 0);
 	}
-	end_drop(heap);
+	pw_end_drop(heap);
 	if (b->strict_from > new)
 		WRITE_ONCE(b->strict_from, new);
 }
@@ -529,7 +515,7 @@ int pw_brk_move(struct pw_heap *heap, struct pagewell_brk *arg)
 
 	if (!b)
 		return -ENOENT;
-	mutex_lock(&b->lock);
+	pw_lock(&b->lock);
 	if (b->dead) {
 		err = -ENOENT;
 	} else if (arg->brk && (arg->brk < heap->base ||
@@ -545,7 +531,7 @@ int pw_brk_move(struct pw_heap *heap, struct pagewell_brk *arg)
 	}
 	if (!err || err == -ENOMEM)
 		arg->brk = heap->base + b->brk;
-	mutex_unlock(&b->lock);
+	pw_unlock(&b->lock);
 	put_break(b);
 	pw_stat_inc(brk_calls);
 	return err;
@@ -565,20 +551,20 @@ int pw_brk_destroy(struct pw_heap *heap, u32 id)
 
 	if (!b)
 		return err;
-	mutex_lock(&b->lock);
+	pw_lock(&b->lock);
 	if (!b->dead) {
 		shrink_break(heap, b, b->start << PAGE_SHIFT);
-		mutex_lock(&heap->lock);
+		pw_lock(&heap->lock);
 		store_span(heap, b->start, b->end, NULL, GFP_UNMAP);
 		xa_erase(&heap->breaks, id);
 		set_near_break(heap, id, NULL);
 		heap->nr_breaks--;
 		b->dead = true;
-		mutex_unlock(&heap->lock);
+		pw_unlock(&heap->lock);
 		put_break(b);
 		err = 0;
 	}
-	mutex_unlock(&b->lock);
+	pw_unlock(&b->lock);
 	put_break(b);
 	return err;
 }
@@ -697,16 +683,16 @@ static void unmap_touched(struct pw_heap *heap, struct span *s)
 {
 	unsigned long backed;
 
-	begin_drop(heap);
+	pw_begin_drop(heap);
 	set_gone(heap, s, PW_REGION_DYING);
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 
 	backed = pw_range_drop(heap, s->lo, s->hi);
 	pw_heap_uncommit(heap, s->hi - s->lo, entry_is_strict(s->entry),
 			 backed);
 
-	mutex_lock(&heap->lock);
-	end_drop(heap);
+	pw_lock(&heap->lock);
+	pw_end_drop(heap);
 	set_gone(heap, s, 0);
 }
 
@@ -714,7 +700,8 @@ static void unmap_touched(struct pw_heap *heap, struct span *s)
 static bool unmap_spare(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi)
 {
-	unsigned long flags = pw_spare_flags(heap, lo, hi);
+	const struct pw_spare *spare = pw_spare_at(heap, lo, hi);
+	unsigned long flags = spare ? spare->flags : 0;
 	struct span s = {
 		.lo = lo, .hi = hi, .entry = xa_mk_value(flags),
 	};
@@ -749,7 +736,7 @@ static void unmap_spans(struct pw_heap *heap, unsigned long lo,
 {
 	struct span s, part;
 
-	lockdep_assert_held(&heap->unmap_lock);
+	pw_lock_assert_held(&heap->unmap_lock);
 	for_each_span(s, heap, lo, hi) {
 		if (!unmappable(&s, lo, hi, &part))
 			continue;
@@ -802,10 +789,13 @@ static int place_map(struct pw_heap *heap, struct pagewell_map *arg,
 		err = clear_fixed(heap, arg->flags, lo, hi);
 	} else {
 		unsigned long hint = hint_page(heap, arg->addr);
+		struct pw_spare *spare = hint ? NULL : pw_spare_find(heap, nr, align);
 
-		if (!hint && pw_spare_map(heap, nr, align, entry_flags(entry),
-					  page))
+		if (spare) {
+			*page = spare->lo;
+			WRITE_ONCE(spare->flags, entry_flags(entry));
 			return 0;
+		}
 		err = find_gap(heap, hint, nr, align, page);
 	}
 	return err ?: store_span(heap, *page, *page + nr, entry, GFP_REGION);
@@ -863,12 +853,12 @@ int pw_map(struct pw_heap *heap, struct pagewell_map *arg)
 			return err;
 	}
 	if (replace)
-		mutex_lock(&heap->unmap_lock);
-	mutex_lock(&heap->lock);
+		pw_lock(&heap->unmap_lock);
+	pw_lock(&heap->lock);
 	err = place_map(heap, arg, nr, map_entry(guard, strict), &page);
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 	if (replace)
-		mutex_unlock(&heap->unmap_lock);
+		pw_unlock(&heap->unmap_lock);
 	if (err) {
 		if (!guard)
 			pw_heap_uncommit(heap, nr, strict, 0);
@@ -899,16 +889,16 @@ int pw_unmap(struct pw_heap *heap, u64 addr, u64 length)
 
 	if (err)
 		return err;
-	mutex_lock(&heap->unmap_lock);
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->unmap_lock);
+	pw_lock(&heap->lock);
 	if (unmap_spare(heap, lo, hi))
 		;
 	else if (span_has_break(heap, lo, hi) || cuts_shared(heap, lo, hi))
 		err = -EINVAL;
 	else
 		unmap_spans(heap, lo, hi);
-	mutex_unlock(&heap->lock);
-	mutex_unlock(&heap->unmap_lock);
+	pw_unlock(&heap->lock);
+	pw_unlock(&heap->unmap_lock);
 	pw_stat_inc(unmap_calls);
 	return err;
 }
@@ -930,7 +920,7 @@ int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
 	unsigned long flags = PW_REGION_MAP | PW_REGION_SHARED;
 	int err;
 
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->lock);
 	err = heap->dead ? -ENXIO :
 	      find_gap(heap, hint, nr, PW_SLOT_PAGES, &page);
 	if (err)
@@ -946,7 +936,7 @@ int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
 	if (!err)
 		*addr = pw_heap_addr(heap, page);
 out:
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 	return err;
 }
 
@@ -1025,13 +1015,13 @@ static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
 	int err;
 
 	mmap_read_lock(heap->mm);
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->lock);
 	err = find_target(heap, from, hi - from, nr, &to);
 	if (!err) {
 		mark_target(heap, from, hi, to, to + nr, entry);
 		mark_target(heap, to, to + (hi - from), from, hi, NULL);
 	}
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 	if (err)
 		goto out;
 
@@ -1040,7 +1030,7 @@ static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
 	if (!err)
 		pw_range_move(heap, from, to, hi - from);
 
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->lock);
 	if (err) {
 		unmark_target(heap, from, hi);
 		store_span(heap, to, to + nr, NULL, GFP_UNMAP);
@@ -1049,7 +1039,7 @@ static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
 		store_span(heap, from, hi, NULL, GFP_UNMAP);
 		*lo = to;
 	}
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 out:
 	mmap_read_unlock(heap->mm);
 	return err;
@@ -1060,10 +1050,10 @@ static int grow_in_place(struct pw_heap *heap, unsigned long end,
 {
 	int err = -ENOMEM;
 
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->lock);
 	if (new_end <= heap->window && span_is_free(heap, end, new_end))
 		err = store_span(heap, end, new_end, entry, GFP_REGION);
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 	return err;
 }
 
@@ -1116,7 +1106,7 @@ int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
 	nr = pages_up(arg->new_length);
 
 	/* Nobody unmaps while we hold this, so what is mapped stays so. */
-	mutex_lock(&heap->unmap_lock);
+	pw_lock(&heap->unmap_lock);
 	if (!wholly_mapped(heap, lo, hi)) {
 		err = -EFAULT;
 	} else if (span_has_shared(heap, lo, hi)) {
@@ -1124,11 +1114,11 @@ int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
 	} else if (nr > hi - lo) {
 		err = remap_grow(heap, arg->flags, &lo, hi, nr);
 	} else if (nr < hi - lo) {
-		mutex_lock(&heap->lock);
+		pw_lock(&heap->lock);
 		unmap_spans(heap, lo + nr, hi);
-		mutex_unlock(&heap->lock);
+		pw_unlock(&heap->lock);
 	}
-	mutex_unlock(&heap->unmap_lock);
+	pw_unlock(&heap->unmap_lock);
 	if (!err)
 		arg->addr = pw_heap_addr(heap, lo);
 	return err;
@@ -1191,7 +1181,7 @@ static int change_flags(struct pw_heap *heap, unsigned long lo,
 	struct span s;
 	int err = 0;
 
-	lockdep_assert_held(&heap->lock);
+	pw_lock_assert_held(&heap->lock);
 	for_each_span(s, heap, lo, hi) {
 		unsigned long old = entry_flags(s.entry);
 
@@ -1213,14 +1203,14 @@ static int set_page_size(struct pw_heap *heap, unsigned long lo,
 	struct span s;
 	int err;
 
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->lock);
 	for_each_span(s, heap, lo, hi)
 		if (is_break(s.entry))
 			WRITE_ONCE(((struct pw_break *)s.entry)->huge, size);
 	err = change_flags(heap, lo, hi, PW_REGION_HUGE | PW_REGION_SMALL,
 			   size);
 	pw_region_changed(heap);
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 	return err;
 }
 
@@ -1229,7 +1219,7 @@ static int set_protection(struct pw_heap *heap, unsigned long lo,
 {
 	int err;
 
-	mutex_lock(&heap->lock);
+	pw_lock(&heap->lock);
 	if (span_has_break(heap, lo, hi))
 		err = -EINVAL;
 	else if (!wholly_mapped(heap, lo, hi))
@@ -1237,7 +1227,7 @@ static int set_protection(struct pw_heap *heap, unsigned long lo,
 	else
 		err = change_flags(heap, lo, hi,
 				   PW_REGION_READ | PW_REGION_NONE, flags);
-	mutex_unlock(&heap->lock);
+	pw_unlock(&heap->lock);
 	return err;
 }
 
@@ -1264,14 +1254,14 @@ int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot)
 	flags = prot == both ? 0 :
 		prot == PAGEWELL_PROT_READ ? PW_REGION_READ : PW_REGION_NONE;
 
-	mutex_lock(&heap->unmap_lock);
+	pw_lock(&heap->unmap_lock);
 	/* Or else the kernel makes a page writable without asking. */
 	err = prot == PAGEWELL_PROT_READ ? pw_heap_begin_cow(heap) : 0;
 	if (!err)
 		err = set_protection(heap, lo, hi, flags);
 	if (!err && prot != both)
 		pw_range_unmap(heap, lo, hi);
-	mutex_unlock(&heap->unmap_lock);
+	pw_unlock(&heap->unmap_lock);
 	if (!err && prot == both)
 		WRITE_ONCE(heap->alone, true);
 	return err;
@@ -1317,9 +1307,9 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 	case PAGEWELL_ADVISE_COLLAPSE:
 		return pw_collapse(heap, lo, hi);
 	}
-	mutex_lock(&heap->unmap_lock);
+	pw_lock(&heap->unmap_lock);
 	err = for_each_mapped(heap, lo, hi, pw_range_clear);
-	mutex_unlock(&heap->unmap_lock);
+	pw_unlock(&heap->unmap_lock);
 	return err;
 }
 
@@ -1378,8 +1368,8 @@ int pw_region_fork(struct pw_heap *child, struct pw_heap *parent)
 	struct span s;
 	int err = 0;
 
-	mutex_lock(&parent->lock);
-	mutex_lock_nested(&child->lock, SINGLE_DEPTH_NESTING);
+	pw_lock(&parent->lock);
+	pw_lock_nested(&child->lock, SINGLE_DEPTH_NESTING);
 	for_each_span(s, parent, 0, parent->window) {
 		if (is_break(s.entry))
 			err = fork_break(child, s.entry);
@@ -1388,7 +1378,7 @@ int pw_region_fork(struct pw_heap *child, struct pw_heap *parent)
 		if (err)
 			break;
 	}
-	mutex_unlock(&child->lock);
-	mutex_unlock(&parent->lock);
+	pw_unlock(&child->lock);
+	pw_unlock(&parent->lock);
 	return err;
 }

@@ -148,7 +148,7 @@ static int vacate(struct pw_heap *heap, unsigned long slot)
 	unsigned long first = slot << PW_SLOT_SHIFT;
 	int err;
 
-	if (!xa_load(&heap->chunks, slot))
+	if (!pw_slot_load(heap, slot))
 		return 0;
 	err = pw_range_vacate(heap, first, first + PW_SLOT_PAGES);
 	if (!err)
@@ -186,7 +186,7 @@ int pw_shared_install(struct pw_heap *heap, struct pw_shared *s,
 	unsigned int i;
 	int err = 0;
 
-	lockdep_assert_held(&heap->lock);
+	pw_lock_assert_held(&heap->lock);
 	for (i = 0; i < s->nr; i++) {
 		err = install_slot(heap, slot + i, s->chunks[i]);
 		if (err)
@@ -212,10 +212,10 @@ void pw_shared_fork(struct pw_heap *child, struct pw_heap *parent,
 {
 	unsigned long slot;
 
-	lockdep_assert_held(&parent->lock);
+	pw_lock_assert_held(&parent->lock);
 	for (slot = lo >> PW_SLOT_SHIFT; slot < hi >> PW_SLOT_SHIFT; slot++) {
 		/* It stays there while the lock is held: no need to lock it. */
-		struct pw_chunk *c = xa_load(&parent->chunks, slot);
+		struct pw_chunk *c = pw_slot_load(parent, slot);
 
 		if (WARN_ON_ONCE(!c || !c->shared))
 			continue;
@@ -237,9 +237,11 @@ unsigned long pw_shared_missing(struct pw_heap *heap)
 	if (!atomic_long_read(&heap->shared_slots))
 		return 0;
 	rcu_read_lock();
-	xa_for_each(&heap->chunks, slot, c)
-		if (c->shared)
+	for (slot = 0; pw_slot_next(heap, &slot, ULONG_MAX); slot++) {
+		c = pw_slot_load(heap, slot);
+		if (c && c->shared)
 			nr += PW_SLOT_PAGES - READ_ONCE(c->nr);
+	}
 	rcu_read_unlock();
 	return nr;
 }

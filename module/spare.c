@@ -110,34 +110,45 @@ void pw_spare_flush(struct pw_heap *heap)
 }
 
 /**
- * pw_spare_map() - map a free range of just this length
+ * pw_spare_find() - a free range of just this length
  * @heap: whose
  * @nr: pages
  * @align: of its address, in pages
- * @flags: PW_REGION_ bits of the map
- * @page: where it is
  *
  * Context: pw_heap.lock held.
  *
- * Return: true when there was one.
+ * Return: a range that is a map when its flags say so, or NULL.
  */
-bool pw_spare_map(struct pw_heap *heap, unsigned long nr, unsigned long align,
-		  unsigned long flags, unsigned long *page)
+struct pw_spare *pw_spare_find(struct pw_heap *heap, unsigned long nr,
+			       unsigned long align)
 {
-	unsigned long base = heap->base >> PAGE_SHIFT;
-	struct pw_spare *s = heap->spares;
 	int i;
 
 	heap->map_size = nr;
-	for (i = 0; i < PW_SPARES; i++, s++) {
-		if (s->hi - s->lo != nr || s->flags ||
-		    !IS_ALIGNED(base + s->lo, align))
-			continue;
-		*page = s->lo;
-		WRITE_ONCE(s->flags, flags);
-		return true;
-	}
-	return false;
+	for (i = 0; i < PW_SPARES; i++)
+		if (pw_spare_fits(heap, &heap->spares[i], nr, align))
+			return &heap->spares[i];
+	return NULL;
+}
+
+/**
+ * pw_spare_at() - the spare range that is just this one
+ * @heap: whose
+ * @lo: first page
+ * @hi: page behind the last
+ *
+ * Context: pw_heap.lock held.
+ */
+struct pw_spare *pw_spare_at(struct pw_heap *heap, unsigned long lo,
+			     unsigned long hi)
+{
+	struct pw_spare *s = heap->spares;
+	int i;
+
+	for (i = 0; i < PW_SPARES; i++, s++)
+		if (s->lo == lo && s->hi == hi)
+			return s;
+	return NULL;
 }
 
 /**
@@ -154,39 +165,13 @@ bool pw_spare_map(struct pw_heap *heap, unsigned long nr, unsigned long align,
 bool pw_spare_set(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		  unsigned long flags)
 {
-	struct pw_spare *s = heap->spares;
-	int i;
+	struct pw_spare *s = pw_spare_at(heap, lo, hi);
 
-	for (i = 0; i < PW_SPARES; i++, s++) {
-		if (s->lo != lo || s->hi != hi)
-			continue;
-		WRITE_ONCE(s->flags, flags);
-		pw_region_changed(heap);
-		return true;
-	}
-	return false;
-}
-
-/**
- * pw_spare_flags() - what a spare range is
- * @heap: whose
- * @lo: first page
- * @hi: page behind the last
- *
- * Context: pw_heap.lock held.
- *
- * Return: PW_REGION_ bits; 0 when it is free, or not just one spare range.
- */
-unsigned long pw_spare_flags(const struct pw_heap *heap, unsigned long lo,
-			     unsigned long hi)
-{
-	const struct pw_spare *s = heap->spares;
-	int i;
-
-	for (i = 0; i < PW_SPARES; i++, s++)
-		if (s->lo == lo && s->hi == hi)
-			return s->flags;
-	return 0;
+	if (!s)
+		return false;
+	WRITE_ONCE(s->flags, flags);
+	pw_region_changed(heap);
+	return true;
 }
 
 /**
