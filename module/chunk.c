@@ -308,6 +308,54 @@ static void put_block(u32 pfn, unsigned int flags)
 }
 
 /**
+ * pw_chunk_pay() - note that pages were found, and charged, without a promise
+ * @heap: who found them
+ * @c: its chunk, locked, not shared
+ * @i: first entry
+ * @nr: how many
+ */
+void pw_chunk_pay(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
+		  unsigned int nr)
+{
+	c->payer = heap;
+	bitmap_set(c->paid, i, nr);
+}
+
+/**
+ * pw_chunk_pay_copies() - the same for pages that are there and not charged yet
+ * @heap: whose; limits are not in the way
+ * @c: its chunk, locked, not shared
+ * @i: first entry
+ * @nr: how many
+ */
+void pw_chunk_pay_copies(struct pw_heap *heap, struct pw_chunk *c,
+			 unsigned int i, unsigned int nr)
+{
+	unsigned int to = i + nr, found = 0;
+
+	for (; i < to; i++)
+		found += !__test_and_set_bit(i, c->paid);
+	c->payer = heap;
+	pw_heap_paid(heap, found);
+}
+
+/* All of a slot are copies now, which are charged where nothing was promised. */
+static void pay_for_copies(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
+{
+	unsigned long page = slot << PW_SLOT_SHIFT, hi = page + PW_SLOT_PAGES, end;
+	struct pw_where where;
+
+	for (; c->users == 1 && page < hi; page = end) {
+		end = page + 1;
+		if (!pw_region_lookup(heap, page, &where))
+			continue;
+		end = min(hi, where.hi);
+		if (!where.promised)
+			pw_chunk_pay_copies(heap, c, page & PW_SLOT_MASK, end - page);
+	}
+}
+
+/**
  * pw_chunk_copy_block() - the same with copies, where somebody holds the block
  * @heap: whose
  * @slot: which
@@ -345,40 +393,9 @@ bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
 	bitmap_zero(c->suspect, PW_SLOT_PAGES);
 	c->block = 0;
 	kfree(pfns);
+	pay_for_copies(heap, slot, c);
 	pw_stat_inc(huge_cut);
 	return true;
-}
-
-/**
- * pw_chunk_pay() - note that pages were found, and charged, without a promise
- * @heap: who found them
- * @c: its chunk, locked, not shared
- * @i: first entry
- * @nr: how many
- */
-void pw_chunk_pay(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
-		  unsigned int nr)
-{
-	c->payer = heap;
-	bitmap_set(c->paid, i, nr);
-}
-
-/**
- * pw_chunk_pay_copies() - the same for pages that are there and not charged yet
- * @heap: whose; limits are not in the way
- * @c: its chunk, locked, not shared
- * @i: first entry
- * @nr: how many
- */
-void pw_chunk_pay_copies(struct pw_heap *heap, struct pw_chunk *c,
-			 unsigned int i, unsigned int nr)
-{
-	unsigned int to = i + nr, found = 0;
-
-	for (; i < to; i++)
-		found += !__test_and_set_bit(i, c->paid);
-	c->payer = heap;
-	pw_heap_paid(heap, found);
 }
 
 /* A heap takes its own part of a chunk to another one. */

@@ -716,12 +716,9 @@ static vm_fault_t write_block(struct touch *t, unsigned int known)
 	if (t->c->block && !pw_page_sharers(head) &&
 	    !pw_block_is_held(t->c, known))
 		bitmap_zero(t->c->suspect, PW_SLOT_PAGES);
-	if (t->c->block && !block_is_exclusive(t)) {
-		if (!pw_chunk_copy_block(t->heap, t->slot, t->c))
-			return no_page(t);
-		if (!t->promised)
-			pw_chunk_pay_copies(t->heap, t->c, 0, PW_SLOT_PAGES);
-	}
+	if (t->c->block && !block_is_exclusive(t) &&
+	    !pw_chunk_copy_block(t->heap, t->slot, t->c))
+		return no_page(t);
 	if (!t->c->block)
 		return known ? VM_FAULT_NOPAGE : touch(t);
 	if (known) {

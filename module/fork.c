@@ -202,9 +202,12 @@ static bool must_copy(struct pw_heap *parent, struct pw_chunk *c,
 			    page_is_pinned(page));
 }
 
-/* The child's entry for a page of the parent: the page, or a copy of it. */
-static u32 child_entry(struct pw_heap *parent, struct pw_chunk *c,
-		       unsigned int i, struct pw_chunk *own)
+/*
+ * The child's entry for a page of the parent: the page, or a copy of it, which is
+ * charged to the child as one that it makes itself.
+ */
+static u32 child_entry(struct pw_heap *child, struct pw_heap *parent,
+		       struct pw_chunk *c, unsigned int i, struct pw_chunk *own)
 {
 	u32 pfn = c->pfn[i], new;
 
@@ -221,6 +224,7 @@ static u32 child_entry(struct pw_heap *parent, struct pw_chunk *c,
 	if (!pw_pool_alloc(&new, 1, 0))
 		return PW_PFN_LOST;
 	copy_highpage(pfn_to_page(new), pfn_to_page(pfn));
+	pw_chunk_pay_copies(child, own, i, 1);
 	pw_stat_inc(fork_copies);
 	return new;
 }
@@ -242,7 +246,7 @@ static void copy_chunk(struct pw_heap *child, struct pw_heap *parent,
 			continue;
 		if (!own)
 			own = pw_chunk_lock_child(child, slot);
-		own->pfn[i] = child_entry(parent, c, i, own);
+		own->pfn[i] = child_entry(child, parent, c, i, own);
 		pw_chunk_filled(own, i, 1);
 		if (pw_pfn_is_packed(own->pfn[i]))
 			pw_chunk_packed(child, own, 1);
@@ -261,8 +265,8 @@ static void share_chunk(struct pw_heap *child, struct pw_heap *parent,
 
 	if (!c)
 		return;
-	if (c->shared) {
-		/* The child has it with its regions. */
+	if (c->shared || !c->nr) {
+		/* The child has it with its regions, or has no use for it. */
 		pw_chunk_unlock(c);
 		return;
 	}

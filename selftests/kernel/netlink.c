@@ -472,6 +472,80 @@ TEST_F(nl, found_pages_are_charged)
 	close(h.fd);
 }
 
+/* Pages that somebody holds stay what they are: others get copies, and pay for them. */
+static void hold(int fd, void *p, long pages)
+{
+	struct iovec iov = { p, pages * PAGE };
+
+	CHECK(fcntl(fd, F_SETPIPE_SZ, pages * PAGE) >= pages * (long)PAGE);
+	CHECK(vmsplice(fd, &iov, 1, 0) == pages * (long)PAGE);
+}
+
+TEST_F(nl, copies_at_fork_are_charged)
+{
+	struct iovec mine = { &(char){ 0 }, 1 }, theirs;
+	int held[2], go[2];
+	uint64_t all;
+	struct pw h;
+	pid_t pid;
+	char *p;
+
+	become_user(self, &h);
+	p = pw_map_pages(&h, 200);
+	pw_fill(p, 200, 1);
+	all = charged(self);
+	ASSERT_EQ(0, pipe(held));
+	ASSERT_EQ(0, pipe(go));
+	hold(held[1], p, 64);
+	/* The kernel pins a page for this, and then fork looks for such. */
+	theirs = (struct iovec){ p, 1 };
+	ASSERT_EQ(1, process_vm_readv(getpid(), &mine, 1, &theirs, 1, 0));
+	pid = pw_fork();
+	if (!pid) {
+		char c;
+
+		_exit(read(go[0], &c, 1) != 1);
+	}
+	EXPECT_EQ(all + 64 * PAGE, charged(self));
+	ASSERT_EQ(1, write(go[1], "", 1));
+	EXPECT_EQ(0, pw_wait(pid));
+	for (double end = pw_now() + 20; charged(self) != all && pw_now() < end;)
+		usleep(20000);
+	EXPECT_EQ(all, charged(self));
+	close(h.fd);
+}
+
+TEST_F(nl, copies_of_a_held_block_are_charged)
+{
+	uint64_t all;
+	int held[2];
+	struct pw h;
+	pid_t pid;
+	char *p;
+
+	become_user(self, &h);
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_ALWAYS));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, HUGE, HUGE, &p));
+	pw_cover(&h, p + HUGE);
+	pw_fill(p, 512, 1);
+	all = charged(self);
+	ASSERT_EQ(HUGE, all);
+	ASSERT_EQ(0, pipe(held));
+	hold(held[1], p, 1);
+	pid = pw_fork();
+	if (!pid) {
+		CHECK(pw_unmap(h.fd, p, 100 * PAGE) == 0);
+		CHECK(charged(self) == all + 412 * PAGE);
+		CHECK(pw_unmap(h.fd, p + 100 * PAGE, 412 * PAGE) == 0);
+		CHECK(charged(self) == all);
+		exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(-1, pw_wrong(p, 512, 1));
+	EXPECT_EQ(all, charged(self));
+	close(h.fd);
+}
+
 TEST_F(nl, a_users_limit_holds_a_lazy_heap)
 {
 	uint64_t max;
