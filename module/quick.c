@@ -160,14 +160,16 @@ static __always_inline bool is_untouched(struct pw_heap *heap, const struct plac
 	return likely(!READ_ONCE(*p->entry)) || are_empty(heap, p->lo, p->hi);
 }
 
-static __always_inline void set_break(struct pw_heap *heap, struct pw_break *b, unsigned long brk)
+static __always_inline void set_break(struct pw_heap *heap, struct pw_break *b,
+				      unsigned long brk)
 {
 	WRITE_ONCE(b->brk, brk);
 	pw_region_changed(heap);
 }
 
-static __always_inline bool shrink_break(struct pw_heap *heap, struct pw_break *b, unsigned long brk,
-			 unsigned long new, unsigned long old)
+static __always_inline bool shrink_break(struct pw_heap *heap, struct pw_break *b,
+					 unsigned long brk, unsigned long new,
+					 unsigned long old)
 {
 	struct place gone = place_of(heap, new, old);
 	unsigned long was = b->brk;
@@ -187,7 +189,8 @@ static __always_inline bool shrink_break(struct pw_heap *heap, struct pw_break *
 	return done;
 }
 
-static __always_inline bool move_break(struct pw_heap *heap, struct pw_break *b, unsigned long brk)
+static __always_inline bool move_break(struct pw_heap *heap, struct pw_break *b,
+				       unsigned long brk)
 {
 	unsigned long old = PAGE_ALIGN(b->brk) >> PAGE_SHIFT;
 	unsigned long new = PAGE_ALIGN(brk) >> PAGE_SHIFT;
