@@ -343,14 +343,12 @@ void pw_chunk_pay_copies(struct pw_heap *heap, struct pw_chunk *c,
 static void pay_for_copies(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
 {
 	unsigned long page = slot << PW_SLOT_SHIFT, hi = page + PW_SLOT_PAGES, end;
-	struct pw_where where;
 
 	for (; c->users == 1 && page < hi; page = end) {
-		end = page + 1;
-		if (!pw_region_lookup(heap, page, &where))
-			continue;
-		end = min(hi, where.hi);
-		if (!where.promised)
+		bool lazy = pw_region_unpromised(heap, page, &end);
+
+		end = min(hi, end);
+		if (lazy)
 			pw_chunk_pay_copies(heap, c, page & PW_SLOT_MASK, end - page);
 	}
 }
@@ -498,7 +496,7 @@ struct pw_chunk *pw_chunk_lock_child(struct pw_heap *child, unsigned long slot)
 
 	if (!c) {
 		c = alloc_chunk(child, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
-		pw_slot_fill(child, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+		WARN_ON_ONCE(pw_slot_fill(child, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL));
 	}
 	refcount_inc(&c->refs);
 	mutex_lock_nested(&c->lock, SINGLE_DEPTH_NESTING);
@@ -521,7 +519,7 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 	c->users++;
 	c->owner = NULL;
 	bitmap_copy(c->suspect, c->used, PW_SLOT_PAGES);
-	pw_slot_fill(child, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+	WARN_ON_ONCE(pw_slot_fill(child, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL));
 	atomic_long_add(c->nr, &child->resident);
 	atomic_long_add(c->packed, &child->packed);
 }

@@ -9,6 +9,7 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/mount.h>
+#include <linux/nospec.h>
 #include <linux/pagemap.h>
 #include <linux/pseudo_fs.h>
 #include <linux/sched/mm.h>
@@ -374,6 +375,7 @@ static long run_command(struct pw_heap *heap, unsigned int cmd,
 
 	if (nr >= ARRAY_SIZE(ioc_ops) || cmd != _IO(PAGEWELL_IOC_TYPE, nr))
 		return -ENOTTY;
+	nr = array_index_nospec(nr, ARRAY_SIZE(ioc_ops));
 	return run_ioctl(&ioc_ops[nr], heap, (void __user *)uarg);
 }
 

@@ -139,13 +139,15 @@ out:
 	pw_unlock(&heap->unmap_lock);
 }
 
-/* Before anything is shared: no page of the parent may be written unseen. */
+/*
+ * Before anything is shared: no page of the parent may be written unseen. Its
+ * VMAs are locked for writing.
+ */
 static void protect_parent(struct pw_heap *parent)
 {
 	struct vm_area_struct *vma;
 
 	for_each_heap_vma(vma, parent) {
-		pw_vma_start_write(vma);
 		use_cow_table(vma);
 		pw_map_wrprotect(vma);
 	}
@@ -154,6 +156,7 @@ static void protect_parent(struct pw_heap *parent)
 
 static struct pw_heap *make_child(struct pw_heap *parent, struct mm_struct *mm)
 {
+	struct vm_area_struct *vma;
 	struct pw_heap *child;
 
 	child = pw_heap_create(mm, parent->family, parent->base,
@@ -164,6 +167,9 @@ static struct pw_heap *make_child(struct pw_heap *parent, struct mm_struct *mm)
 	child->mailbox = READ_ONCE(parent->mailbox);
 	child->cow = true;
 	child->streams = parent->streams;
+	/* What a fault brings from here on, the child's regions might not know. */
+	for_each_heap_vma(vma, parent)
+		pw_vma_start_write(vma);
 	child->poisoned = parent->poisoned || pw_region_fork(child, parent);
 	protect_parent(parent);
 	pw_stat_inc(fork_heaps);

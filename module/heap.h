@@ -191,6 +191,7 @@ struct pw_chunk {
  * @start: first page
  * @end: page behind the reserve; the region tree holds [start, end)
  * @brk: the break, bytes from the heap's base; faults read it without a lock
+ * @settled: the same, but not what is only tried; a fork reads it without a lock
  * @huge: PW_REGION_HUGE, PW_REGION_SMALL or 0, then the heap's policy rules
  * @control: the program's word for where its break is, up to @brk; or NULL
  * @strict_from: pages from here to the break are promised, those below are
@@ -205,6 +206,7 @@ struct pw_break {
 	unsigned long start;
 	unsigned long end;
 	unsigned long brk;
+	unsigned long settled;
 	u64 __user *control;
 	unsigned long strict_from;
 	unsigned long huge;
@@ -296,6 +298,7 @@ struct pw_slot_branch {
  *              drop stays reserved until no PTE maps it any more
  * @regions: pages to regions; read under RCU
  * @spares: ranges that were given up a moment ago
+ * @spares_moved: counts how often one stopped to stand for its range
  * @next_spare: the one to use next
  * @map_size: pages of the map that was made last
  * @layout: counts changes that take away what may be touched, or how
@@ -347,6 +350,7 @@ struct pw_heap {
 	struct pw_lock unmap_lock;
 	struct maple_tree regions;
 	struct pw_spare spares[PW_SPARES];
+	unsigned long spares_moved;
 	unsigned int next_spare;
 	unsigned long map_size;
 	atomic_long_t layout;
@@ -450,6 +454,8 @@ static inline unsigned long pw_heap_addr(const struct pw_heap *heap,
 /* region.c */
 bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
 		      struct pw_where *where);
+bool pw_region_unpromised(struct pw_heap *heap, unsigned long page,
+			  unsigned long *end);
 bool pw_region_passed(struct pw_heap *heap, unsigned long page,
 		      const struct pw_where *where);
 void pw_region_init(struct pw_heap *heap);
@@ -515,6 +521,12 @@ static inline void pw_region_changed(struct pw_heap *heap)
 	smp_mb__before_atomic();
 	atomic_long_inc(&heap->layout);
 	smp_mb__after_atomic();
+}
+
+static inline void pw_break_set(struct pw_break *b, unsigned long brk)
+{
+	WRITE_ONCE(b->brk, brk);
+	WRITE_ONCE(b->settled, brk);
 }
 
 /* To be called before the regions say that pages will go. */

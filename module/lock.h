@@ -36,21 +36,36 @@ static inline void pw_lock_destroy(struct pw_lock *lock)
 	mutex_destroy(&lock->mutex);
 }
 
-static __always_inline bool pw_lock_try(struct pw_lock *lock)
+static __always_inline bool pw_lock_get_busy(struct pw_lock *lock)
 {
 	return !test_and_set_bit_lock(0, &lock->busy);
 }
 
-static __always_inline void pw_lock_untry(struct pw_lock *lock)
+static __always_inline void pw_lock_put_busy(struct pw_lock *lock)
 {
 	/* Pairs with the acquire of whoever tries next. */
 	smp_store_release(&lock->busy, 0);
 }
 
+/* To lockdep it is the mutex that was tried. */
+static __always_inline bool pw_lock_try(struct pw_lock *lock)
+{
+	if (!pw_lock_get_busy(lock))
+		return false;
+	mutex_acquire(&lock->mutex.dep_map, 0, 1, _THIS_IP_);
+	return true;
+}
+
+static __always_inline void pw_lock_untry(struct pw_lock *lock)
+{
+	mutex_release(&lock->mutex.dep_map, _THIS_IP_);
+	pw_lock_put_busy(lock);
+}
+
 static inline void pw_lock_nested(struct pw_lock *lock, unsigned int subclass)
 {
 	mutex_lock_nested(&lock->mutex, subclass);
-	while (unlikely(!pw_lock_try(lock)))
+	while (unlikely(!pw_lock_get_busy(lock)))
 		cpu_relax();
 }
 
@@ -61,7 +76,7 @@ static inline void pw_lock(struct pw_lock *lock)
 
 static inline void pw_unlock(struct pw_lock *lock)
 {
-	pw_lock_untry(lock);
+	pw_lock_put_busy(lock);
 	mutex_unlock(&lock->mutex);
 }
 

@@ -12,6 +12,7 @@
  * made, too.
  */
 #include <linux/mm.h>
+#include <linux/nospec.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
@@ -23,6 +24,7 @@
  * Words of the program's, with one look at whether all could be had. As
  * unsafe_get_user(), which looks after each.
  */
+#ifdef CONFIG_X86_64
 static __always_inline bool get_words(const void __user *from, u64 *a, u64 *b, u64 *c)
 {
 	int err = 0;
@@ -38,6 +40,20 @@ static __always_inline bool get_words(const void __user *from, u64 *a, u64 *b, u
 		     : [from] "r" (from) : "memory");
 	return likely(!err);
 }
+#else
+static __always_inline bool get_words(const void __user *from, u64 *a, u64 *b, u64 *c)
+{
+	const u64 __user *word = from;
+
+	unsafe_get_user(*a, word, fault);
+	unsafe_get_user(*b, word + 1, fault);
+	unsafe_get_user(*c, word + 2, fault);
+	return true;
+
+fault:
+	return false;
+}
+#endif
 
 static __always_inline bool read_three(const void __user *from, u64 *a, u64 *b, u64 *c)
 {
@@ -160,13 +176,6 @@ static __always_inline bool is_untouched(struct pw_heap *heap, const struct plac
 	return likely(!READ_ONCE(*p->entry)) || are_empty(heap, p->lo, p->hi);
 }
 
-static __always_inline void set_break(struct pw_heap *heap, struct pw_break *b,
-				      unsigned long brk)
-{
-	WRITE_ONCE(b->brk, brk);
-	pw_region_changed(heap);
-}
-
 static __always_inline bool shrink_break(struct pw_heap *heap, struct pw_break *b,
 					 unsigned long brk, unsigned long new,
 					 unsigned long old)
@@ -179,10 +188,12 @@ static __always_inline bool shrink_break(struct pw_heap *heap, struct pw_break *
 		return false;
 	/* Should pages have come by now, they are not for a child that forks off. */
 	pw_begin_drop(heap);
-	set_break(heap, b, brk);
+	WRITE_ONCE(b->brk, brk);
+	pw_region_changed(heap);
 	done = is_untouched(heap, &gone);
+	pw_break_set(b, done ? brk : was);
 	if (unlikely(!done))
-		set_break(heap, b, was);
+		pw_region_changed(heap);
 	pw_end_drop(heap);
 	if (done)
 		uncommit(heap, old - new);
@@ -201,7 +212,7 @@ static __always_inline bool move_break(struct pw_heap *heap, struct pw_break *b,
 		return shrink_break(heap, b, brk, new, old);
 	if (new > old && !commit(heap, new - old))
 		return false;
-	WRITE_ONCE(b->brk, brk);
+	pw_break_set(b, brk);
 	return true;
 }
 
@@ -210,7 +221,7 @@ static __always_inline bool move_near_break(struct pw_heap *heap, u64 id, u64 ad
 	struct pw_break *b;
 	bool done;
 
-	b = rcu_dereference_sched(heap->near_breaks[id]);
+	b = rcu_dereference_sched(heap->near_breaks[array_index_nospec(id, PW_NEAR_BREAKS)]);
 	if (!b || !pw_lock_try(&b->lock))
 		return false;
 	done = move_break(heap, b, addr - heap->base);
@@ -258,12 +269,12 @@ static __always_inline bool map_spare(struct pw_heap *heap, unsigned long nr,
 	struct pw_spare *s = heap->spares;
 	int i;
 
-	heap->map_size = nr;
 	for (i = 0; i < PW_SPARES; i++, s++) {
 		if (!pw_spare_fits(heap, s, nr, align))
 			continue;
 		if (!commit(heap, nr))
 			break;
+		heap->map_size = nr;
 		WRITE_ONCE(s->flags, PW_REGION_MAP);
 		*addr = pw_heap_addr(heap, s->lo);
 		return true;

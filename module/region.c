@@ -10,6 +10,7 @@
  */
 #include <linux/log2.h>
 #include <linux/mmap_lock.h>
+#include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -176,6 +177,36 @@ bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
 }
 
 /**
+ * pw_region_unpromised() - was nothing promised for a page?
+ * @heap: whose
+ * @page: heap-relative
+ * @end: the answer is the same for all up to here
+ *
+ * Unlike pw_region_lookup() it knows of pages that are being moved, too.
+ *
+ * Context: no matter; the page's chunk is locked.
+ *
+ * Return: true for those of a lazy region.
+ */
+bool pw_region_unpromised(struct pw_heap *heap, unsigned long page,
+			  unsigned long *end)
+{
+	MA_STATE(mas, &heap->regions, page, page);
+	struct pw_where where = { .promised = true };
+	void *entry;
+
+	rcu_read_lock();
+	entry = pw_spare_walk(heap, &mas);
+	*end = min(mas.last, heap->window) + 1;
+	if (!is_break(entry))
+		where.promised = !(entry_flags(entry) & PW_REGION_LAZY);
+	else if (break_lookup(entry, page, &where))
+		*end = where.hi;
+	rcu_read_unlock();
+	return !where.promised;
+}
+
+/**
  * pw_region_passed() - does a page lie behind the break as the program keeps it?
  * @heap: whose
  * @page: heap-relative, in a region
@@ -327,7 +358,7 @@ static struct pw_break *get_break(struct pw_heap *heap, u32 id)
 
 	rcu_read_lock_sched();
 	if (id < PW_NEAR_BREAKS)
-		b = rcu_dereference_sched(heap->near_breaks[id]);
+		b = rcu_dereference_sched(heap->near_breaks[array_index_nospec(id, PW_NEAR_BREAKS)]);
 	else
 		b = xa_load(&heap->breaks, id);
 	if (b && !refcount_inc_not_zero(&b->refs))
@@ -353,7 +384,7 @@ static struct pw_break *alloc_break(unsigned long start, unsigned long end)
 	pw_lock_init(&b->lock);
 	b->start = start;
 	b->end = end;
-	b->brk = start << PAGE_SHIFT;
+	pw_break_set(b, start << PAGE_SHIFT);
 	b->strict_from = start;
 	return b;
 }
@@ -369,7 +400,7 @@ static int add_break(struct pw_heap *heap, struct pw_break *b,
 	if (err)
 		return err;
 	b->end = b->start + nr;
-	b->brk = b->start << PAGE_SHIFT;
+	pw_break_set(b, b->start << PAGE_SHIFT);
 	b->strict_from = b->start;
 	/* The id is reserved first: once it leads to the break, so may others. */
 	err = xa_alloc(&heap->breaks, &b->id, NULL,
@@ -464,7 +495,7 @@ static int grow_break(struct pw_heap *heap, struct pw_break *b,
 		if (!strict)
 			WRITE_ONCE(b->strict_from, new);
 	}
-	WRITE_ONCE(b->brk, brk);
+	pw_break_set(b, brk);
 	return 0;
 }
 
@@ -480,11 +511,11 @@ static void shrink_break(struct pw_heap *heap, struct pw_break *b,
 	unsigned long backed;
 
 	if (new == old) {
-		WRITE_ONCE(b->brk, brk);
+		pw_break_set(b, brk);
 		return;
 	}
 	pw_begin_drop(heap);
-	WRITE_ONCE(b->brk, brk);
+	pw_break_set(b, brk);
 	pw_region_changed(heap);
 	if (strict < old) {
 		backed = pw_range_drop(heap, strict, old);
@@ -1323,7 +1354,7 @@ static int fork_break(struct pw_heap *child, const struct pw_break *b)
 	if (!copy)
 		return -ENOMEM;
 	copy->id = b->id;
-	copy->brk = READ_ONCE(b->brk);
+	pw_break_set(copy, READ_ONCE(b->settled));
 	copy->strict_from = pages_up(copy->brk);
 	copy->huge = READ_ONCE(b->huge);
 	copy->control = b->control;

@@ -40,20 +40,20 @@ static void *plain_entry(const struct pw_spare *s)
 void *pw_spare_walk(struct pw_heap *heap, struct ma_state *mas)
 {
 	unsigned long page = mas->index;
-	unsigned long layout;
+	unsigned long moved;
 	void *entry, *plain;
 
 	for (;;) {
-		layout = atomic_long_read_acquire(&heap->layout);
+		moved = smp_load_acquire(&heap->spares_moved);
 		entry = mas_walk(mas);
 		if (!xa_is_value(entry) ||
 		    likely(!(xa_to_value(entry) & PW_REGION_SPARE)))
 			return entry;
 		plain = plain_entry(&heap->spares[xa_to_value(entry) >>
 						  SPARE_SHIFT]);
-		/* Before a spare stands for another range, the layout changes. */
+		/* Before a spare stands for another range, this is counted. */
 		smp_rmb();
-		if (atomic_long_read(&heap->layout) == layout)
+		if (READ_ONCE(heap->spares_moved) == moved)
 			return plain;
 		mas_set(mas, page);
 	}
@@ -64,10 +64,13 @@ static int take_back(struct pw_heap *heap, struct pw_spare *s, gfp_t gfp)
 	int err = mtree_store_range(&heap->regions, s->lo, s->hi - 1,
 				    plain_entry(s), gfp);
 
-	pw_region_changed(heap);
-	if (!err)
-		s->hi = 0;
-	return err;
+	if (err)
+		return err;
+	smp_store_release(&heap->spares_moved, heap->spares_moved + 1);
+	/* Counted before it stands for anything else. */
+	smp_wmb();
+	s->hi = 0;
+	return 0;
 }
 
 /**
