@@ -206,6 +206,21 @@ bool pw_block_is_held(const struct pw_chunk *c, unsigned int extra)
 	return page_count(head) != 1 + extra + pw_compound_mapcount(head);
 }
 
+/* Two at a time: one at a time was a fifth of what the touch of a block cost. */
+static void fill_pfns(u32 *to, u32 pfn)
+{
+	union {
+		u32 pfn[2];
+		u64 both;
+	} pair = { { pfn, pfn + 1 } }, step = { { 2, 2 } };
+	u64 *pairs = (u64 *)to;
+	unsigned int i;
+
+#pragma GCC unroll 16
+	for (i = 0; i < PW_SLOT_PAGES / 2; i++, pair.both += step.both)
+		pairs[i] = pair.both;
+}
+
 /**
  * pw_chunk_set_block() - put a page of 2 MiB into an empty chunk
  * @heap: whose
@@ -217,10 +232,8 @@ void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
 			struct pw_chunk *c, u32 pfn)
 {
 	struct page *head = pfn_to_page(pfn);
-	unsigned int i;
 
-	for (i = 0; i < PW_SLOT_PAGES; i++)
-		c->pfn[i] = pfn + i;
+	fill_pfns(c->pfn, pfn);
 	c->block = pfn;
 	pw_chunk_filled(c, 0, PW_SLOT_PAGES);
 	if (!c->shared)

@@ -179,7 +179,7 @@ struct pw_chunk {
 	DECLARE_BITMAP(seen, PW_SLOT_PAGES);
 	unsigned long looked;
 	struct rcu_head rcu;
-	u32 pfn[PW_SLOT_PAGES];
+	u32 pfn[PW_SLOT_PAGES] __aligned(8);
 };
 
 /**
