@@ -395,7 +395,7 @@ TEST_F(storm, family)
 	run_process(&self->h, self->at, seed);
 	EXPECT_EQ(0, pw_wait(pid));
 	EXPECT_EQ(0, all->bad);
-	EXPECT_LT(20, all->done);
+	EXPECT_LT(pw_scaled(20), all->done);
 	ASSERT_EQ(0, munmap(self->h.base, self->h.len));
 	EXPECT_TRUE(pw_pool_whole());
 }
