@@ -129,17 +129,19 @@ static unsigned int take_unpromised(unsigned int nr)
 }
 
 /*
- * A promise that no page stands behind: pages were lost and could not be
- * replaced. Try once more to pay that debt.
+ * No page is free for a promise. Either they are on their way from one block to
+ * another, and back when size_lock is free; or none stands behind it, as pages
+ * were lost and could not be replaced. Then try once more to pay that debt.
  */
 static unsigned int alloc_in_debt(u32 *pfns, unsigned int nr)
 {
 	unsigned int got;
 
 	mutex_lock(&pw_pool.size_lock);
-	pw_supply_grow(nr, false);
-	mutex_unlock(&pw_pool.size_lock);
 	got = pw_pcp_rescue(pfns, nr);
+	if (got < nr && pw_supply_grow(nr - got, false))
+		got += pw_pcp_rescue(pfns + got, nr - got);
+	mutex_unlock(&pw_pool.size_lock);
 	WARN_ONCE(got < nr, "pagewell: no page for a promise, avail %ld",
 		  atomic_long_read(&pw_pool.avail));
 	return got;
@@ -170,6 +172,21 @@ static noinline unsigned int alloc_slow(u32 *pfns, unsigned int nr, unsigned int
 	return got;
 }
 
+/* One page that was not on the list: when none is clear, one that is zeroed now. */
+static noinline unsigned int alloc_miss(u32 *pfns, unsigned int flags)
+{
+	u32 pfn = 0;
+
+	if (flags & PW_ALLOC_ZERO && !READ_ONCE(pw_pool.buddy.nr_free[PW_CLEAR]))
+		pfn = pw_hit_alloc(flags & ~PW_ALLOC_ZERO);
+	if (!pfn)
+		return alloc_slow(pfns, 1, flags);
+	*pfns = pfn;
+	zero_rest(pfns, 1);
+	pw_zero_kick();
+	return 1;
+}
+
 /**
  * pw_pool_alloc() - take pages for a heap
  * @pfns: out: their page frame numbers
@@ -190,7 +207,7 @@ unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags)
 		return alloc_slow(pfns, nr, flags);
 	pfn = pw_hit_alloc(flags);
 	if (unlikely(!pfn))
-		return alloc_slow(pfns, nr, flags);
+		return alloc_miss(pfns, flags);
 	*pfns = pfn;
 	return 1;
 }
