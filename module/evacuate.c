@@ -7,8 +7,8 @@
  * so no longer when it is empty, or given up; then it rests for a while.
  *
  * What pages are moved to is what others could not have as 2 MiB either, crumbs
- * of the blocks that stay. A page on its way is taken out of avail, and put back
- * with the page that it is for: as many pages are free as before.
+ * of the blocks that stay. They may be promised: for each there is soon one that
+ * it was taken for, and who finds none meanwhile waits, see alloc_in_debt().
  */
 #include <linux/highmem.h>
 #include <linux/jiffies.h>
@@ -118,8 +118,8 @@ static bool choose(struct pw_evac *e, unsigned int nr)
 
 	/* Under this no block goes away. */
 	lockdep_assert_held(&pw_pool.size_lock);
-	/* One block's worth is left to others; what is promised is no place, either. */
-	if (crumbs < 2 || atomic_long_read(&pw_pool.avail) <= 0)
+	/* One block's worth is left to others. */
+	if (crumbs < 2)
 		return false;
 	nr = min3((unsigned long)nr, (unsigned long)PW_EVAC_BLOCKS, crumbs - 1);
 	spin_lock(&pw_pool.lock);
@@ -233,8 +233,8 @@ static bool get_size_lock(void)
  * @pfns: out: page frame numbers, none in one of the blocks; contents undefined
  * @nr: how many at most
  *
- * Until pw_evac_put() they are missing in avail, so nobody is refused before that:
- * it is size_lock that is held meanwhile.
+ * Until pw_evac_put() size_lock is held, and they may be all that somebody was
+ * promised: who finds no page asks again under that.
  *
  * Return: how many there are; when there are none, pw_evac_put() must not follow.
  */
@@ -245,13 +245,11 @@ unsigned int pw_evac_take(const struct pw_evac *e, u32 *pfns, unsigned int nr)
 
 	if (!get_size_lock())
 		return 0;
-	nr = pw_avail_take_some(nr);
 	spin_lock(&pw_pool.lock);
 	pw_buddy_look(b, e->node, 1);
 	got = pw_buddy_alloc_crumbs(b, pfns, nr, PW_DIRTY);
 	got += pw_buddy_alloc_crumbs(b, pfns + got, nr - got, PW_CLEAR);
 	spin_unlock(&pw_pool.lock);
-	atomic_long_add(nr - got, &pw_pool.avail);
 	if (!got)
 		mutex_unlock(&pw_pool.size_lock);
 	return got;
@@ -290,7 +288,6 @@ void pw_evac_put(const u32 *pfns, unsigned int nr)
 	spin_lock(&pw_pool.lock);
 	pw_buddy_put(pfns, nr, kind);
 	spin_unlock(&pw_pool.lock);
-	atomic_long_add(nr, &pw_pool.avail);
 	mutex_unlock(&pw_pool.size_lock);
 }
 

@@ -178,6 +178,51 @@ TEST_F(compact, makes_room)
 	EXPECT_TRUE(pool_is_sound());
 }
 
+/* A heap to which all is promised that is free, the slots that are asked for with it. */
+static void promise_all(FIXTURE_DATA(compact) *self)
+{
+	long slots = pw_pool("avail_pages") / 512;
+
+	CHECK(slots >= SLOTS);
+	CHECK(pw_map(self->h.fd, 0, NULL, slots * HUGE, HUGE, &self->asked) == 0);
+	pw_cover(&self->h, self->asked + slots * HUGE);
+	CHECK(pw_advise(self->h.fd, PAGEWELL_ADVISE_HUGEPAGE, self->asked, slots * HUGE) == 0);
+	pw_map_pages(&self->h, pw_pool("avail_pages"));
+	CHECK(pw_pool("avail_pages") == 0);
+}
+
+/* Have nothing that was asked for still on its way: the thread looks once a second. */
+static void forget_what_was_asked(void)
+{
+	long mbps = pw_get_param("compact_mbps");
+
+	CHECK(pw_set_param("compact_mbps", 0) == 0);
+	usleep(2500000);
+	CHECK(pw_set_param("compact_mbps", mbps) == 0);
+}
+
+/* What is promised is a place to move to, and there when it is touched. */
+TEST_F(compact, all_is_promised)
+{
+	pid_t pid = pw_fork();
+	char *end;
+
+	if (!pid) {
+		CHECK(!munmap(self->h.base, self->h.len));
+		pw_heap(&self->h, 4 * MIB);
+		promise_all(self);
+		CHECK(ask(self, 6) == 6);
+		end = self->h.base + pw_committed(self->h.fd);
+		for (char *at = self->h.base; at < end; at += PAGE)
+			*at = 1;
+		_exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+	check_pages(self);
+	EXPECT_TRUE(pool_is_sound());
+	forget_what_was_asked();
+}
+
 TEST_F(compact, can_be_switched_off)
 {
 	long mbps = pw_get_param("compact_mbps"), moved;
