@@ -770,9 +770,13 @@ bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, struct 
 
 	*b = (struct batch){ .first = NULL };
 	b->end = &b->rest;
-	if (a->size < HOLES_FROM || size >= HOLE_MAX)
+	/* A list of the smallest class has no room for a larger block's key. */
+	if (a->size < HOLES_FROM || size >= HOLE_MAX || c == 1)
 		return false;
 	last = (unsigned int)class_of(MIN(HOLE_TIMES * size, HOLE_MAX));
+	/* is_free() looks no further. */
+	if (class_size(last) > HOLE_TIMES * size)
+		last--;
 	while (got < want && (larger = next_small(a, larger, last))) {
 		size_t more = class_size(larger);
 

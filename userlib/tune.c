@@ -207,10 +207,13 @@ PUBLIC struct mallinfo NAME(mallinfo)(void)
 
 PUBLIC void NAME(malloc_stats)(void)
 {
-	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
 	size_t system = 0, out = 0;
 	struct view v;
+	uint32_t nr, i;
 
+	if (!pw_heap_start())
+		return;
+	nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE);
 	for (i = 0; i < nr; i++) {
 		look(pw_arenas[i], &v);
 		pw_line("Arena %u:", i);
