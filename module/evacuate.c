@@ -249,6 +249,7 @@ unsigned int pw_evac_take(const struct pw_evac *e, u32 *pfns, unsigned int nr)
 	pw_buddy_look(b, e->node, 1);
 	got = pw_buddy_alloc_crumbs(b, pfns, nr, PW_DIRTY);
 	got += pw_buddy_alloc_crumbs(b, pfns + got, nr - got, PW_CLEAR);
+	pw_pool.moving = got;
 	spin_unlock(&pw_pool.lock);
 	if (!got)
 		mutex_unlock(&pw_pool.size_lock);
@@ -287,6 +288,7 @@ void pw_evac_put(const u32 *pfns, unsigned int nr)
 	}
 	spin_lock(&pw_pool.lock);
 	pw_buddy_put(pfns, nr, kind);
+	pw_pool.moving = 0;
 	spin_unlock(&pw_pool.lock);
 	mutex_unlock(&pw_pool.size_lock);
 }

@@ -423,7 +423,7 @@ void pw_pool_get_stat(struct pw_pool_stat *st)
 	st->held = pw_pool.buddy.nr_owned;
 	st->idle = pw_pool.buddy.nr_idle;
 	st->lost = pw_pool.lost;
-	st->free = pw_buddy_nr_free(&pw_pool.buddy) + st->pcp + st->zeroing;
+	st->free = pw_buddy_nr_free(&pw_pool.buddy) + st->pcp + st->zeroing + pw_pool.moving;
 	st->clear = pw_pool.buddy.nr_free[PW_CLEAR] + pcp_clear + hand_clear;
 	spin_unlock(&pw_pool.lock);
 	avail = atomic_long_read(&pw_pool.avail) + credit;

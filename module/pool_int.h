@@ -129,9 +129,10 @@ struct pw_hand {
  * @size_lock: whoever takes blocks from the kernel or gives them back
  * @hand: of the zeroing threads, by node
  * @avail: free pages - promised pages - credit of all CPUs
- * @lock: protects @buddy and @lost; innermost
+ * @lock: protects @buddy, @lost and @moving; innermost
  * @buddy: pages neither in a heap nor on a list nor in a hand
  * @lost: pages disowned because someone else held them
+ * @moving: pages that compaction has taken to move others to; free all the same
  */
 struct pw_pool {
 	unsigned long floor;
@@ -149,6 +150,7 @@ struct pw_pool {
 	spinlock_t lock ____cacheline_aligned_in_smp;
 	struct pw_buddy buddy;
 	unsigned long lost;
+	unsigned long moving;
 };
 
 extern struct pw_pool pw_pool;

@@ -26,7 +26,8 @@ FIXTURE(compact) {
 	long step;	/* from one that is in use to the next */
 	char *p;
 	char *asked;	/* slots for which 2 MiB are asked for */
-	long next;	/* of these */
+	long slots;	/* how many of them there are */
+	long next;	/* the one to be touched next */
 };
 
 static void set_ceiling(long pages)
@@ -95,6 +96,7 @@ FIXTURE_SETUP(compact)
 	pw_fill(self->p, self->nr, 1);
 	thin_out(self, 1, 2);
 	self->step = 2;
+	self->slots = SLOTS;
 	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, SLOTS * HUGE, HUGE,
 			    &self->asked));
 	pw_cover(&self->h, self->asked + SLOTS * HUGE);
@@ -110,12 +112,12 @@ FIXTURE_TEARDOWN(compact)
 
 static long nr_huge(FIXTURE_DATA(compact) *self)
 {
-	return pw_smaps(self->asked, SLOTS * HUGE, "FilePmdMapped") / 2048;
+	return pw_smaps(self->asked, self->slots * HUGE, "FilePmdMapped") / 2048;
 }
 
 static void touch_next(FIXTURE_DATA(compact) *self)
 {
-	CHECK(self->next < SLOTS);
+	CHECK(self->next < self->slots);
 	self->asked[self->next++ * HUGE] = 1;
 }
 
@@ -125,7 +127,7 @@ static long ask(FIXTURE_DATA(compact) *self, long want)
 	long before = nr_huge(self), got = 0, had, won;
 	double next;
 
-	while (got < want && self->next < SLOTS) {
+	while (got < want && self->next < self->slots) {
 		won = pw_stat("blocks_emptied");
 		had = got;
 		touch_next(self);
@@ -181,12 +183,13 @@ TEST_F(compact, makes_room)
 /* A heap to which all is promised that is free, the slots that are asked for with it. */
 static void promise_all(FIXTURE_DATA(compact) *self)
 {
-	long slots = pw_pool("avail_pages") / 512;
+	size_t len;
 
-	CHECK(slots >= SLOTS);
-	CHECK(pw_map(self->h.fd, 0, NULL, slots * HUGE, HUGE, &self->asked) == 0);
-	pw_cover(&self->h, self->asked + slots * HUGE);
-	CHECK(pw_advise(self->h.fd, PAGEWELL_ADVISE_HUGEPAGE, self->asked, slots * HUGE) == 0);
+	self->slots = pw_pool("avail_pages") / 512;
+	len = self->slots * HUGE;
+	CHECK(pw_map(self->h.fd, 0, NULL, len, HUGE, &self->asked) == 0);
+	pw_cover(&self->h, self->asked + len);
+	CHECK(pw_advise(self->h.fd, PAGEWELL_ADVISE_HUGEPAGE, self->asked, len) == 0);
 	pw_map_pages(&self->h, pw_pool("avail_pages"));
 	CHECK(pw_pool("avail_pages") == 0);
 }
