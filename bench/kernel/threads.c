@@ -6,6 +6,8 @@
  * not instructions. What one thread does alone and what two do at once takes
  * turns, so that whatever else the machine does hits both; the median of the
  * ratios counts. Freed pages are zeroed in the background, between the turns.
+ * Two threads that only count, and faults of anonymous memory, tell what the
+ * machine itself leaves.
  *
  * usage: threads [rounds]
  */
@@ -27,6 +29,7 @@
 #define PAGE	4096UL
 #define MIB	(1UL << 20)
 #define AREA	(48 * MIB)
+#define COUNTS	3000000L
 
 static int fd;
 static pthread_barrier_t start;
@@ -35,6 +38,7 @@ static volatile bool stop;
 struct worker {
 	void (*work)(struct worker *w);
 	int cpu;
+	bool anon;
 	char *area;
 	double units, rate;
 };
@@ -66,6 +70,27 @@ static void unmap(char *p, size_t len)
 		err(1, "unmap");
 }
 
+static char *map_area(bool anon)
+{
+	char *p;
+
+	if (!anon)
+		return map(AREA);
+	p = mmap(NULL, AREA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		err(1, "mmap");
+	madvise(p, AREA, MADV_NOHUGEPAGE);
+	return p;
+}
+
+static void unmap_area(char *p, bool anon)
+{
+	if (anon)
+		munmap(p, AREA);
+	else
+		unmap(p, AREA);
+}
+
 /* First touches of an area; whoever does something else stops then. */
 static void fault(struct worker *w)
 {
@@ -73,6 +98,13 @@ static void fault(struct worker *w)
 		w->area[at] = 1;
 	w->units = AREA / PAGE;
 	stop = true;
+}
+
+static void count(struct worker *w)
+{
+	for (volatile long i = 0; i < COUNTS; i++)
+		;
+	w->units = COUNTS;
 }
 
 static void map_unmap(struct worker *w)
@@ -106,7 +138,7 @@ static void turn(struct worker *w, int n)
 	for (int i = 0; i < n; i++) {
 		if (w[i].work != fault)
 			continue;
-		w[i].area = map(AREA);
+		w[i].area = map_area(w[i].anon);
 		ends = true;
 	}
 	pthread_barrier_init(&start, NULL, n + 1);
@@ -123,7 +155,7 @@ static void turn(struct worker *w, int n)
 	pthread_barrier_destroy(&start);
 	for (int i = 0; i < n; i++)
 		if (w[i].work == fault)
-			unmap(w[i].area, AREA);
+			unmap_area(w[i].area, w[i].anon);
 	usleep(500000);
 }
 
@@ -163,6 +195,8 @@ int main(int argc, char **argv)
 	};
 	int rounds = argc > 1 ? atoi(argv[1]) : 15;
 	struct worker faults[2] = { { fault, 0 }, { fault, 1 } };
+	struct worker anon[2] = { { fault, 0, true }, { fault, 1, true } };
+	struct worker counts[2] = { { count, 0 }, { count, 1 } };
 	struct worker mixed[2] = { { fault, 0 }, { map_unmap, 1 } };
 
 	if (rounds < 1)
@@ -175,6 +209,8 @@ int main(int argc, char **argv)
 	if (ioctl(fd, PAGEWELL_IOC_HEAP, &h))
 		err(1, "policy");
 	printf("%-52s %6s\n", "two threads on two processors, one alone is 1", "median");
+	measure("both count", counts, rounds);
+	measure("both fault, anonymous memory", anon, rounds);
 	measure("both fault", faults, rounds);
 	measure("one faults, the other maps and unmaps all the time", mixed, rounds);
 	return 0;
