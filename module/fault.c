@@ -38,6 +38,14 @@
 #define GUESS_SHARE	9
 #define GUESS_FREE	16
 
+/*
+ * A fault is to be short: where 2 MiB can be had in one piece, so many single pages
+ * are enough until then; and fewer where they are to be zeroed first. Who wants no
+ * 2 MiB gets as many pages, if they are zeroed.
+ */
+#define SINGLE_MAX	128
+#define SINGLE_DIRTY	32
+
 /* A run starts with the rest of an aligned group of this many pages. */
 #define RUN_START	4
 
@@ -274,29 +282,53 @@ static unsigned long empty_run(struct touch *t, unsigned long nr, long step)
 	return n;
 }
 
-/* Pages to bring in, from the touched one on, and the step between them. */
-static unsigned long plan(struct touch *t, long *step)
+/**
+ * struct plan - what a touch is likely to be the first of
+ * @run: number of the run it belongs to
+ * @step: pages from one touch of the run to the next
+ * @nr: how many to bring in, from the touched one on
+ */
+struct plan {
+	int run;
+	long step;
+	unsigned long nr;
+};
+
+static void make_plan(struct touch *t, struct plan *p)
+{
+	p->run = choose_run(t, &p->nr);
+	p->step = READ_ONCE(t->heap->streams.stream[p->run].step);
+	/* A walk of reads is given pages; those far apart need none. */
+	if (!t->write && p->step != 1 && p->step != -1)
+		p->nr = 1;
+	if (p->nr > 1)
+		p->nr = min3(p->nr, guess_budget(t->heap) + 1, room_for(t, p->step));
+	if (p->nr > 1)
+		p->nr = empty_run(t, p->nr, p->step);
+}
+
+/* No 2 MiB: what comes in at once is single pages. */
+static void plan_singles(struct touch *t, struct plan *p)
+{
+	if (p->nr > SINGLE_MAX && t->huge != PAGEWELL_HUGE_NEVER)
+		p->nr = SINGLE_MAX;
+	if (p->nr > SINGLE_DIRTY && !pw_pool_has_clear(p->nr))
+		p->nr = SINGLE_DIRTY;
+}
+
+/* This is what is done: the run goes on behind it. */
+static void follow_plan(struct touch *t, const struct plan *p)
 {
 	struct pw_streams *all = &t->heap->streams;
-	unsigned long nr;
-	int i = choose_run(t, &nr);
-	struct pw_stream *s = &all->stream[i];
+	struct pw_stream *s = &all->stream[p->run];
+	unsigned long nr = p->nr;
 
-	*step = READ_ONCE(s->step);
-	/* A walk of reads is given pages; those far apart need none. */
-	if (!t->write && *step != 1 && *step != -1)
-		nr = 1;
-	if (nr > 1)
-		nr = min3(nr, guess_budget(t->heap) + 1, room_for(t, *step));
-	if (nr > 1)
-		nr = empty_run(t, nr, *step);
 	charge_guess(t->heap, nr - 1);
 	WRITE_ONCE(s->guess, nr - 1);
-	WRITE_ONCE(s->sample, t->page + (nr - 1) * *step);
-	WRITE_ONCE(all->at[i], t->page);
-	WRITE_ONCE(all->next[i], t->page + nr * *step);
+	WRITE_ONCE(s->sample, t->page + (nr - 1) * p->step);
+	WRITE_ONCE(all->at[p->run], t->page);
+	WRITE_ONCE(all->next[p->run], t->page + nr * p->step);
 	WRITE_ONCE(s->run, READ_ONCE(s->run) + nr);
-	return nr;
 }
 
 /* A shared region is counted as a whole, and no promise is left to it. */
@@ -494,19 +526,21 @@ static vm_fault_t touch_one(struct touch *t)
 
 static vm_fault_t first_touch(struct touch *t)
 {
-	unsigned long nr, from = t->page;
+	unsigned long from = t->page;
 	unsigned int got;
 	vm_fault_t ret;
-	long step;
+	struct plan p;
 
 	/* A hole in a core dump is a hole, not a page. */
 	if (current->flags & PF_DUMPCORE)
 		return VM_FAULT_SIGBUS;
 
-	nr = plan(t, &step);
-	if (zero_will_do(t, nr)) {
-		if (may_map_zero(t, &ret))
+	make_plan(t, &p);
+	if (zero_will_do(t, p.nr)) {
+		if (may_map_zero(t, &ret)) {
+			follow_plan(t, &p);
 			return map_zero(t);
+		}
 		if (ret)
 			return ret;
 	}
@@ -514,28 +548,31 @@ static vm_fault_t first_touch(struct touch *t)
 		t->c = pw_chunk_own(t->heap, t->slot, t->c);
 	if (!t->c->nr && (t->huge == PAGEWELL_HUGE_ALWAYS ||
 			  (t->huge == PAGEWELL_HUGE_AUTO &&
-			   nr == PW_SLOT_PAGES)) &&
+			   p.nr == PW_SLOT_PAGES)) &&
 	    slot_is_whole(t) && take_block(t)) {
+		follow_plan(t, &p);
 		pw_stat_inc(faults);
 		pw_stat_inc(huge_faults);
 		atomic64_inc(&t->heap->faults);
 		return map_block(t);
 	}
-	if (nr == 1 && t->promised && !t->c->shared)
+	plan_singles(t, &p);
+	follow_plan(t, &p);
+	if (p.nr == 1 && t->promised && !t->c->shared)
 		return touch_one(t);
-	if (step == -1)
-		from -= nr - 1;
-	if (step == 1 || step == -1)
-		got = fill(t, &from, nr, step == 1);
+	if (p.step == -1)
+		from -= p.nr - 1;
+	if (p.step == 1 || p.step == -1)
+		got = fill(t, &from, p.nr, p.step == 1);
 	else
-		got = fill_steps(t, nr, step);
+		got = fill_steps(t, p.nr, p.step);
 	if (!got)
 		return no_page(t);
 
 	count_fault(t, got);
 	/* The guessed page farthest from the touched one tells if it was right. */
-	return insert_run(t, from, got, step == -1 ? 1 : step,
-			  got == 1 ? PW_NO_SAMPLE : step == -1 ? 0 : got - 1);
+	return insert_run(t, from, got, p.step == -1 ? 1 : p.step,
+			  got == 1 ? PW_NO_SAMPLE : p.step == -1 ? 0 : got - 1);
 }
 
 /* Pages of the heap that this page table lacks, after fork or mprotect(). */

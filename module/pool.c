@@ -399,6 +399,17 @@ unsigned long pw_pool_avail(void)
 }
 
 /**
+ * pw_pool_has_clear() - is there a stock of zeroed pages?
+ * @nr: how many there should be
+ *
+ * A look without a lock, at the pages of all nodes but for the lists of CPUs.
+ */
+bool pw_pool_has_clear(unsigned long nr)
+{
+	return READ_ONCE(pw_pool.buddy.nr_free[PW_CLEAR]) >= nr;
+}
+
+/**
  * pw_pool_max() - pages that the pool may grow to
  */
 unsigned long pw_pool_max(void)

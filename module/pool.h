@@ -85,6 +85,7 @@ int pw_pool_set_max(unsigned long max);
 unsigned long pw_pool_held(void);
 unsigned long pw_pool_avail(void);
 unsigned long pw_pool_max(void);
+bool pw_pool_has_clear(unsigned long nr);
 void pw_pool_get_stat(struct pw_pool_stat *st);
 void pw_pool_buddy_stat(struct pw_buddy_stat *st);
 const char *pw_pool_check(void);

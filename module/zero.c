@@ -15,6 +15,7 @@
  * preempted with it.
  */
 #include <linux/cpumask.h>
+#include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/kthread.h>
 #include <linux/kstrtox.h>
@@ -23,6 +24,7 @@
 #include <linux/moduleparam.h>
 #include <linux/nodemask.h>
 #include <linux/sched.h>
+#include <linux/sched/stat.h>
 #include <linux/slab.h>
 #include <linux/sysfs.h>
 #include <linux/topology.h>
@@ -231,13 +233,22 @@ static bool hand_zero_one(struct pw_hand *hand)
 	return more;
 }
 
+/*
+ * Whom the thread has taken the processor from waits no longer than these pages
+ * take; left to itself the scheduler lets it go on for a millisecond and more.
+ */
+#define TURN_PAGES	16
+#define TURN_REST_US	50
+
 static unsigned int hand_zero(struct pw_hand *hand)
 {
 	unsigned int nr = 0;
 
 	while (!kthread_should_stop() && hand_zero_one(hand)) {
-		nr++;
-		cond_resched();
+		if (!(++nr % TURN_PAGES) && !single_task_running())
+			usleep_range_state(TURN_REST_US, 2 * TURN_REST_US, TASK_IDLE);
+		else
+			cond_resched();
 	}
 	hand_drop(hand);
 	return nr;

@@ -69,6 +69,43 @@ TEST_F(fault, rss_of_a_walk)
 	EXPECT_EQ(0, rss_pages(&self->h));
 }
 
+/* Faults of a walk through new pages, too short for pages of 2 MiB. */
+static long faults_of_a_walk(struct pw *h, uint32_t policy, long pages)
+{
+	char *p = pw_map_pages(h, pages);
+	long before;
+
+	CHECK(pw_set_huge(h->fd, policy) == 0);
+	before = minor_faults();
+	pw_fill(p, pages, 1);
+	before = minor_faults() - before;
+	CHECK(pw_unmap(h->fd, p, pages * PAGE) == 0);
+	return before;
+}
+
+TEST_F(fault, faults_of_a_walk_are_short)
+{
+	const long pages = 4000;
+	long mbps = pw_get_param("zero_mbps");
+	double end = pw_now() + 10;
+	long never;
+
+	while (pw_pool("clear_pages") < 2 * pages && pw_now() < end)
+		usleep(10000);
+	/* Up to 2 MiB in single pages for those who want no others. */
+	never = faults_of_a_walk(&self->h, PAGEWELL_HUGE_NEVER, pages);
+	EXPECT_LE(never, 40);
+	EXPECT_GE(faults_of_a_walk(&self->h, PAGEWELL_HUGE_AUTO, pages), never + 6);
+
+	/* Pages that are to be zeroed first. */
+	ASSERT_EQ(0, pw_set_param("zero_mbps", 0));
+	end = pw_now() + 10;
+	while (pw_pool("clear_pages") > pages / 8 && pw_now() < end)
+		faults_of_a_walk(&self->h, PAGEWELL_HUGE_NEVER, 4 * pages);
+	EXPECT_GE(faults_of_a_walk(&self->h, PAGEWELL_HUGE_NEVER, pages), pages / 40);
+	ASSERT_EQ(0, pw_set_param("zero_mbps", mbps));
+}
+
 TEST_F(fault, rss_of_a_walk_down)
 {
 	const long pages = 6000;
