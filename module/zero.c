@@ -237,7 +237,7 @@ static bool hand_zero_one(struct pw_hand *hand)
  * Whom the thread has taken the processor from waits no longer than these pages
  * take; left to itself the scheduler lets it go on for a millisecond and more.
  */
-#define TURN_PAGES	16
+#define TURN_PAGES	8
 #define TURN_REST_US	50
 
 static unsigned int hand_zero(struct pw_hand *hand)
