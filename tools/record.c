@@ -18,6 +18,10 @@ static bool set_trace(const char *file)
 {
 	char dir[PATH_MAX], path[2 * PATH_MAX];
 
+	/* The number stays when this process becomes the command. */
+	snprintf(path, sizeof(path), "%d", (int)getpid());
+	if (setenv("PAGEWELL_TRACE_PID", path, 1))
+		return false;
 	if (*file == '/')
 		return !setenv("PAGEWELL_TRACE", file, 1);
 	if (!getcwd(dir, sizeof(dir))) {
@@ -49,7 +53,7 @@ int cmd_record(int argc, char **argv)
 	};
 	const struct launch launch = { .fallback = true };
 	const char *file = "pagewell.trace";
-	int c;
+	int c, err;
 
 	while ((c = getopt_long(argc, argv, "+o:h", options, NULL)) != -1) {
 		switch (c) {
@@ -71,6 +75,7 @@ int cmd_record(int argc, char **argv)
 	if (!can_write(file) || !launch_prepare(&launch) || !set_trace(file))
 		return EXIT_CANNOT_RUN;
 	execvp(argv[optind], argv + optind);
-	say("cannot execute %s: %s", argv[optind], strerror(errno));
-	return errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXEC;
+	err = errno;
+	say("cannot execute %s: %s", argv[optind], strerror(err));
+	return err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXEC;
 }

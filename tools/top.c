@@ -153,6 +153,9 @@ static bool wait_for_key(const struct view *v, double seconds)
 		if (key == KEY_RESIZE)
 			draw(v);
 	} while (key != ERR && key != ' ');
+	/* Nobody there to press one: without a pause it would draw all the time. */
+	if (key == ERR && now() < end)
+		usleep((useconds_t)((end - now()) * 1e6));
 	return true;
 }
 

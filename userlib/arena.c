@@ -3,6 +3,7 @@
  * arena.c - arenas and their segments: growing, trimming, returning pages
  */
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "arena.h"
@@ -81,8 +82,7 @@ struct arena *arena_create(bool private, size_t limit)
 	lock(&pw_arenas_lock);
 	if (free_arenas) {
 		a = free_arenas;
-		free_arenas = (struct arena *)a->unsorted.first;
-		a->unsorted.first = NULL;
+		free_arenas = a->next_free;
 	} else if (pw_nr_arenas < MAX_ARENAS) {
 		a = pw_meta_alloc(sizeof(*a));
 		if (a) {
@@ -135,23 +135,35 @@ static void segment_free(struct segment *seg)
 	unlock(&pw_bits_lock);
 }
 
+/*
+ * As new, but for its lock and what it is. Others go through all arenas, those that
+ * nobody has among them, and may wait for the lock right now: once they have it
+ * there must be nothing left to find.
+ */
+static void arena_reset(struct arena *a)
+{
+	size_t kept = offsetof(struct arena, big);
+
+	memset((char *)a + kept, 0, sizeof(*a) - kept);
+}
+
 void arena_destroy(struct arena *a)
 {
 	struct segment *seg, *next;
-	uint32_t id = a->id;
 
 	lock(&a->lock);
 	bins_release(a);
-	for (seg = a->segments; seg; seg = next) {
+	seg = a->segments;
+	arena_reset(a);
+	unlock(&a->lock);
+	for (; seg; seg = next) {
 		next = seg->next;
 		forget_segment(seg);
 		os_brk_destroy(&seg->brk);
 		segment_free(seg);
 	}
-	unlock(&a->lock);
 	lock(&pw_arenas_lock);
-	*a = (struct arena){ .id = id, .private = true };
-	a->unsorted.first = (struct span *)free_arenas;
+	a->next_free = free_arenas;
 	free_arenas = a;
 	unlock(&pw_arenas_lock);
 }

@@ -143,6 +143,7 @@ struct segment {
  * @purged_at: when that was, milliseconds
  * @given: bytes of blocks that came back since
  * @waiting: bytes of those that came back before, and whose pages were not looked at
+ * @next_free: the next one that nobody has, while nobody has this one
  */
 struct arena {
 	struct lock lock;
@@ -172,6 +173,7 @@ struct arena {
 	uint64_t purged_at;
 	size_t given;
 	size_t waiting;
+	struct arena *next_free;
 };
 
 #define MAX_ARENAS	1024

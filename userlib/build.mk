@@ -8,7 +8,7 @@ PREFIX		?= /usr/local
 USERLIB_VERSION	?= 1.0
 
 userlib-srcs	:= report lock env meta os os_anon os_device heap arena bins \
-		   tcache large harden malloc new catch tune fork start heaps pools pages trace
+		   tcache large harden malloc new catch tune fork heaps pools pages trace
 userlib-deps	:= $(wildcard userlib/*.h) module/uapi/pagewell.h userlib/build.mk
 
 # No stack protector: the functions run before its canary is set. No CET
@@ -20,7 +20,7 @@ userlib-cflags	:= -std=gnu11 -D_GNU_SOURCE -Iuserlib -Wall -Wextra -Wshadow \
 		   -fno-plt -fno-semantic-interposition -fno-builtin-malloc \
 		   -fasynchronous-unwind-tables -ffunction-sections
 userlib-ldflags	:= -Wl,--version-script=userlib/libpagewell.map -Wl,-soname,libpagewell.so.1 \
-		   -Wl,-z,now -Wl,-z,relro -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu \
+		   -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu \
 		   -Wl,-z,separate-code -Wl,-T,userlib/layout.lds
 
 userlib-objs	:= $(userlib-srcs:%=$(USERLIB_BUILD)/userlib/%.o)
@@ -39,6 +39,7 @@ $(USERLIB_BUILD)/userlib/%.o: userlib/%.c $(userlib-deps)
 
 $(USERLIB_BUILD)/libpagewell.so: $(userlib-pic) userlib/libpagewell.map userlib/layout.lds
 	$(CC) -shared $(USERLIB_CFLAGS) $(userlib-ldflags) -o $@ $(userlib-pic)
+	ln -sf $(@F) $@.1
 
 $(USERLIB_BUILD)/libpagewell.a: $(userlib-objs)
 	rm -f $@

@@ -7,6 +7,7 @@
 
 #include "env.h"
 #include "report.h"
+#include "sys.h"
 
 struct env pw_env = { .limit = SIZE_MAX };
 
@@ -36,8 +37,8 @@ bool pw_parse_size(const char *s, size_t *size)
 		    __builtin_add_overflow(v, (size_t)(*s - '0'), &v))
 			return false;
 	if (*s) {
-		const char *units = "KMGT";
-		const char *unit = strchr(units, *s & ~0x20);
+		static const char units[4] = { 'K', 'M', 'G', 'T' };
+		const char *unit = memchr(units, *s & ~0x20, sizeof(units));
 
 		if (!unit || __builtin_mul_overflow(v, (size_t)1024 << (10 * (unit - units)), &v))
 			return false;
@@ -46,11 +47,13 @@ bool pw_parse_size(const char *s, size_t *size)
 		if (*s == 'B')
 			s++;
 	}
+	if (*s)
+		return false;
 	*size = v;
-	return *s == '\0';
+	return true;
 }
 
-/* Index of @value among @words, or -1 and a line that says what is allowed. */
+/* Index of @value among up to three words, or -1 and a line that says what is allowed. */
 static int one_of(const char *name, const char *value, const char *const *words)
 {
 	int i;
@@ -58,7 +61,8 @@ static int one_of(const char *name, const char *value, const char *const *words)
 	for (i = 0; words[i]; i++)
 		if (!strcmp(value, words[i]))
 			return i;
-	pw_note("%s=%s is not understood and has no effect", name, value);
+	pw_note("%s=%s is not understood and has no effect: it may be %s, %s%s%s", name, value,
+		words[0], words[1], i > 2 ? ", " : "", i > 2 ? words[2] : "");
 	return -1;
 }
 
@@ -71,11 +75,15 @@ static void set_switch(const char *name, const char *value, bool *flag)
 		*flag = i;
 }
 
+/* The process that is recorded, not what it starts; it may call exec() itself. */
+static bool traced = true;
+
 static void read_variable(const char *name, const char *value)
 {
 	static const char *const backends[] = { "auto", "device", "anon", NULL };
 	static const char *const huges[] = { "auto", "always", "never", NULL };
 	static const char *const commits[] = { "strict", "lazy", NULL };
+	size_t pid;
 	int i;
 
 	if (!strcmp(name, "PAGEWELL_BACKEND")) {
@@ -99,6 +107,8 @@ static void read_variable(const char *name, const char *value)
 		set_switch(name, value, &pw_env.harden);
 	} else if (!strcmp(name, "PAGEWELL_TRACE")) {
 		pw_env.trace = *value ? value : NULL;
+	} else if (!strcmp(name, "PAGEWELL_TRACE_PID")) {
+		traced = pw_parse_size(value, &pid) && pid == (size_t)sys(SYS_getpid);
 	}
 }
 
@@ -123,4 +133,6 @@ void pw_env_read(void)
 		name[len] = '\0';
 		read_variable(name, value + 1);
 	}
+	if (!traced)
+		pw_env.trace = NULL;
 }

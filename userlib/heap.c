@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * heap.c - the heap's start
+ * heap.c - the heap's start, and what is done when the program ends
  */
 #include "arena.h"
 #include "env.h"
 #include "fork.h"
 #include "heap.h"
 #include "os.h"
+#include "tcache.h"
+#include "tracer.h"
+#include "tune.h"
 
 struct heap pw_heap;
 uintptr_t pw_base;
@@ -37,4 +40,21 @@ bool pw_heap_start(void)
 	}
 	unlock(&start_lock);
 	return ready;
+}
+
+__attribute__((constructor)) static void loaded(void)
+{
+	/* A backend that must be there is missed now, not at the first malloc(). */
+	pw_heap_start();
+	pw_fork_watch(true);
+	/* While there are keys: programs may use up all of them. */
+	tcache_start();
+}
+
+__attribute__((destructor)) static void unloaded(void)
+{
+	if (pw_env.trace)
+		trace_flush();
+	if (pw_env.stats)
+		pw_print_stats();
 }

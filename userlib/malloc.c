@@ -216,6 +216,9 @@ noinline void pw_free_full(void *p, size_t c)
 		free_unusual(p, c);
 		return;
 	}
+	/* Not every free can be looked at so closely. */
+	if (unlikely(!span_block_start(span_of((uintptr_t)p), (uintptr_t)p)))
+		pw_heap_error("free()", "invalid pointer", p);
 	if (unlikely(!tcache_push_list(p, c)))
 		tcache_spill(p, c);
 }
@@ -431,6 +434,24 @@ static void *move_block(void *p, size_t old, size_t size, size_t ask)
 	return q;
 }
 
+/* Shrinking needs no memory: where there is none to move to, the block stays. */
+static void *resize_by_moving(void *p, size_t old, size_t size, size_t ask)
+{
+	int saved = errno;
+	void *q = move_block(p, old, size, ask);
+
+	if (q || size > old)
+		return q;
+	errno = saved;
+	return p;
+}
+
+/* Blocks of heaps of the program's do not leave them. */
+static void *resize_private(void *p, size_t old, size_t size)
+{
+	return size <= old ? p : no_memory();
+}
+
 static noinline void *realloc_big(struct span *s, void *p, size_t size)
 {
 	size_t old = big_usable(s, (uintptr_t)p);
@@ -444,7 +465,9 @@ static noinline void *realloc_big(struct span *s, void *p, size_t size)
 		if (q)
 			return q;
 	}
-	return move_block(p, old, size, size);
+	if (s->state == SPAN_RUN && span_arena(s)->private)
+		return resize_private(p, old, size);
+	return resize_by_moving(p, old, size, size);
 }
 
 static noinline void *realloc_any(void *p, size_t size)
@@ -463,11 +486,9 @@ static noinline void *realloc_any(void *p, size_t size)
 		       move_block(p, old, size, with_slack(p, old, size));
 	if (size <= old && size > old / 2)
 		return p;
-	if (span_arena(s)->private) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	return move_block(p, old, size, with_slack(p, old, size));
+	if (span_arena(s)->private)
+		return resize_private(p, old, size);
+	return resize_by_moving(p, old, size, with_slack(p, old, size));
 }
 
 static bool extend_in_place(void *p, size_t size)
@@ -498,14 +519,12 @@ static cold_path void *realloc_traced(void *p, size_t size)
 static noinline void *realloc_move(void *p, size_t old, size_t size)
 {
 	size_t ask = with_slack(p, old, size);
-	void *q;
 
+	if (unlikely(!span_block_start(span_of((uintptr_t)p), (uintptr_t)p)))
+		pw_heap_error("realloc()", "invalid pointer", p);
 	if (size > old && old >= EXTEND_MIN && ask <= CLASS_MAX && extend_in_place(p, ask))
 		return p;
-	q = move_block(p, old, size, ask);
-
-	/* Shrinking needs no memory. */
-	return q || size > old ? q : p;
+	return resize_by_moving(p, old, size, ask);
 }
 
 PUBLIC void *NAME(realloc)(void *p, size_t size)

@@ -106,9 +106,9 @@ static const char *give_back(struct pagewell_pool *pool, struct span *s, struct 
 {
 	if (b->key == pw_base && (in_list(pool, b) || bin_has(s, (uintptr_t)b)))
 		return "double free of";
+	b->key = pw_base;
 	if (pool->nr == pool->room)
 		return bin_give(pool->arena, s, (uintptr_t)b) == GIVE_OK ? NULL : "double free of";
-	b->key = pw_base;
 	b->next = pool->list;
 	pool->list = b;
 	pool->nr++;

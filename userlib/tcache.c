@@ -73,16 +73,20 @@ static bool is_first(void)
 	return sys(SYS_gettid) == sys(SYS_getpid);
 }
 
-static void watch_exit(struct thread *t)
+static bool watch_exit(struct thread *t)
+{
+	tcache_start();
+	return READ_ONCE(exit_key_made) && !pthread_setspecific(exit_key, t);
+}
+
+void tcache_start(void)
 {
 	static struct lock key_lock;
 
 	lock(&key_lock);
 	if (!exit_key_made)
-		exit_key_made = !pthread_key_create(&exit_key, thread_exit);
+		WRITE_ONCE(exit_key_made, !pthread_key_create(&exit_key, thread_exit));
 	unlock(&key_lock);
-	if (exit_key_made)
-		pthread_setspecific(exit_key, t);
 }
 
 static struct thread *thread_alloc(void)
@@ -120,8 +124,11 @@ static noinline struct thread *thread_attach(void)
 	unlock(&pw_threads_lock);
 	pw_tcache.thread = t;
 	pw_fork_watch(single_threaded());
-	if (!is_first())
-		watch_exit(t);
+	/* Whose end we would not see keeps no caches: they end with its stack. */
+	if (!is_first() && !watch_exit(t)) {
+		thread_exit(t);
+		return NULL;
+	}
 	return t;
 }
 

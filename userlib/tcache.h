@@ -255,6 +255,9 @@ void tcache_drain(void);
 bool tcache_grows(void *p);
 void tcache_grown(void *q);
 
+/* Sees to it that the end of threads is noticed. When libc is up. */
+void tcache_start(void);
+
 /* The calling thread, or NULL when it is exiting or there is no memory. */
 struct thread *tcache_thread(void);
 

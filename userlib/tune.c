@@ -30,7 +30,8 @@ struct tune pw_tune = {
 
 void pw_tune_freed(size_t size)
 {
-	if (!READ_ONCE(pw_tune.dynamic) || size <= READ_ONCE(pw_tune.mmap_threshold) ||
+	/* What is hardened stays mapped by itself, with a page behind it that faults. */
+	if (!READ_ONCE(pw_tune.dynamic) || pw_env.harden || size <= READ_ONCE(pw_tune.mmap_threshold) ||
 	    size > MMAP_THRESHOLD_MAX)
 		return;
 	/* The next one of this size is not mapped. */

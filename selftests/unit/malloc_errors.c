@@ -160,6 +160,14 @@ static void realloc_wild(void)
 	pw_realloc(p, 10);
 }
 
+static void realloc_middle(void)
+{
+	char *p = pw_malloc(160);
+
+	expect("realloc(): invalid pointer", p + 32);
+	pw_realloc(p + 32, 1000);
+}
+
 static void wrong_heap(void)
 {
 	pagewell_heap_t *a = pagewell_heap_create(0), *b = pagewell_heap_create(0);
@@ -204,6 +212,22 @@ static void pool_twice(void)
 	pagewell_pool_free(pool, p);
 	expect("pagewell_pool_free(): double free of", p);
 	pagewell_pool_free(pool, p);
+}
+
+static void pool_twice_when_full(void)
+{
+	pagewell_pool_t *pool = pagewell_pool_create(100, 0, 0);
+	static void *p[1000];
+	int i;
+
+	for (i = 0; i < 1000; i++)
+		p[i] = pagewell_pool_alloc(pool);
+	/* The pool's own list has long been full when the last ones come. */
+	for (i = 0; i < 1000; i++)
+		pagewell_pool_free(pool, p[i]);
+	pagewell_pool_alloc(pool);
+	expect("pagewell_pool_free(): double free of", p[999]);
+	pagewell_pool_free(pool, p[999]);
 }
 
 static void free_of_map(void)
@@ -371,11 +395,13 @@ int main(void)
 		{ "free of the middle of a block", middle_of_block },
 		{ "a free block that was written to", overwritten_list },
 		{ "realloc of a local variable", realloc_wild },
+		{ "realloc of the middle of a block", realloc_middle },
 		{ "a block given to another heap", wrong_heap },
 		{ "a block of malloc given to a heap", wrong_heap_realloc },
 		{ "an object given to another pool", wrong_pool },
 		{ "the middle of an object given to its pool", middle_of_object },
 		{ "an object given to its pool twice", pool_twice },
+		{ "an object given to a pool with a full list twice", pool_twice_when_full },
 		{ "free of mapped pages", free_of_map },
 		{ "hardened: double free of a block that was overwritten", hardened_twice },
 		{ "hardened: double free by two threads", hardened_twice_by_two },

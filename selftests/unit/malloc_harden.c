@@ -98,18 +98,33 @@ static void write_behind(void)
 	volatile char *p;
 
 	signal(SIGSEGV, SIG_DFL);
-	harden();
 	p = pw_malloc(MIB);
 	p[MIB - 1] = 1;
 	dprintf(2, "here");
 	p[MIB] = 1;
 }
 
+static void write_behind_first(void)
+{
+	harden();
+	write_behind();
+}
+
+/* The threshold would follow what is freed. */
+static void write_behind_later(void)
+{
+	harden();
+	pw_free(pw_malloc(10 * MIB));
+	write_behind();
+}
+
 static void guard_page(void)
 {
 	char text[64];
-	int status = in_child(write_behind, text, sizeof(text));
+	int status = in_child(write_behind_first, text, sizeof(text));
 
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && !strcmp(text, "here"));
+	status = in_child(write_behind_later, text, sizeof(text));
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && !strcmp(text, "here"));
 }
 

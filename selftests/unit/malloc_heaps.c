@@ -59,6 +59,85 @@ static void heap_sizes(void)
 	pagewell_heap_destroy(h);
 }
 
+/* Heaps that are gone are still in the table of arenas, which others go through. */
+static void heaps_gone(void)
+{
+	pagewell_heap_t *h[4];
+	char *info = NULL;
+	unsigned int i;
+	size_t len;
+	FILE *fp;
+	void *p;
+
+	for (i = 0; i < ARRAY_SIZE(h); i++) {
+		h[i] = pagewell_heap_create(0);
+		p = pagewell_heap_alloc(h[i], 100);
+		CHECK(p && pagewell_heap_alloc(h[i], 10 * MIB));
+		pagewell_heap_free(h[i], p);
+	}
+	for (i = 0; i < ARRAY_SIZE(h); i++)
+		pagewell_heap_destroy(h[i]);
+	pw_malloc_trim(0);
+	fp = open_memstream(&info, &len);
+	CHECK(fp && !pw_malloc_info(0, fp) && !fclose(fp));
+	CHECK(!strstr(info, "<unsorted"));
+	free(info);
+	h[0] = pagewell_heap_create(0);
+	CHECK(h[0] && pagewell_heap_alloc(h[0], 100));
+	pagewell_heap_destroy(h[0]);
+}
+
+static volatile bool trimming;
+
+static void *trim_all_the_time(void *arg)
+{
+	while (trimming)
+		pw_malloc_trim(0);
+	return arg;
+}
+
+static void heaps_beside_trim(void)
+{
+	pthread_t thread;
+	int i, k;
+
+	trimming = true;
+	CHECK(!pthread_create(&thread, NULL, trim_all_the_time, NULL));
+	for (i = 0; i < 1000; i++) {
+		pagewell_heap_t *h = pagewell_heap_create(0);
+
+		for (k = 0; k < 100; k++) {
+			char *p = pagewell_heap_alloc(h, 10000);
+
+			CHECK(p);
+			p[0] = 1;
+			if (k % 3)
+				pagewell_heap_free(h, p);
+		}
+		pagewell_heap_destroy(h);
+	}
+	trimming = false;
+	CHECK(!pthread_join(thread, NULL));
+}
+
+/* realloc() may make a heap's block larger where it is, but not take it elsewhere. */
+static void heap_keeps_blocks(void)
+{
+	pagewell_heap_t *h = pagewell_heap_create(0);
+	static const size_t sizes[] = { 100, 6 * MIB };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		void *p = pagewell_heap_alloc(h, sizes[i]);
+
+		CHECK(p && pagewell_heap_alloc(h, sizes[i]));
+		FAILS(!pw_realloc(p, 10 * sizes[i]), ENOMEM);
+		CHECK(pw_realloc(p, sizes[i] / 3) == p);
+		pagewell_heap_free(h, p);
+	}
+	pagewell_heap_destroy(h);
+}
+
 /* Every size and alignment: contents stay apart, and all of it comes back. */
 static void pools(void)
 {
@@ -308,6 +387,9 @@ int main(void)
 	static const struct test tests[] = {
 		{ "heaps: calloc and realloc", heap_calloc_and_realloc },
 		{ "heaps: sizes and limits", heap_sizes },
+		{ "heaps that are gone", heaps_gone },
+		{ "heaps come and go beside malloc_trim", heaps_beside_trim },
+		{ "heaps keep their blocks", heap_keeps_blocks },
 		{ "pools of every size and alignment", pools },
 		{ "pools: errors and limits", pool_errors },
 		{ "a pool that threads share", pool_of_threads },

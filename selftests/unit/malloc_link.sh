@@ -66,14 +66,26 @@ END
 
 cat >"$work/load.c" <<'END'
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+
+static pthread_barrier_t used, closed;
+
+static void *use(void *get)
+{
+	((void *(*)(size_t))get)(100);
+	pthread_barrier_wait(&used);
+	pthread_barrier_wait(&closed);
+	return NULL;
+}
 
 int main(int argc, char **argv)
 {
 	void *lib = dlopen(argv[1], RTLD_NOW), *p;
 	void *(*get)(size_t) = lib ? dlsym(lib, "malloc") : NULL;
 	void (*put)(void *) = lib ? dlsym(lib, "free") : NULL;
+	pthread_t thread;
 
 	if (argc < 2 || !get || !put) {
 		puts(dlerror());
@@ -82,6 +94,14 @@ int main(int argc, char **argv)
 	p = get(1000);
 	memset(p, 1, 1000);
 	put(p);
+	/* A thread that used it ends when it is closed. */
+	pthread_barrier_init(&closed, NULL, 2);
+	pthread_barrier_init(&used, NULL, 2);
+	pthread_create(&thread, NULL, use, get);
+	pthread_barrier_wait(&used);
+	dlclose(lib);
+	pthread_barrier_wait(&closed);
+	pthread_join(thread, NULL);
 	puts("loaded");
 	return 0;
 }
@@ -277,7 +297,15 @@ with_archive()
 {
 	cc -pthread "-I$work/prefix/include" -o "$work/use-a" "$work/use.c" \
 		"$work/prefix/lib/libpagewell.a" && ! ldd "$work/use-a" | grep libpagewell &&
-		"$work/use-a"
+		"$work/use-a" && PAGEWELL_STATS=1 "$work/use-a" 2>&1 >/dev/null |
+		grep -q "^pagewell: statistics"
+}
+
+# As build/ is after make.
+in_place()
+{
+	cc -o "$work/use-b" -pthread -Iuserlib "$work/use.c" "-L$root/build" -lpagewell &&
+		LD_LIBRARY_PATH=$root/build "$work/use-b"
 }
 
 all_static()
@@ -314,8 +342,9 @@ symbols()
 }
 
 echo "TAP version 13"
-echo "1..7"
+echo "1..8"
 test_case "linked with what pkg-config says" used with_pkg_config
+test_case "linked with what is in build" used in_place
 test_case "linked with the archive" used with_archive
 test_case "a static program" used all_static
 test_case "loaded by dlopen" loaded loaded

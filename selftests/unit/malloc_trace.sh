@@ -57,6 +57,12 @@ int main(int argc, char **argv)
 		exit(0);
 	}
 	wait(NULL);
+	/* Another program, which has the same environment. */
+	if (!fork()) {
+		execl("/bin/true", "true", NULL);
+		_exit(1);
+	}
+	wait(NULL);
 	return 0;
 }
 END
