@@ -36,12 +36,15 @@ endif
 include userlib/build.mk tools/build.mk selftests/build.mk \
 	bench/build.mk
 
-.PHONY: all lib tools modules tests run check check-debug bench bench-user \
+.PHONY: all lib lib-hardened tools modules tests run check check-debug bench bench-user \
 	bench-kernel install uninstall clean help FORCE
 
 all: lib tools modules tests	## build everything
 
 lib: userlib			## build/libpagewell.so and .a
+
+lib-hardened:			## build/hardened/: the library, hardened without being asked to be
+	$(MAKE) -f userlib/build.mk USERLIB_BUILD=build/hardened HARDEN=1 userlib
 
 tools: build/pagewell		## build/pagewell
 

@@ -19,6 +19,10 @@ userlib-cflags	:= -std=gnu11 -D_GNU_SOURCE -Iuserlib -Wall -Wextra -Wshadow \
 		   -fvisibility=hidden -fno-stack-protector -fcf-protection=none \
 		   -fno-plt -fno-semantic-interposition -fno-builtin-malloc \
 		   -fasynchronous-unwind-tables -ffunction-sections
+# HARDEN=1: hardened unless PAGEWELL_HARDEN=0 says otherwise.
+ifdef HARDEN
+userlib-cflags	+= -DPW_HARDEN
+endif
 userlib-ldflags	:= -Wl,--version-script=userlib/libpagewell.map -Wl,-soname,libpagewell.so.1 \
 		   -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu \
 		   -Wl,-z,separate-code -Wl,-T,userlib/layout.lds

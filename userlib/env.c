@@ -9,7 +9,12 @@
 #include "report.h"
 #include "sys.h"
 
-struct env pw_env = { .limit = SIZE_MAX };
+struct env pw_env = {
+	.limit = SIZE_MAX,
+#ifdef PW_HARDEN
+	.harden = true,
+#endif
+};
 
 /* The dynamic loader's note of where the kernel put argc, argv and envp. */
 extern void *__libc_stack_end __attribute__((weak));

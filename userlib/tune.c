@@ -145,25 +145,43 @@ static void look(struct arena *a, struct view *v)
 	unlock(&a->lock);
 }
 
-/* Blocks and bytes that tcaches and fast bins hold. */
-static size_t cached(size_t *blocks)
+static size_t fast_blocks(void)
 {
+	size_t blocks = 0;
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++)
+		blocks += READ_ONCE(pw_fastbins[c].nr_blocks);
+	return blocks;
+}
+
+/* Bytes that tcaches and fast bins hold. */
+static size_t cached(void)
+{
+	return READ_ONCE(pw_fastbin_bytes) + tcaches_bytes();
+}
+
+static size_t small_bytes(const struct view *v, size_t *blocks)
+{
+	size_t bytes = 0;
 	unsigned int c;
 
 	*blocks = 0;
-	for (c = 1; c < NR_CLASSES; c++)
-		*blocks += READ_ONCE(pw_fastbins[c].nr_blocks);
-	return READ_ONCE(pw_fastbin_bytes) + tcaches_bytes();
+	for (c = 1; c < NR_CLASSES; c++) {
+		bytes += v->blocks[c] * class_size(c);
+		*blocks += v->blocks[c];
+	}
+	return bytes;
 }
 
 static void fill(struct mallinfo2 *mi)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
-	size_t out = 0, fast;
+	size_t out = 0, fast = cached();
 	struct view v;
 
 	memset(mi, 0, sizeof(*mi));
-	fast = cached(&mi->smblks);
+	mi->smblks = fast_blocks();
 	for (i = 0; i < nr; i++) {
 		look(pw_arenas[i], &v);
 		mi->arena += v.system;
@@ -259,22 +277,34 @@ static void print_sizes(FILE *fp, const struct view *v, struct totals *t)
 	unsigned int c;
 
 	fputs("<sizes>\n", fp);
-	for (c = 1; c < NR_CLASSES; c++) {
-		size_t size = class_size(c), bytes = v->blocks[c] * size;
-
-		if (!bytes)
-			continue;
-		fprintf(fp, "  <size from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n",
-			class_from(c), size, bytes, v->blocks[c]);
-		t->rest_blocks += v->blocks[c];
-		t->rest_bytes += bytes;
-	}
+	for (c = 1; c < NR_CLASSES; c++)
+		if (v->blocks[c])
+			fprintf(fp, "  <size from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n",
+				class_from(c), class_size(c), v->blocks[c] * class_size(c),
+				v->blocks[c]);
 	if (v->unsorted)
 		fprintf(fp, "  <unsorted from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n",
 			GRANULE, v->unsorted_bytes, v->unsorted_bytes, v->unsorted);
 	fputs("</sizes>\n", fp);
+	t->rest_bytes += small_bytes(v, &t->rest_blocks);
 	t->rest_blocks += v->runs + v->unsorted;
 	t->rest_bytes += v->run_bytes + v->unsorted_bytes + v->top;
+}
+
+static void print_bin(FILE *fp, const char *name, size_t count, size_t bytes)
+{
+	fprintf(fp, "<bin name=\"%s\" count=\"%zu\" size=\"%zu\"/>\n", name, count, bytes);
+}
+
+/* Ours by their names; glibc's has none of these lines. */
+static void print_bins(FILE *fp, const struct view *v)
+{
+	size_t blocks, bytes = small_bytes(v, &blocks);
+
+	print_bin(fp, "small", blocks, bytes);
+	print_bin(fp, "unsorted", v->unsorted, v->unsorted_bytes);
+	print_bin(fp, "large", v->runs, v->run_bytes);
+	print_bin(fp, "top", v->top > 0, v->top);
 }
 
 static void print_totals(FILE *fp, const struct totals *t)
@@ -299,11 +329,16 @@ static void print_arena(FILE *fp, uint32_t i, struct totals *sum)
 	struct view v;
 
 	look(pw_arenas[i], &v);
-	/* The fast bins are common to all arenas; they are told of in the first. */
-	if (!i)
-		t.fast_bytes = cached(&t.fast_blocks);
 	fprintf(fp, "<heap nr=\"%u\">\n", i);
 	print_sizes(fp, &v, &t);
+	/* The fast bins are common to all arenas; they are told of in the first. */
+	if (!i) {
+		t.fast_blocks = fast_blocks();
+		t.fast_bytes = READ_ONCE(pw_fastbin_bytes);
+		print_bin(fp, "tcache", READ_ONCE(pw_nr_threads), tcaches_bytes());
+		print_bin(fp, "fast", t.fast_blocks, t.fast_bytes);
+	}
+	print_bins(fp, &v);
 	print_totals(fp, &t);
 	print_system(fp, v.system);
 	fputs("</heap>\n", fp);
@@ -342,7 +377,6 @@ PUBLIC int pagewell_get_stats(struct pagewell_stats *stats, size_t size)
 	struct mallinfo2 mi = { 0 };
 	struct pagewell_stats all;
 	struct os_stats os;
-	size_t blocks;
 
 	if (size > sizeof(all) || !pw_heap_start()) {
 		errno = size > sizeof(all) ? EINVAL : ENOMEM;
@@ -356,7 +390,7 @@ PUBLIC int pagewell_get_stats(struct pagewell_stats *stats, size_t size)
 		.limit = os.limit,
 		.arenas = mi.arena,
 		.in_use = mi.uordblks + mi.hblkhd,
-		.cached = cached(&blocks),
+		.cached = cached(),
 		.mapped = mi.hblkhd,
 		.mapped_blocks = mi.hblks,
 		.tables = pw_meta_bytes(),
@@ -374,10 +408,20 @@ PUBLIC int pagewell_get_stats(struct pagewell_stats *stats, size_t size)
 
 void pw_print_stats(void)
 {
+	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
+	size_t small = 0, unsorted = 0, large = 0, top = 0, blocks;
 	struct mallinfo2 mi = { 0 };
 	struct os_stats os;
+	struct view v;
 
 	fill(&mi);
+	for (i = 0; i < nr; i++) {
+		look(pw_arenas[i], &v);
+		small += small_bytes(&v, &blocks);
+		unsorted += v.unsorted_bytes;
+		large += v.run_bytes;
+		top += v.top;
+	}
 	os_get_stats(&os);
 	pw_note("statistics of process %d", (int)sys(SYS_getpid));
 	pw_line("  backend     %s memory%s%s", os.backend, os.why[0] ? ": " : "", os.why);
@@ -385,7 +429,12 @@ void pw_print_stats(void)
 	pw_line("  committed   %10zu KiB", os.committed / KIB);
 	pw_line("  in arenas   %10zu KiB in %u", mi.arena / KIB, pw_nr_arenas);
 	pw_line("  in use      %10zu KiB", (mi.uordblks + mi.hblkhd) / KIB);
+	pw_line("  tcaches     %10zu KiB", tcaches_bytes() / KIB);
 	pw_line("  fast bins   %10zu KiB", mi.fsmblks / KIB);
+	pw_line("  small bins  %10zu KiB", small / KIB);
+	pw_line("  unsorted    %10zu KiB", unsorted / KIB);
+	pw_line("  large bins  %10zu KiB", large / KIB);
+	pw_line("  top         %10zu KiB", top / KIB);
 	pw_line("  mapped      %10zu KiB in %zu blocks", mi.hblkhd / KIB, mi.hblks);
 	pw_line("  tables      %10zu KiB of addresses", pw_meta_bytes() / KIB);
 	pw_line("  returned    %10zu KiB", os.returned / KIB);

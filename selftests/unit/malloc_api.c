@@ -311,13 +311,22 @@ static void info_xml(void)
 	char *text = NULL;
 	size_t len = 0;
 	FILE *fp = open_memstream(&text, &len);
+	static const char *const bins[] = {
+		"tcache", "fast", "small", "unsorted", "large", "top"
+	};
 	void *p = pw_malloc(77);
+	unsigned int i;
+	char line[64];
 
 	CHECK(pw_malloc_info(1, fp) == EINVAL);
 	CHECK(pw_malloc_info(0, fp) == 0);
 	fclose(fp);
 	CHECK(!strncmp(text, "<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n", 40));
 	CHECK(strstr(text, "<total type=\"fast\" count=\""));
+	for (i = 0; i < ARRAY_SIZE(bins); i++) {
+		snprintf(line, sizeof(line), "<bin name=\"%s\" count=\"", bins[i]);
+		CHECK(strstr(text, line));
+	}
 	CHECK(strstr(text, "<total type=\"mmap\" count=\"0\" size=\"0\"/>"));
 	CHECK(!strcmp(text + len - 10, "</malloc>\n"));
 	free(text);

@@ -301,6 +301,18 @@ with_archive()
 		grep -q "^pagewell: statistics"
 }
 
+# Without a variable that asks for it; one can ask for less.
+hardened()
+{
+	printf '%s\n' '#include <stdlib.h>' 'int main(void)' \
+		'{ volatile char *p = malloc(100); p[100] = 1; free((void *)p); return 0; }' \
+		>"$work/past.c"
+	cc -O1 -fno-builtin -o "$work/past" "$work/past.c" &&
+		make -s -f userlib/build.mk "USERLIB_BUILD=$work/hardened" HARDEN=1 userlib || return 1
+	LD_PRELOAD=$work/hardened/libpagewell.so PAGEWELL_HARDEN=0 "$work/past" || return 1
+	(LD_PRELOAD=$work/hardened/libpagewell.so exec "$work/past") 2>&1 | sed 's/ 0x.*//'
+}
+
 # As build/ is after make.
 in_place()
 {
@@ -342,9 +354,10 @@ symbols()
 }
 
 echo "TAP version 13"
-echo "1..8"
+echo "1..9"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
+test_case "a hardened build" "pagewell: free(): written past the end of" hardened
 test_case "linked with the archive" used with_archive
 test_case "a static program" used all_static
 test_case "loaded by dlopen" loaded loaded
