@@ -216,9 +216,6 @@ noinline void pw_free_full(void *p, size_t c)
 		free_unusual(p, c);
 		return;
 	}
-	/* Not every free can be looked at so closely. */
-	if (unlikely(!span_block_start(span_of((uintptr_t)p), (uintptr_t)p)))
-		pw_heap_error("free()", "invalid pointer", p);
 	if (unlikely(!tcache_push_list(p, c)))
 		tcache_spill(p, c);
 }
