@@ -546,6 +546,43 @@ TEST_F(nl, copies_of_a_held_block_are_charged)
 	close(h.fd);
 }
 
+/*
+ * The same where part of a block is on its way to another place. Its owner has
+ * inherited it, so nothing of it is charged before.
+ */
+TEST_F(nl, copies_in_a_move_are_charged)
+{
+	int *step = pw_shared(), held[2];
+	struct pw h;
+	pid_t pid;
+	char *p, *q;
+
+	become_user(self, &h);
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_ALWAYS));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, HUGE, HUGE, &p));
+	pw_cover(&h, p + HUGE);
+	pw_fill(p, 512, 1);
+	ASSERT_EQ(0, pipe(held));
+	hold(held[1], p, 1);
+	pid = pw_fork();
+	if (!pid) {
+		pw_wait_for(step, 1);
+		CHECK(charged(self) == 0);
+		CHECK(pw_remap(h.fd, PAGEWELL_REMAP_MAYMOVE, p, 100 * PAGE, 200 * PAGE, &q) == 0);
+		CHECK(q != p);
+		CHECK(charged(self) == HUGE);
+		CHECK(pw_wrong(q, 100, 1) == -1);
+		CHECK(pw_unmap(h.fd, q, 200 * PAGE) == 0);
+		CHECK(charged(self) == 412 * PAGE);
+		exit(0);
+	}
+	ASSERT_EQ(0, pw_unmap(h.fd, p, HUGE));
+	pw_set(step, 1);
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(0, charged(self));
+	close(h.fd);
+}
+
 TEST_F(nl, a_users_limit_holds_a_lazy_heap)
 {
 	uint64_t max;
