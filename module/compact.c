@@ -302,19 +302,11 @@ static unsigned int compact(void)
 	return won;
 }
 
-/* What the thread costs in all, as far as the scheduler has counted. */
-static void account(void)
-{
-	static u64 before;
-	u64 now = current->se.sum_exec_runtime;
-
-	pw_stat_add(compact_ns, now - before);
-	before = now;
-}
-
 /* Of no low priority: it has locks that faults wait for. */
 static int compact_thread(void *unused)
 {
+	u64 before = 0;
+
 	while (!kthread_should_stop()) {
 		wait_event_interruptible(pw_evac_wait, kthread_should_stop() ||
 					 pw_evac_wanted());
@@ -322,7 +314,7 @@ static int compact_thread(void *unused)
 			break;
 		if (!compact())
 			schedule_timeout_interruptible(HZ);
-		account();
+		pw_stat_add(compact_ns, pw_pace_ran(&before));
 	}
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* pace.h - work in the background that keeps to a speed limit */
+/* pace.h - work in the background: its speed limit, and what it costs */
 #ifndef PAGEWELL_PACE_H
 #define PAGEWELL_PACE_H
 
@@ -21,6 +21,20 @@ static inline void pw_pace(unsigned long *owed, unsigned int nr, unsigned int mb
 		schedule_timeout_interruptible(*owed / TICK_NSEC);
 		*owed %= TICK_NSEC;
 	}
+}
+
+/**
+ * pw_pace_ran() - how long this thread has run since it asked last
+ * @before: its own, 0 at first
+ *
+ * Return: nanoseconds, as far as the scheduler has counted.
+ */
+static inline u64 pw_pace_ran(u64 *before)
+{
+	u64 now = current->se.sum_exec_runtime, ran = now - *before;
+
+	*before = now;
+	return ran;
 }
 
 #endif /* PAGEWELL_PACE_H */

@@ -254,15 +254,6 @@ static unsigned int hand_zero(struct pw_hand *hand)
 	return nr;
 }
 
-/* What the thread costs in all, as far as the scheduler has counted. */
-static void account(u64 *before)
-{
-	u64 now = current->se.sum_exec_runtime;
-
-	pw_stat_add(zero_ahead_ns, now - *before);
-	*before = now;
-}
-
 /* Processors come and go, and take it off those it was on. */
 static void stay_near(int node)
 {
@@ -291,7 +282,7 @@ static int zero_thread(void *data)
 
 			pw_stat_add(zeroed_ahead, nr);
 			pw_pace(&owed, nr, READ_ONCE(zero_mbps));
-			account(&before);
+			pw_stat_add(zero_ahead_ns, pw_pace_ran(&before));
 		}
 		/* What is dirty may be in blocks that are being emptied. */
 		if (!kthread_should_stop() && stock_below(node, stock_high(node) / 2))
