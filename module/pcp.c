@@ -243,8 +243,7 @@ static u32 huge_refill(struct pw_pcp *pcp, enum pw_kind kind, int node)
 
 static u32 huge_other(struct pw_pcp *pcp, enum pw_kind *kind, int node)
 {
-	enum pw_kind liked = *kind, other = liked == PW_CLEAR ? PW_DIRTY : PW_CLEAR;
-	struct pw_buddy *b = &pw_pool.buddy;
+	enum pw_kind other = *kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR;
 	u32 pfn;
 
 	if (node == pcp->node && pcp->nr_huge[other]) {
@@ -252,9 +251,90 @@ static u32 huge_other(struct pw_pcp *pcp, enum pw_kind *kind, int node)
 		return pcp->huge[other][--pcp->nr_huge[other]];
 	}
 	spin_lock(&pw_pool.lock);
+	pw_buddy_look(&pw_pool.buddy, node, 1);
+	pfn = huge_from_buddy(kind, true);
+	spin_unlock(&pw_pool.lock);
+	return pfn;
+}
+
+static void huge_drain(struct pw_pcp *pcp, unsigned int nr, enum pw_kind kind)
+{
+	u32 *list = pcp->huge[kind];
+	unsigned int i;
+
+	lockdep_assert_held(&pcp->lock);
+	if (!nr)
+		return;
+	spin_lock(&pw_pool.lock);
+	for (i = 0; i < nr; i++)
+		huge_to_buddy(list[i], kind);
+	pcp->nr_huge[kind] -= nr;
+	spin_unlock(&pw_pool.lock);
+	memmove(list, list + nr, pcp->nr_huge[kind] * sizeof(*list));
+}
+
+static void credit_drain(struct pw_pcp *pcp, u32 nr)
+{
+	pcp->credit -= nr;
+	atomic_long_add(nr, &pw_pool.avail);
+}
+
+/* Everything to the buddy, and to avail. */
+static void drain_locked(struct pw_pcp *pcp)
+{
+	enum pw_kind kind;
+
+	for (kind = 0; kind < PW_KINDS; kind++) {
+		list_drain(pcp, pcp->nr[kind], kind);
+		huge_drain(pcp, pcp->nr_huge[kind], kind);
+	}
+	credit_drain(pcp, pcp->credit);
+}
+
+static void drain(struct pw_pcp *pcp)
+{
+	pw_pcp_lock(pcp);
+	drain_locked(pcp);
+	pw_pcp_unlock(pcp);
+}
+
+static unsigned long count_listed(const struct pw_pcp *pcp, enum pw_kind kind)
+{
+	return READ_ONCE(pcp->nr[kind]) + READ_ONCE(pcp->nr_huge[kind]) * PW_BLOCK_PAGES;
+}
+
+/* Have a node's free pages in the buddy, if they may make 2 MiB there. */
+static void drain_node(int node)
+{
+	unsigned long nr = pw_buddy_crumbs(&pw_pool.buddy, node);
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		const struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
+
+		if (pcp->node == node)
+			nr += count_listed(pcp, PW_CLEAR) + count_listed(pcp, PW_DIRTY);
+	}
+	if (nr < PW_BLOCK_PAGES)
+		return;
+	for_each_possible_cpu(cpu)
+		if (per_cpu_ptr(pw_pool.pcp, cpu)->node == node)
+			drain(per_cpu_ptr(pw_pool.pcp, cpu));
+}
+
+/* Of the node that is wanted, whoever has it there, or else of any. */
+static u32 huge_far(enum pw_kind *kind, int node)
+{
+	struct pw_buddy *b = &pw_pool.buddy;
+	enum pw_kind liked = *kind;
+	u32 pfn;
+
+	drain_node(node);
+	pw_zero_drop();
+	spin_lock(&pw_pool.lock);
 	pw_buddy_look(b, node, 1);
 	pfn = huge_from_buddy(kind, true);
-	if (!pfn && pw_nodes()) {
+	if (!pfn) {
 		*kind = liked;
 		pw_buddy_look(b, node, b->nr_shelves);
 		pfn = huge_from_buddy(kind, true);
@@ -275,6 +355,7 @@ u32 pw_pcp_alloc_huge(enum pw_kind *kind)
 {
 	struct pw_pcp *pcp = pw_pcp_get();
 	int node = pw_nodes() ? pw_node_wanted(pcp->node) : pcp->node;
+	enum pw_kind liked = *kind;
 	bool hit = true;
 	u32 pfn;
 
@@ -288,27 +369,15 @@ u32 pw_pcp_alloc_huge(enum pw_kind *kind)
 	}
 	pcp->used = true;
 	pw_pcp_unlock(pcp);
+	if (!pfn && pw_nodes()) {
+		*kind = liked;
+		pfn = huge_far(kind, node);
+	}
 	if (!hit) {
 		pw_zero_kick();
 		pw_supply_tick();
 	}
 	return pfn;
-}
-
-static void huge_drain(struct pw_pcp *pcp, unsigned int nr, enum pw_kind kind)
-{
-	u32 *list = pcp->huge[kind];
-	unsigned int i;
-
-	lockdep_assert_held(&pcp->lock);
-	if (!nr)
-		return;
-	spin_lock(&pw_pool.lock);
-	for (i = 0; i < nr; i++)
-		huge_to_buddy(list[i], kind);
-	pcp->nr_huge[kind] -= nr;
-	spin_unlock(&pw_pool.lock);
-	memmove(list, list + nr, pcp->nr_huge[kind] * sizeof(*list));
 }
 
 /**
@@ -355,12 +424,6 @@ bool pw_pcp_credit_take(unsigned long nr)
 	return ok;
 }
 
-static void credit_drain(struct pw_pcp *pcp, u32 nr)
-{
-	pcp->credit -= nr;
-	atomic_long_add(nr, &pw_pool.avail);
-}
-
 /**
  * pw_pcp_credit_give() - pages that were promised or used are so no more
  * @nr: how many
@@ -377,25 +440,6 @@ void pw_pcp_credit_give(unsigned long nr)
 	pcp->credit += nr;
 	if (pcp->credit > pcp->limit)
 		credit_drain(pcp, pcp->limit ? pcp->credit - PW_PCP_BATCH : pcp->credit);
-	pw_pcp_unlock(pcp);
-}
-
-/* Everything to the buddy, and to avail. */
-static void drain_locked(struct pw_pcp *pcp)
-{
-	enum pw_kind kind;
-
-	for (kind = 0; kind < PW_KINDS; kind++) {
-		list_drain(pcp, pcp->nr[kind], kind);
-		huge_drain(pcp, pcp->nr_huge[kind], kind);
-	}
-	credit_drain(pcp, pcp->credit);
-}
-
-static void drain(struct pw_pcp *pcp)
-{
-	pw_pcp_lock(pcp);
-	drain_locked(pcp);
 	pw_pcp_unlock(pcp);
 }
 
@@ -581,10 +625,8 @@ unsigned long pw_pcp_count(unsigned long *clear, unsigned long *credit)
 		const struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
 
 		sum += READ_ONCE(pcp->credit);
-		*clear += READ_ONCE(pcp->nr[PW_CLEAR]) +
-			  READ_ONCE(pcp->nr_huge[PW_CLEAR]) * PW_BLOCK_PAGES;
-		dirty += READ_ONCE(pcp->nr[PW_DIRTY]) +
-			 READ_ONCE(pcp->nr_huge[PW_DIRTY]) * PW_BLOCK_PAGES;
+		*clear += count_listed(pcp, PW_CLEAR);
+		dirty += count_listed(pcp, PW_DIRTY);
 	}
 	if (credit)
 		*credit = sum;

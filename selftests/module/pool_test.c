@@ -540,8 +540,7 @@ static void node_pages(u32 *pfns, int nid)
 		pfns[nr + huge] = pw_pool_alloc_huge(0);
 	near = count_pages(pfns, nr + huge, want);
 	pr_info("node: on node %d %u of %u pages from node %d\n", nid, near, nr + huge, want);
-	/* 2 MiB may come from elsewhere: lists have pages of all blocks of the node. */
-	if (node == ANY_NODE ? near < nr / 3 || near > 2 * nr / 3 : near < nr)
+	if (node == ANY_NODE ? near < nr / 3 || near > 2 * nr / 3 : near < nr + huge)
 		pool_error("pages from the wrong node");
 	while (huge)
 		pw_pool_free_huge(pfns[nr + --huge], 0);
@@ -551,9 +550,32 @@ static void node_pages(u32 *pfns, int nid)
 		pw_pool_free(&pfns[--nr], 1, 0);
 }
 
+/* All are free, but the list of a CPU of that node has one of each of its blocks. */
+static void node_lists(u32 *pfns, unsigned int total, int nid)
+{
+	unsigned int nr = pw_pool_alloc(pfns, total, 0), first = 0, i;
+	u32 pfn;
+
+	for (i = 0; i < nr; i++) {
+		if (pfns[i] % PW_BLOCK_PAGES)
+			continue;
+		swap(pfns[i], pfns[first]);
+		first++;
+	}
+	pw_pool_free(pfns + first, nr - first, 0);
+	for (i = 0; i < first; i++)
+		pw_pool_free(&pfns[i], 1, 0);
+	pfn = pw_pool_alloc_huge(0);
+	if (!pfn || page_to_nid(pfn_to_page(pfn)) != nid)
+		pool_error("no page of 2 MiB from node %d", nid);
+	if (pfn)
+		pw_pool_free_huge(pfn, 0);
+}
+
 static int test_node(void)
 {
-	u32 *pfns = vmalloc(array_size(2100, sizeof(*pfns)));
+	unsigned int total = max_mb << (20 - PAGE_SHIFT);
+	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
 	int nid, round;
 
 	if (!pfns)
@@ -564,6 +586,9 @@ static int test_node(void)
 				continue;
 			set_cpus_allowed_ptr(current, cpumask_of_node(nid));
 			node_pages(pfns, nid);
+			set_cpus_allowed_ptr(current, cpumask_of_node(nid));
+			if (node == OWN_NODE)
+				node_lists(pfns, total, nid);
 		}
 	}
 	vfree(pfns);
