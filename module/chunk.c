@@ -785,9 +785,9 @@ struct drop {
 	struct pw_heap *heap;
 	bool mapped;		/* there may be entries: zap, under mmap_lock */
 	bool leave;		/* what is shared on purpose: others keep it */
-	bool keep_promise;
+	bool keep_promise;	/* or else nothing may fail: what is there must go */
 	bool mmap_locked;
-	int err;
+	int err;		/* only with @keep_promise */
 	unsigned long dropped;
 };
 
@@ -862,6 +862,12 @@ static void drop_block(struct drop *d, unsigned long slot, struct pw_chunk *c)
 		atomic_long_add(PW_SLOT_PAGES, &d->heap->promised);
 }
 
+/* Another chunk has a block too, or had it and somebody may still see it. */
+static bool must_leave(const struct pw_chunk *c)
+{
+	return pw_page_sharers(pfn_to_page(c->block)) || test_bit(0, c->suspect);
+}
+
 /*
  * Cut a block. A holder keeps the block in one piece, and what it writes goes
  * to the heap; but if it is held because another chunk has it too, or had it,
@@ -872,9 +878,58 @@ static bool make_small(struct pw_heap *heap, unsigned long slot,
 {
 	if (pw_chunk_cut(heap, slot, c))
 		return true;
-	return (pw_page_sharers(pfn_to_page(c->block)) ||
-		test_bit(0, c->suspect)) &&
-	       pw_chunk_copy_block(heap, slot, c);
+	return must_leave(c) && pw_chunk_copy_block(heap, slot, c);
+}
+
+/*
+ * Copies of pages [lo, hi) of a block that the heap has left. Those of a strict
+ * region were promised, and come beyond the ceiling if need be; what cannot be
+ * had is lost.
+ */
+static void copy_rest(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		      struct pw_chunk *c, u32 block)
+{
+	unsigned long end;
+
+	for (; lo < hi; lo = end) {
+		bool lazy = pw_region_unpromised(heap, lo, &end);
+		unsigned int i = lo & PW_SLOT_MASK, to, got = 0;
+
+		end = min(hi, end);
+		to = i + (end - lo);
+		if (lazy)
+			got = pw_pool_alloc(c->pfn + i, to - i, 0);
+		else if (!pw_pool_reserve_over(to - i))
+			got = pw_pool_alloc(c->pfn + i, to - i, PW_ALLOC_PROMISED);
+		pw_chunk_filled(c, i, to - i);
+		atomic_long_add(to - i, &heap->resident);
+		if (lazy)
+			pw_chunk_pay_copies(heap, c, i, got);
+		for (got += i; i < got; i++)
+			copy_highpage(pfn_to_page(c->pfn[i]), pfn_to_page(block + i));
+		for (; i < to; i++)
+			c->pfn[i] = PW_PFN_LOST;
+	}
+}
+
+/*
+ * Part of a block goes for good, others have or had the block too, and there is
+ * no memory to copy all of it: the heap leaves it to them.
+ */
+static void leave_block(struct drop *d, unsigned long slot, struct pw_chunk *c,
+			unsigned int from, unsigned int to)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+	u32 block = c->block;
+
+	unmap_block(d->heap, slot, pfn_to_page(block));
+	detach_block(d->heap, slot, c, false);
+	copy_rest(d->heap, first, first + from, c, block);
+	copy_rest(d->heap, first + to, first + PW_SLOT_PAGES, c, block);
+	d->dropped += to - from;
+	pw_family_wait(d->heap);
+	put_block(block, 0);
+	pw_stat_inc(huge_cut);
 }
 
 /*
@@ -886,10 +941,6 @@ static void clear_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 {
 	unsigned long first = slot << PW_SLOT_SHIFT;
 
-	if (pw_page_sharers(pfn_to_page(c->block))) {
-		d->err = -ENOMEM;
-		return;
-	}
 	if (d->mapped)
 		pw_heap_zap(d->heap, first + from, first + to);
 	for (; from < to; from++)
@@ -908,7 +959,12 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		return;
 	}
 	if (!make_small(d->heap, slot, c)) {
-		clear_part(d, slot, c, from, to);
+		if (!must_leave(c))
+			clear_part(d, slot, c, from, to);
+		else if (d->keep_promise)
+			d->err = -ENOMEM;
+		else
+			leave_block(d, slot, c, from, to);
 		return;
 	}
 
@@ -1045,6 +1101,7 @@ static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
 
 	/* Pairs with the barrier in pw_chunk_lock_new(). */
 	smp_mb();
+	/* An error stops it only where promises are kept, see struct drop. */
 	while (!d->err &&
 	       pw_slot_next(d->heap, &slot, last)) {
 		unsigned long first = slot << PW_SLOT_SHIFT;

@@ -113,6 +113,33 @@ void pw_pool_unreserve(unsigned long nr)
 	pw_pcp_credit_give(nr);
 }
 
+/**
+ * pw_pool_reserve_over() - promise pages beyond the ceiling if need be
+ * @nr: how many
+ *
+ * For copies that a heap must have of pages that others keep: like the pages of
+ * a debt they come on top of what the pool may hold.
+ *
+ * Return: 0, or -ENOMEM and nothing is promised.
+ */
+int pw_pool_reserve_over(unsigned long nr)
+{
+	long avail;
+
+	if (!pw_pool_reserve(nr))
+		return 0;
+	mutex_lock(&pw_pool.size_lock);
+	pw_pcp_close();
+	avail = atomic_long_sub_return(nr, &pw_pool.avail);
+	if (avail < 0)
+		avail += pw_supply_grow(-avail, false);
+	if (avail < 0)
+		atomic_long_add(nr, &pw_pool.avail);
+	pw_pcp_open();
+	mutex_unlock(&pw_pool.size_lock);
+	return avail < 0 ? -ENOMEM : 0;
+}
+
 /* Pages for a caller without a promise. */
 static unsigned int take_unpromised(unsigned int nr)
 {

@@ -75,6 +75,7 @@ struct pw_buddy_stat {
 int pw_pool_init(unsigned long floor, unsigned long max);
 void pw_pool_exit(void);
 int pw_pool_reserve(unsigned long nr);
+int pw_pool_reserve_over(unsigned long nr);
 void pw_pool_unreserve(unsigned long nr);
 unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags);
 void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags);

@@ -363,6 +363,60 @@ TEST_F(huge, held_and_the_pool_grows)
 	munmap(step, PAGE);
 }
 
+/* Held and shared, so it takes copies to cut the block, and the pool has no page. */
+TEST_F(huge, unmapped_without_memory)
+{
+	int *go = pw_shared(), fds[2];
+	pid_t child, hog;
+
+	fill(self);
+	child = pw_fork();
+	if (!child) {
+		pw_wait_for(go, 1);
+		CHECK(pw_wrong(self->p, 4 * SLOT, 1) == -1);
+		_exit(0);
+	}
+	ASSERT_TRUE(hold(self->p, PAGE, fds));
+	hog = pw_hog(&self->h);
+	EXPECT_EQ(0, pw_unmap(self->h.fd, self->p + 256 * PAGE, SLOT * PAGE));
+	for (long i = 256; i < 256 + SLOT; i += 51)
+		EXPECT_EQ(SIGSEGV, pw_try_read(self->p + i * PAGE));
+	EXPECT_EQ(-1, pw_wrong(self->p, 256, 1));
+	EXPECT_EQ(0, pw_try_write(self->p + PAGE, 1));
+	EXPECT_EQ(pw_word(1, 256 + SLOT, 0), *(uint64_t *)(self->p + (256 + SLOT) * PAGE));
+	pw_hog_stop(hog);
+	pw_set(go, 1);
+	EXPECT_EQ(0, pw_wait(child));
+	ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED, self->p + 256 * PAGE, SLOT * PAGE, 0, NULL));
+	EXPECT_EQ(-1, pw_nonzero(self->p + 256 * PAGE, SLOT));
+	munmap(go, PAGE);
+}
+
+/* The same in a child, which was promised nothing: it loses what it cannot copy. */
+TEST_F(huge, child_unmaps_without_memory)
+{
+	int *step = pw_shared(), fds[2];
+	pid_t child, hog;
+
+	fill(self);
+	ASSERT_TRUE(hold(self->p, PAGE, fds));
+	child = pw_fork();
+	if (!child) {
+		pw_wait_for(step, 1);
+		CHECK(pw_unmap(self->h.fd, self->p + 256 * PAGE, 256 * PAGE) == 0);
+		CHECK(pw_try_read(self->p + 256 * PAGE) == SIGSEGV);
+		CHECK(pw_try_read(self->p) == SIGBUS);
+		CHECK(*(uint64_t *)(self->p + HUGE) == pw_word(1, SLOT, 0));
+		_exit(0);
+	}
+	hog = pw_hog(&self->h);
+	pw_set(step, 1);
+	EXPECT_EQ(0, pw_wait(child));
+	EXPECT_EQ(-1, pw_wrong(self->p, 4 * SLOT, 1));
+	pw_hog_stop(hog);
+	munmap(step, PAGE);
+}
+
 /* Two threads, and the pages under them cut and gone all the time. */
 static struct {
 	FIXTURE_DATA(huge) *self;
