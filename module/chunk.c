@@ -470,6 +470,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	bitmap_copy(own->used, c->used, PW_SLOT_PAGES);
 	bitmap_copy(own->suspect, c->suspect, PW_SLOT_PAGES);
 	bitmap_copy(own->zeros, c->zeros, PW_SLOT_PAGES);
+	bitmap_copy(own->left, c->left, PW_SLOT_PAGES);
 	own->nr = c->nr;
 	own->packed = c->packed;
 	own->block = c->block;
@@ -784,11 +785,11 @@ void pw_heap_zap(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 struct drop {
 	struct pw_heap *heap;
 	bool mapped;		/* there may be entries: zap, under mmap_lock */
-	bool leave;		/* what is shared on purpose: others keep it */
+	bool leave;		/* for good; what is shared on purpose others keep */
 	bool keep_promise;	/* or else nothing may fail: what is there must go */
 	bool mmap_locked;
 	int err;		/* only with @keep_promise */
-	unsigned long dropped;
+	unsigned long dropped;	/* pages, but for those left by an unmap before */
 };
 
 static bool has_pages(const struct pw_chunk *c, unsigned int from,
@@ -821,6 +822,17 @@ static unsigned long count_kept(const struct pw_chunk *c, unsigned int from,
 	return n;
 }
 
+/* How many of [from, to) an unmap had left there; they are going now. */
+static unsigned int end_left(struct pw_chunk *c, unsigned int from, unsigned int to)
+{
+	unsigned int i, n = 0;
+
+	for (i = find_next_bit(c->left, to, from); i < to;
+	     i = find_next_bit(c->left, to, i + 1), n++)
+		__clear_bit(i, c->left);
+	return n;
+}
+
 /* Take the block out of a chunk and out of the heap's page tables. */
 static u32 detach_block(struct pw_heap *heap, unsigned long slot,
 			struct pw_chunk *c, bool mapped)
@@ -847,19 +859,23 @@ static void drop_block(struct drop *d, unsigned long slot, struct pw_chunk *c)
 {
 	unsigned long spare = d->keep_promise ?
 			      count_kept(c, 0, PW_SLOT_PAGES) : 0;
+	unsigned int left;
 	u32 pfn;
 
 	if (spare && pw_pool_reserve(spare)) {
 		d->err = -ENOMEM;
 		return;
 	}
+	left = end_left(c, 0, PW_SLOT_PAGES);
 	pfn = detach_block(d->heap, slot, c, d->mapped);
 	pw_family_wait(d->heap);
-	d->dropped += PW_SLOT_PAGES;
+	d->dropped += PW_SLOT_PAGES - left;
 	/* Promised by itself, or by the spare ones if another chunk has it. */
 	put_block(pfn, d->keep_promise && !spare ? PW_FREE_PROMISED : 0);
-	if (d->keep_promise)
+	if (d->keep_promise) {
 		atomic_long_add(PW_SLOT_PAGES, &d->heap->promised);
+		pw_heap_unpromise(d->heap, left);
+	}
 }
 
 /* Another chunk has a block too, or had it and somebody may still see it. */
@@ -926,7 +942,7 @@ static void leave_block(struct drop *d, unsigned long slot, struct pw_chunk *c,
 	detach_block(d->heap, slot, c, false);
 	copy_rest(d->heap, first, first + from, c, block);
 	copy_rest(d->heap, first + to, first + PW_SLOT_PAGES, c, block);
-	d->dropped += to - from;
+	d->dropped += to - from - end_left(c, from, to);
 	pw_family_wait(d->heap);
 	put_block(block, 0);
 	pw_stat_inc(huge_cut);
@@ -934,17 +950,43 @@ static void leave_block(struct drop *d, unsigned long slot, struct pw_chunk *c,
 
 /*
  * Part of a block goes, and somebody holds the block, so it stays in one piece:
- * that part is cleared in place, and stays the heap's.
+ * that part is cleared in place, and stays the heap's. If its region goes too, it
+ * keeps the page that its promise has become, and goes with what is around it.
  */
 static void clear_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		       unsigned int from, unsigned int to)
 {
 	unsigned long first = slot << PW_SLOT_SHIFT;
 
+	if (d->leave) {
+		d->dropped += to - from - end_left(c, from, to);
+		bitmap_set(c->left, from, to - from);
+		pw_chunk_pay_copies(d->heap, c, from, to - from);
+	}
 	if (d->mapped)
 		pw_heap_zap(d->heap, first + from, first + to);
 	for (; from < to; from++)
 		clear_highpage(pfn_to_page(c->pfn[from]));
+}
+
+static bool is_left_over(struct pw_heap *heap, const struct pw_chunk *c,
+			 unsigned long first, unsigned int i)
+{
+	struct pw_where where;
+
+	return test_bit(i, c->left) && !pw_region_lookup(heap, first + i, &where);
+}
+
+/* With a part goes what an unmap left on either side of it. */
+static void widen(struct drop *d, unsigned long slot, const struct pw_chunk *c,
+		  unsigned int *from, unsigned int *to)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT;
+
+	while (*to < PW_SLOT_PAGES && is_left_over(d->heap, c, first, *to))
+		++*to;
+	while (*from && is_left_over(d->heap, c, first, *from - 1))
+		--*from;
 }
 
 static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
@@ -952,8 +994,11 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 {
 	unsigned long first = slot << PW_SLOT_SHIFT;
 	unsigned long spare = 0;
+	unsigned int left;
 	struct batch b;
 
+	if (d->leave)
+		widen(d, slot, c, &from, &to);
 	if (c->block && to - from == PW_SLOT_PAGES) {
 		drop_block(d, slot, c);
 		return;
@@ -974,6 +1019,9 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		d->err = -ENOMEM;
 		return;
 	}
+	left = end_left(c, from, to);
+	if (!d->keep_promise)
+		d->dropped -= left;
 	for (;; from = b.end) {
 		detach(d->heap, c, from, to, &b);
 		if (!b.nr)
@@ -988,6 +1036,8 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 			pw_pages_drop(b.pfns, b.nr, 0);
 	}
 	pw_pool_unreserve(spare);
+	if (d->keep_promise)
+		pw_heap_unpromise(d->heap, left);
 }
 
 /* Nothing but an unmap, which is of whole slots, lets go of these. */
@@ -1332,6 +1382,7 @@ struct move {
 	DECLARE_BITMAP(used, DROP_BATCH);
 	DECLARE_BITMAP(suspect, DROP_BATCH);
 	DECLARE_BITMAP(paid, DROP_BATCH);
+	DECLARE_BITMAP(left, DROP_BATCH);
 };
 
 static void attach(struct pw_heap *heap, unsigned long page,
@@ -1350,6 +1401,8 @@ static void attach(struct pw_heap *heap, unsigned long page,
 		pw_chunk_filled(c, at + i, 1);
 		if (test_bit(i, m->suspect))
 			__set_bit(at + i, c->suspect);
+		if (test_bit(i, m->left))
+			__set_bit(at + i, c->left);
 		if (test_bit(i, m->paid))
 			pw_chunk_pay_copies(heap, c, at + i, 1);
 	}
@@ -1363,6 +1416,7 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 {
 	unsigned long slot = from >> PW_SLOT_SHIFT;
 	struct pw_chunk *c = pw_chunk_lock(heap, slot);
+	DECLARE_BITMAP(left, PW_SLOT_PAGES);
 	bool suspect, paid;
 	u32 pfn;
 
@@ -1376,6 +1430,7 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 	}
 	suspect = !bitmap_empty(c->suspect, PW_SLOT_PAGES);
 	paid = !bitmap_empty(c->paid, PW_SLOT_PAGES);
+	bitmap_copy(left, c->left, PW_SLOT_PAGES);
 	pfn = detach_block(heap, slot, c, true);
 	remove_slot(heap, slot, c);
 	pw_chunk_unlock(c);
@@ -1383,6 +1438,7 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 	while (!(c = pw_chunk_lock_own(heap, to >> PW_SLOT_SHIFT)))
 		cond_resched();
 	pw_chunk_set_block(heap, to >> PW_SLOT_SHIFT, c, pfn);
+	bitmap_copy(c->left, left, PW_SLOT_PAGES);
 	if (suspect)
 		bitmap_fill(c->suspect, PW_SLOT_PAGES);
 	if (paid)
@@ -1420,6 +1476,8 @@ static void move_part(struct pw_heap *heap, unsigned long from,
 			__set_bit(i, m.suspect);
 		if (test_bit(at + i, c->paid))
 			__set_bit(i, m.paid);
+		if (__test_and_clear_bit(at + i, c->left))
+			__set_bit(i, m.left);
 	}
 	detach(heap, c, at, at + nr, &m.b);
 	pw_heap_zap(heap, from, from + nr);
@@ -1611,6 +1669,7 @@ static unsigned int take_loose(struct pw_heap *heap, struct pw_chunk *c,
 		__clear_bit(i, c->used);
 		__clear_bit(i, c->suspect);
 		__clear_bit(i, c->loose);
+		__clear_bit(i, c->left);
 		unpaid += __test_and_clear_bit(i, c->paid);
 	}
 	c->nr -= n;

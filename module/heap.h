@@ -144,6 +144,9 @@ struct pw_where {
  *         them
  * @paid: entries whose pages @payer found without a promise, and is charged for
  * @payer: that heap, which has the chunk in a slot; or NULL
+ * @left: entries whose region was unmapped while somebody held the block: their
+ *        pages stayed, and a region that is mapped there now did not pay for
+ *        them with a promise
  * @seen: entries that had a page, mapped or not, at the last look at its age
  * @looked: when that was, in jiffies
  * @rcu: frees it
@@ -176,6 +179,7 @@ struct pw_chunk {
 	DECLARE_BITMAP(loose, PW_SLOT_PAGES);
 	DECLARE_BITMAP(paid, PW_SLOT_PAGES);
 	struct pw_heap *payer;
+	DECLARE_BITMAP(left, PW_SLOT_PAGES);
 	DECLARE_BITMAP(seen, PW_SLOT_PAGES);
 	unsigned long looked;
 	struct rcu_head rcu;

@@ -417,6 +417,73 @@ TEST_F(huge, child_unmaps_without_memory)
 	munmap(step, PAGE);
 }
 
+/* What was unmapped stays, for it is held: nobody's promise is given up for it. */
+TEST_F(huge, held_and_promises_of_others)
+{
+	char *half = self->p + 256 * PAGE, *other;
+	pid_t hog, second;
+	long promised;
+	int fds[2];
+
+	self->p[0] = 1;
+	ASSERT_EQ(0, pw_set_huge(self->h.fd, PAGEWELL_HUGE_NEVER));
+	other = pw_map_pages(&self->h, 256);
+	/* Whoever takes what the pool has never shared the block. */
+	ASSERT_EQ(0, madvise(self->h.base, self->h.len, MADV_DONTFORK));
+	ASSERT_TRUE(hold(self->p, PAGE, fds));
+	hog = pw_hog(NULL);
+	promised = pw_pool("promised_pages");
+	EXPECT_EQ(0, pw_unmap(self->h.fd, half, 256 * PAGE));
+	EXPECT_EQ(promised, pw_pool("promised_pages"));
+	second = pw_hog(NULL);
+	for (long i = 0; i < 256; i++)
+		ASSERT_EQ(0, pw_try_write(other + i * PAGE, 1));
+	pw_hog_stop(second);
+	pw_hog_stop(hog);
+
+	/* Mapped and unmapped again: promises come and go. */
+	promised = pw_pool("promised_pages");
+	for (int i = 0; i < 3; i++) {
+		ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED, half, 256 * PAGE, 0, NULL));
+		EXPECT_EQ(-1, pw_nonzero(half, 256));
+		pw_fill(half, 256, i);
+		ASSERT_EQ(0, pw_unmap(self->h.fd, half, 256 * PAGE));
+		EXPECT_EQ(promised, pw_pool("promised_pages"));
+	}
+
+	/* It is not held any more, and cut. */
+	ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED, half, 256 * PAGE, 0, NULL));
+	close(fds[0]);
+	close(fds[1]);
+	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_DONTNEED, half, 128 * PAGE));
+	EXPECT_EQ(-1, pw_nonzero(half, 256));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, half, 256 * PAGE));
+	EXPECT_EQ(promised, pw_pool("promised_pages"));
+	EXPECT_EQ(1, self->p[0]);
+}
+
+/* Once all of the block is unmapped nothing is left of it, held still or not. */
+TEST_F(huge, held_and_unmapped_by_halves)
+{
+	char *half = self->p + 256 * PAGE;
+	int fds[2];
+
+	for (int held = 0; held < 2; held++) {
+		ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED, self->p, 4 * HUGE, 0, NULL));
+		fill(self);
+		ASSERT_TRUE(hold(self->p + 300 * PAGE, PAGE, fds));
+		ASSERT_EQ(0, pw_unmap(self->h.fd, half, 256 * PAGE));
+		EXPECT_EQ(4 * HUGE, pw_resident(self->h.fd));
+		if (!held) {
+			close(fds[0]);
+			close(fds[1]);
+		}
+		ASSERT_EQ(0, pw_unmap(self->h.fd, self->p + 100 * PAGE, 156 * PAGE));
+		ASSERT_EQ(0, pw_unmap(self->h.fd, self->p, 100 * PAGE));
+		EXPECT_EQ(3 * HUGE, pw_resident(self->h.fd));
+	}
+}
+
 /* Two threads, and the pages under them cut and gone all the time. */
 static struct {
 	FIXTURE_DATA(huge) *self;
