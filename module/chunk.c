@@ -371,13 +371,14 @@ static void pay_for_copies(struct pw_heap *heap, unsigned long slot, struct pw_c
  * @heap: whose
  * @slot: which
  * @c: its chunk, locked
+ * @over: the copies may come beyond the ceiling of the pool
  *
  * What the holder writes or sees from now on is not what the heap does.
  *
  * Return: false without memory; nothing has changed then.
  */
 bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
-			 struct pw_chunk *c)
+			 struct pw_chunk *c, bool over)
 {
 	u32 *pfns = kmalloc_array(PW_SLOT_PAGES, sizeof(*pfns), GFP_KERNEL);
 	unsigned int got, i;
@@ -385,7 +386,7 @@ bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
 	if (!pfns)
 		return false;
 	/* All or none: the pool grows for that. */
-	if (pw_pool_reserve(PW_SLOT_PAGES)) {
+	if (over ? pw_pool_reserve_over(PW_SLOT_PAGES) : pw_pool_reserve(PW_SLOT_PAGES)) {
 		kfree(pfns);
 		return false;
 	}
@@ -429,6 +430,26 @@ static void stop_paying(struct pw_heap *heap, struct pw_chunk *c)
 	pw_heap_unpaid(heap, bitmap_weight(c->paid, PW_SLOT_PAGES));
 	bitmap_zero(c->paid, PW_SLOT_PAGES);
 	c->payer = NULL;
+}
+
+/**
+ * pw_chunk_lose_block() - take a block away from a heap that shares it
+ * @heap: whose
+ * @slot: which
+ * @c: its chunk, locked, nobody else's
+ *
+ * Touching it is SIGBUS then.
+ */
+void pw_chunk_lose_block(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
+{
+	u32 block = c->block;
+
+	unmap_block(heap, slot, pfn_to_page(block));
+	memset32(c->pfn, PW_PFN_LOST, PW_SLOT_PAGES);
+	bitmap_zero(c->suspect, PW_SLOT_PAGES);
+	c->block = 0;
+	stop_paying(heap, c);
+	put_block(block, 0);
 }
 
 /* Both chunks hold the pages from now on. */
@@ -894,7 +915,7 @@ static bool make_small(struct pw_heap *heap, unsigned long slot,
 {
 	if (pw_chunk_cut(heap, slot, c))
 		return true;
-	return must_leave(c) && pw_chunk_copy_block(heap, slot, c);
+	return must_leave(c) && pw_chunk_copy_block(heap, slot, c, false);
 }
 
 /*
@@ -1532,7 +1553,7 @@ int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
 			c = pw_chunk_lock(heap, slot);
 		if (c) {
 			if (!pw_chunk_cut(heap, slot, c) &&
-			    !pw_chunk_copy_block(heap, slot, c))
+			    !pw_chunk_copy_block(heap, slot, c, false))
 				err = -ENOMEM;
 			pw_chunk_unlock(c);
 		}

@@ -587,28 +587,33 @@ static vm_fault_t refault(struct touch *t)
 	return insert(t, from, to - from);
 }
 
-/* Take one page away from another heap, where it stands behind @page. */
+/* Take a page, or a block by its head, away from another heap where it is behind @page. */
 static bool take_away(struct pw_heap *h, unsigned long page, u32 pfn)
 {
 	unsigned long slot = page >> PW_SLOT_SHIFT;
 	struct pw_chunk *c = pw_chunk_lock(h, slot);
-	bool found;
+	bool found, block = false;
 
 	if (!c)
 		return false;
 	/* What no other has any more is not what was looked for, but in its place. */
-	found = c->pfn[page & PW_SLOT_MASK] == pfn && !c->block &&
-		pw_page_sharers(pfn_to_page(pfn));
+	found = c->pfn[page & PW_SLOT_MASK] == pfn && pw_page_sharers(pfn_to_page(pfn));
 	if (found) {
 		c = pw_chunk_own(h, slot, c);
-		c->pfn[page & PW_SLOT_MASK] = PW_PFN_LOST;
+		block = c->block;
+		if (block)
+			pw_chunk_lose_block(h, slot, c);
+		else
+			c->pfn[page & PW_SLOT_MASK] = PW_PFN_LOST;
 	}
 	pw_chunk_unlock(c);
 	if (!found)
 		return false;
-	/* Unmapped before it is dropped: it must not see what comes next. */
-	pw_family_zap(h, page, 1);
-	pw_pages_drop(&pfn, 1, 0);
+	if (!block) {
+		/* Unmapped before it is dropped: it must not see what comes next. */
+		pw_family_zap(h, page, 1);
+		pw_pages_drop(&pfn, 1, 0);
+	}
 	pw_stat_inc(cow_stolen);
 	return true;
 }
@@ -652,16 +657,36 @@ static void steal(struct pw_heap *heap, unsigned long page, u32 pfn)
 	mutex_unlock(&family->lock);
 }
 
-/* Unlocks the chunk: the fault is tried again when the page is ours alone. */
-static vm_fault_t no_copy(struct touch *t, u32 pfn)
+/*
+ * There is no memory for a copy of a page or block, @pfn, that stands behind
+ * @page. Unlocks the chunk: the fault is tried again when nobody else has it in
+ * an index.
+ */
+static vm_fault_t no_copy(struct touch *t, unsigned long page, u32 pfn)
 {
-	/* Nobody has it in an index: it is held by a pipe, say. */
 	if (!t->promised || !pw_page_sharers(pfn_to_page(pfn)))
 		return no_page(t);
 	pw_chunk_unlock(t->c);
 	t->c = NULL;
-	steal(t->heap, t->page, pfn);
+	steal(t->heap, page, pfn);
 	return VM_FAULT_NOPAGE;
+}
+
+/*
+ * A page for the copy of another one, 0 if none can be had. What was promised, and
+ * nobody has but a pipe, say, or who is reading it just now, is given up by the pool
+ * or comes back to it, so the copy may come beyond the ceiling.
+ */
+static u32 page_for_copy(struct touch *t, u32 old)
+{
+	u32 new = 0;
+
+	if (!pw_pool_alloc(&new, 1, 0) &&
+	    !(pw_heaps_reclaim(1) && pw_pool_alloc(&new, 1, 0)) &&
+	    t->promised && !pw_page_sharers(pfn_to_page(old)) &&
+	    !pw_pool_reserve_over(1))
+		pw_pool_alloc(&new, 1, PW_ALLOC_PROMISED);
+	return new;
 }
 
 static vm_fault_t copy(struct touch *t, bool mapped)
@@ -672,9 +697,9 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 	u32 old = *entry, new;
 
 	pw_chunk_keep(t->heap, t->c, i, 1);
-	if (!pw_pool_alloc(&new, 1, 0) &&
-	    !(pw_heaps_reclaim(1) && pw_pool_alloc(&new, 1, 0)))
-		return no_copy(t, old);
+	new = page_for_copy(t, old);
+	if (!new)
+		return no_copy(t, t->page, old);
 	copy_user_highpage(pfn_to_page(new), pfn_to_page(old), addr, t->vma);
 	pw_map_zap(t->vma, addr, PAGE_SIZE);
 	if (!pw_page_unshare(old)) {
@@ -754,8 +779,9 @@ static vm_fault_t write_block(struct touch *t, unsigned int known)
 	    !pw_block_is_held(t->c, known))
 		bitmap_zero(t->c->suspect, PW_SLOT_PAGES);
 	if (t->c->block && !block_is_exclusive(t) &&
-	    !pw_chunk_copy_block(t->heap, t->slot, t->c))
-		return no_page(t);
+	    !pw_chunk_copy_block(t->heap, t->slot, t->c,
+				 t->promised && !pw_page_sharers(head)))
+		return no_copy(t, t->slot << PW_SLOT_SHIFT, t->c->block);
 	if (!t->c->block)
 		return known ? VM_FAULT_NOPAGE : touch(t);
 	if (known) {

@@ -640,6 +640,8 @@ void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
 bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot,
 		  struct pw_chunk *c);
 bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
+			 struct pw_chunk *c, bool over);
+void pw_chunk_lose_block(struct pw_heap *heap, unsigned long slot,
 			 struct pw_chunk *c);
 bool pw_block_is_held(const struct pw_chunk *c, unsigned int extra);
 void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags);

@@ -363,6 +363,16 @@ TEST_F(huge, held_and_the_pool_grows)
 	munmap(step, PAGE);
 }
 
+/* Whoever shares what lies behind self->p, until it is stopped. */
+static pid_t sharer(void)
+{
+	pid_t pid = pw_fork();
+
+	while (!pid)
+		pause();
+	return pid;
+}
+
 /* Held and shared, so it takes copies to cut the block, and the pool has no page. */
 TEST_F(huge, unmapped_without_memory)
 {
@@ -482,6 +492,26 @@ TEST_F(huge, held_and_unmapped_by_halves)
 		ASSERT_EQ(0, pw_unmap(self->h.fd, self->p, 100 * PAGE));
 		EXPECT_EQ(3 * HUGE, pw_resident(self->h.fd));
 	}
+}
+
+/* Neither the child nor the pipe keeps a strict heap from writing; the pipe tells what was there. */
+TEST_F(huge, held_and_written_without_memory)
+{
+	static char buf[PAGE];
+	pid_t child, hog;
+	int fds[2];
+
+	fill(self);
+	child = sharer();
+	ASSERT_TRUE(hold(self->p, PAGE, fds));
+	hog = pw_hog(&self->h);
+	ASSERT_EQ(0, pw_try_write(self->p, 1));
+	pw_fill(self->p, SLOT, 6);
+	pw_hog_stop(hog);
+	pw_hog_stop(child);
+	EXPECT_EQ(-1, pw_wrong(self->p, SLOT, 6));
+	ASSERT_EQ((ssize_t)PAGE, read(fds[0], buf, PAGE));
+	EXPECT_EQ(-1, pw_wrong(buf, 1, 1));
 }
 
 /* Two threads, and the pages under them cut and gone all the time. */

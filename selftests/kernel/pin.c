@@ -174,6 +174,26 @@ TEST_F(pin, promise_holds_with_an_empty_pool)
 	EXPECT_TRUE(still_held(self));
 }
 
+/* The same over a fork: nobody has the pages but the pipe, or who merely reads them. */
+TEST_F(pin, promise_holds_over_fork_with_an_empty_pool)
+{
+	pid_t child = pw_fork(), hog;
+
+	while (!child)
+		pause();
+	hold(self);
+	hog = pw_hog(&self->h);
+	for (size_t i = 0; i < HELD; i++) {
+		ASSERT_EQ(0, pw_try_write(self->p + i * PAGE, 1))
+			TH_LOG("page %zu of a committed region", i);
+	}
+	pw_fill(self->p, HELD, 2);
+	pw_hog_stop(hog);
+	pw_hog_stop(child);
+	EXPECT_TRUE(still_held(self));
+	EXPECT_EQ(-1, pw_wrong(self->p, HELD, 2));
+}
+
 TEST_F(pin, pool_recovers)
 {
 	static char buf[HELD * PAGE];
