@@ -5,7 +5,8 @@
  * An account counts what all heaps of a user, or of a cgroup and those below
  * it, have committed, whether it has a limit or not, so that a limit set later
  * finds the sum. It lives as long as a heap is charged to it, an account below
- * it does, or it has a limit.
+ * it does, or it has a limit. The limit of a removed cgroup ends when it is the
+ * last of these, and accounts are looked at.
  *
  * Charging takes no lock: the counter is the authority. Accounts come and go
  * under one mutex, when heaps do.
@@ -115,6 +116,11 @@ static void drop_cgroup(struct pw_account *acc)
 	if (acc->cgrp)
 		cgroup_put(acc->cgrp);
 }
+
+static bool is_removed(const struct pw_account *acc)
+{
+	return acc->cgrp && !(READ_ONCE(acc->cgrp->self.flags) & CSS_ONLINE);
+}
 #else
 static struct pw_account *account_current_cgroup(void)
 {
@@ -128,6 +134,11 @@ static void account_path(struct pw_account *acc, char *path)
 
 static void drop_cgroup(struct pw_account *acc)
 {
+}
+
+static bool is_removed(const struct pw_account *acc)
+{
+	return false;
 }
 #endif
 
@@ -344,6 +355,28 @@ static bool account_set_max(struct pw_account *acc, unsigned long max)
 	return had;
 }
 
+/*
+ * End the limits of cgroups that were removed, as nobody can name them any more;
+ * where a heap is still charged to one, it holds until that is gone.
+ * Return: how many.
+ */
+static unsigned int forget_removed(void)
+{
+	struct pw_account *acc;
+	unsigned int nr = 0;
+
+	lockdep_assert_held(&accounts_lock);
+again:
+	list_for_each_entry(acc, &accounts, all) {
+		if (acc->max == PW_NO_LIMIT || acc->refs > 1 || !is_removed(acc))
+			continue;
+		/* The account goes, and perhaps some above it. */
+		nr += account_set_max(acc, PW_NO_LIMIT);
+		goto again;
+	}
+	return nr;
+}
+
 static void begin_limit(unsigned long max)
 {
 	if (max != PW_NO_LIMIT)
@@ -402,15 +435,16 @@ int pw_limit_set_cgroup(const char *path, unsigned long max)
 {
 #ifdef CONFIG_CGROUPS
 	struct cgroup *cgrp = cgroup_get_from_path(path);
-	bool had;
+	unsigned int over;
 
 	if (IS_ERR(cgrp))
 		return PTR_ERR(cgrp);
 	begin_limit(max);
 	mutex_lock(&accounts_lock);
-	had = account_set_max(account_cgroup(cgrp), max);
+	over = account_set_max(account_cgroup(cgrp), max);
+	over += forget_removed();
 	mutex_unlock(&accounts_lock);
-	end_limits(had);
+	end_limits(over);
 	cgroup_put(cgrp);
 	return 0;
 #else
@@ -431,8 +465,10 @@ bool pw_limit_next_stat(unsigned long *pos, struct pw_limit_stat *st)
 {
 	struct pw_account *acc;
 	bool found = false;
+	unsigned int over;
 
 	mutex_lock(&accounts_lock);
+	over = forget_removed();
 	list_for_each_entry(acc, &accounts, all) {
 		if (acc->nr <= *pos)
 			continue;
@@ -442,6 +478,7 @@ bool pw_limit_next_stat(unsigned long *pos, struct pw_limit_stat *st)
 		break;
 	}
 	mutex_unlock(&accounts_lock);
+	end_limits(over);
 	return found;
 }
 

@@ -253,6 +253,7 @@ static unsigned long max_pages(const struct nlattr *attr)
 	return bytes == U64_MAX ? PW_NO_LIMIT : bytes >> PAGE_SHIFT;
 }
 
+/* Genetlink runs one operation of ours at a time: nobody sets it after we looked. */
 static int limit_set_user(struct sk_buff *skb, struct genl_info *info, unsigned long max)
 {
 	kuid_t uid = make_kuid(&init_user_ns, nla_get_u32(info->attrs[PAGEWELL_A_LIMIT_UID]));

@@ -117,5 +117,44 @@ has "an unknown cgroup is refused" 'no cgroup v2 has this path' "$(cat "$tmp/err
 $pw set cgroup-max /pwa none
 $pw set cgroup-max /pwa/b none
 same "no limit, no heap, no account" "" "$(account cgroup /pwa 1)$(account cgroup /pwa/b 1)"
+
+# A limit does not outlive its cgroup, but for heaps that are still charged to it
+$pw set cgroup-max /pwa 64M
+$pw set cgroup-max /pwa/b 16M
 rmdir $top/pwa/b $top/pwa
+same "the limit of a removed cgroup is gone" "" "$(account cgroup /pwa 1)$(account cgroup /pwa/b 1)"
+mkdir $top/pwa
+$pw set cgroup-max /pwa 64M
+rmdir $top/pwa
+mkdir $top/pwa
+$pw set cgroup-max /pwa 16M
+same "a new one of that path has its own" 16.0M "$(account cgroup /pwa 1 | xargs)"
+$pw set cgroup-max /pwa none
+same "and can do without" "" "$(account cgroup /pwa 1)"
+$pw set cgroup-max /pwa 16M
+mkfifo "$tmp/stay"
+in_cgroup /pwa $pw run --huge never -- $py -c '
+import sys
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    bytearray(32 << 20)
+except MemoryError:
+    print("refused", flush=True)' <"$tmp/stay" >"$tmp/out" 2>&1 &
+stays=$!
+exec 7>"$tmp/stay"
+for _ in $(seq 100); do
+	! grep -qs ready "$tmp/out" || break
+	sleep 0.1
+done
+while read -r pid; do
+	echo "$pid" >$top/cgroup.procs
+done < <(cat $top/pwa/cgroup.procs)
+rmdir $top/pwa
+same "it is there while a heap is charged to it" 16.0M "$(account cgroup /pwa 1)"
+echo go >&7
+exec 7>&-
+wait $stays
+same "and holds" "ready refused" "$(xargs <"$tmp/out")"
+same "then no longer" "" "$(account cgroup /pwa 1)"
 finish
