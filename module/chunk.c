@@ -854,6 +854,33 @@ static unsigned int end_left(struct pw_chunk *c, unsigned int from, unsigned int
 	return n;
 }
 
+/* Does somebody refer to one of the pages? */
+static bool any_is_held(const struct pw_chunk *c, unsigned int from, unsigned int to)
+{
+	unsigned int i;
+
+	if (c->block)
+		return pw_block_is_held(c, 0);
+	for (i = find_next_bit(c->used, to, from); i < to;
+	     i = find_next_bit(c->used, to, i + 1)) {
+		struct page *page = pfn_to_page(c->pfn[i]);
+
+		if (pw_pfn_is_page(c->pfn[i]) &&
+		    page_count(page) > 2 + atomic_read(&page->_mapcount))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Pages that are lost while their promises are kept are replaced, beyond the
+ * ceiling of the pool if need be. That comes to an end for who loses them.
+ */
+static bool may_keep_promise(const struct pw_chunk *c, unsigned int from, unsigned int to)
+{
+	return likely(!pw_pool_is_overdrawn()) || !any_is_held(c, from, to);
+}
+
 /* Take the block out of a chunk and out of the heap's page tables. */
 static u32 detach_block(struct pw_heap *heap, unsigned long slot,
 			struct pw_chunk *c, bool mapped)
@@ -883,7 +910,8 @@ static void drop_block(struct drop *d, unsigned long slot, struct pw_chunk *c)
 	unsigned int left;
 	u32 pfn;
 
-	if (spare && pw_pool_reserve(spare)) {
+	if ((d->keep_promise && !may_keep_promise(c, 0, PW_SLOT_PAGES)) ||
+	    (spare && pw_pool_reserve(spare))) {
 		d->err = -ENOMEM;
 		return;
 	}
@@ -1036,7 +1064,8 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 
 	if (d->keep_promise)
 		spare = count_kept(c, from, to);
-	if (spare && pw_pool_reserve(spare)) {
+	if ((d->keep_promise && !may_keep_promise(c, from, to)) ||
+	    (spare && pw_pool_reserve(spare))) {
 		d->err = -ENOMEM;
 		return;
 	}

@@ -57,7 +57,7 @@ static int pool_show(struct seq_file *m, void *v)
 	seq_printf(m, "floor_pages: %lu\n", st.floor);
 	seq_printf(m, "max_pages: %lu\n", st.max);
 	seq_printf(m, "held_pages: %lu\n", st.held);
-	seq_printf(m, "used_pages: %lu\n", st.held - st.free);
+	seq_printf(m, "used_pages: %lu\n", st.held - st.free - st.lost);
 	seq_printf(m, "free_pages: %lu\n", st.free);
 	seq_printf(m, "clear_pages: %lu\n", st.clear);
 	seq_printf(m, "pcp_pages: %lu\n", st.pcp);

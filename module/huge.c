@@ -203,25 +203,6 @@ static bool huge_recycle(struct page *head)
 	return true;
 }
 
-/* The last one who holds the page gives it to the kernel, all of it. */
-static void huge_lose(unsigned long pfn)
-{
-	struct page *head = pfn_to_page(pfn);
-	struct pw_block *blk = pw_pool_block(pfn);
-
-	if (WARN_ON_ONCE(!blk))
-		return;
-	spin_lock(&pw_pool.lock);
-	blk->compound = false;
-	pw_buddy_disown(&pw_pool.buddy, blk, 0, PW_BLOCK_ORDER);
-	pw_pool.lost += PW_BLOCK_PAGES;
-	spin_unlock(&pw_pool.lock);
-	/* The kernel calls a page bad that is freed with a mapping. */
-	head->mapping = NULL;
-	put_page(head);
-	pw_stat_add(pages_lost, PW_BLOCK_PAGES);
-}
-
 static void zero_freed(unsigned long pfn)
 {
 	zero_block(pfn);
@@ -235,14 +216,14 @@ static void zero_freed(unsigned long pfn)
  * @flags: PW_FREE_PROMISED: the caller keeps 512 promises for it
  *
  * The page is mapped nowhere any more. If somebody else still refers to it, or
- * to a part of it, the pool forgets it.
+ * to a part of it, it is not used again before that has ended.
  */
 void pw_pool_free_huge(unsigned long pfn, unsigned int flags)
 {
 	if (unlikely(!huge_recycle(pfn_to_page(pfn)))) {
 		if (flags & PW_FREE_PROMISED)
 			atomic_long_sub(PW_BLOCK_PAGES, &pw_pool.avail);
-		huge_lose(pfn);
+		pw_page_lose(pfn);
 		if (flags & PW_FREE_PROMISED)
 			pw_pay_debt();
 		return;

@@ -62,6 +62,12 @@ unsigned int pw_avail_take_some(unsigned int nr)
 	return take;
 }
 
+/* From the kernel, if that could help, or of what was lost. */
+static bool find_more(unsigned long lack)
+{
+	return (lack <= pw_supply_room() && pw_supply_grow(lack, false)) || pw_lost_look();
+}
+
 /* Grow until @nr pages can be taken; all credits are in avail meanwhile. */
 static bool avail_take_grow(unsigned long nr)
 {
@@ -72,9 +78,7 @@ static bool avail_take_grow(unsigned long nr)
 	while (!(taken = pw_avail_take(nr))) {
 		long lack = (long)nr - atomic_long_read(&pw_pool.avail);
 
-		/* Do not take what could not help. */
-		if (nr > LONG_MAX || lack > (long)pw_supply_room() ||
-		    !pw_supply_grow(lack, false))
+		if (nr > LONG_MAX || !find_more(lack))
 			break;
 	}
 	pw_pcp_open();
@@ -158,7 +162,8 @@ static unsigned int take_unpromised(unsigned int nr)
 /*
  * No page is free for a promise. Either they are on their way from one block to
  * another, and back when size_lock is free; or none stands behind it, as pages
- * were lost and could not be replaced. Then try once more to pay that debt.
+ * were lost and could not be replaced. Then try once more to pay that debt: what
+ * cannot be paid is what a machine without memory owes to who leaves pages in pipes.
  */
 static unsigned int alloc_in_debt(u32 *pfns, unsigned int nr)
 {
@@ -166,11 +171,12 @@ static unsigned int alloc_in_debt(u32 *pfns, unsigned int nr)
 
 	mutex_lock(&pw_pool.size_lock);
 	got = pw_pcp_rescue(pfns, nr);
-	if (got < nr && pw_supply_grow(nr - got, false))
+	if (got < nr && (pw_lost_look() || pw_supply_grow(nr - got, false)))
 		got += pw_pcp_rescue(pfns + got, nr - got);
 	mutex_unlock(&pw_pool.size_lock);
-	WARN_ONCE(got < nr, "pagewell: no page for a promise, avail %ld",
-		  atomic_long_read(&pw_pool.avail));
+	if (got < nr)
+		pr_warn_ratelimited("pagewell: no page for a promise, avail %ld\n",
+				    atomic_long_read(&pw_pool.avail));
 	return got;
 }
 
@@ -294,23 +300,6 @@ void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 	}
 }
 
-/* The last one who holds the page gives it to the kernel. */
-static void page_lose(u32 pfn)
-{
-	struct pw_block *blk = pw_pool_block(pfn);
-
-	if (WARN_ON_ONCE(!blk))
-		return;
-	spin_lock(&pw_pool.lock);
-	pw_buddy_disown(&pw_pool.buddy, blk, pfn % PW_BLOCK_PAGES, 0);
-	pw_pool.lost++;
-	spin_unlock(&pw_pool.lock);
-	/* The kernel calls a page bad that is freed with a mapping. */
-	pfn_to_page(pfn)->mapping = NULL;
-	put_page(pfn_to_page(pfn));
-	pw_stat_inc(pages_lost);
-}
-
 /**
  * pw_pay_debt() - replace pages of promises that were lost
  *
@@ -326,6 +315,7 @@ void pw_pay_debt(void)
 	mutex_lock(&pw_pool.size_lock);
 	pw_pcp_close();
 	pw_pcp_open();
+	pw_lost_look();
 	avail = atomic_long_read(&pw_pool.avail);
 	if (avail < 0)
 		avail += pw_supply_grow(-avail, false);
@@ -358,7 +348,7 @@ static noinline void free_slow(const u32 *pfns, unsigned int nr, unsigned int fl
 		put_recycled(pfns + from, i - from);
 		if (promised)
 			atomic_long_dec(&pw_pool.avail);
-		page_lose(pfns[i]);
+		pw_page_lose(pfns[i]);
 		from = i + 1;
 		lost++;
 	}
@@ -376,7 +366,7 @@ static noinline void free_slow(const u32 *pfns, unsigned int nr, unsigned int fl
  * @flags: PW_FREE_PROMISED: the caller keeps a promise for each
  *
  * The pages are mapped nowhere any more. One that somebody else still refers
- * to (direct I/O, a pipe) is not used again: the pool forgets it.
+ * to (direct I/O, a pipe) is not used again before that has ended.
  */
 void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags)
 {
@@ -403,6 +393,17 @@ int pw_pool_set_max(unsigned long max)
 	pw_supply_fit();
 	mutex_unlock(&pw_pool.size_lock);
 	return 0;
+}
+
+/**
+ * pw_pool_is_overdrawn() - was enough lost that the pool holds more than it may?
+ *
+ * That is what promises may cost that are kept although their pages were lost.
+ */
+bool pw_pool_is_overdrawn(void)
+{
+	return READ_ONCE(pw_pool.lost) &&
+	       READ_ONCE(pw_pool.buddy.nr_owned) > READ_ONCE(pw_pool.max) + READ_ONCE(pw_pool.low);
 }
 
 /* For whoever may ask as often as he likes: these take no lock and no time. */
@@ -611,6 +612,7 @@ err_shelves:
  */
 void pw_pool_exit(void)
 {
+	pw_lost_exit();
 	pw_zero_exit();
 	pw_supply_exit();
 	pw_pcp_exit();

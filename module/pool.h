@@ -12,7 +12,8 @@
  * one number for that, avail = free pages - promised pages. It falls below zero
  * only when pages are lost (someone else holds a page that a heap gives back)
  * and neither the pool nor the kernel has others; until that debt is paid
- * nothing is promised.
+ * nothing is promised. What is lost stays the pool's, and comes back when nobody
+ * holds it any more.
  *
  * A page of a heap is known by its page frame number, below PW_PFN_END (15 TiB
  * of physical memory); 0 means none. Pages leave the pool with a reference count
@@ -49,7 +50,7 @@
  * @idle: of the free ones, in blocks without a page in use
  * @avail: free and not promised
  * @debt: promised and not free: pages lost while no other could be had
- * @lost: pages given to the kernel because someone else still held them
+ * @lost: of @held, neither free nor in a heap: someone else still holds them
  */
 struct pw_pool_stat {
 	unsigned long floor, max, held, free, clear, pcp, zeroing, idle;
@@ -86,6 +87,7 @@ int pw_pool_set_max(unsigned long max);
 unsigned long pw_pool_held(void);
 unsigned long pw_pool_avail(void);
 unsigned long pw_pool_max(void);
+bool pw_pool_is_overdrawn(void);
 bool pw_pool_has_clear(unsigned long nr);
 void pw_pool_get_stat(struct pw_pool_stat *st);
 void pw_pool_buddy_stat(struct pw_buddy_stat *st);

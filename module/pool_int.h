@@ -9,6 +9,7 @@
  * supply.c	blocks from the kernel and back: growth, decay, shrinker
  * zero.c	zeroing ahead
  * evacuate.c	blocks whose pages are to be moved elsewhere
+ * lost.c	pages that somebody else still refers to
  *
  * A free page is in one of three places: the buddy, a per-CPU list, or the
  * hand of a zeroing thread. It changes place under the lock of both, so at
@@ -131,7 +132,7 @@ struct pw_hand {
  * @avail: free pages - promised pages - credit of all CPUs
  * @lock: protects @buddy, @lost and @moving; innermost
  * @buddy: pages neither in a heap nor on a list nor in a hand
- * @lost: pages disowned because someone else held them
+ * @lost: pages in no heap that someone else refers to; in use for @buddy
  * @moving: pages that compaction has taken to move others to; free all the same
  */
 struct pw_pool {
@@ -264,6 +265,11 @@ unsigned long pw_supply_give_back(unsigned long nr);
 void pw_supply_fit(void);
 void pw_supply_tick(void);
 void pw_supply_free_block(struct pw_block *blk);
+
+/* lost.c */
+void pw_page_lose(u32 pfn);
+unsigned long pw_lost_look(void);
+void pw_lost_exit(void);
 
 /* zero.c */
 DECLARE_STATIC_KEY_FALSE(pw_zero_on_free_key);

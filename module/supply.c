@@ -7,9 +7,8 @@
  * Above the floor the pool only takes what the machine can spare: no OOM
  * killer, hardly any reclaim, and a margin for everybody else. Above the floor,
  * as much as lay idle all the time for a while goes back, and everything idle
- * at once when the kernel is short. What is there in smaller pieces, or has lost a
- * page to somebody who holds it, goes first, and below the floor 2 MiB in one piece
- * take its place.
+ * at once when the kernel is short. What is there in smaller pieces goes first, and
+ * below the floor 2 MiB in one piece take its place.
  */
 #include <linux/gfp.h>
 #include <linux/log2.h>

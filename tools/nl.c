@@ -53,7 +53,9 @@ uint64_t pool_counter(const struct pool *pool, const char *name)
 
 uint64_t pool_used(const struct pool *pool)
 {
-	return pool->held > pool->free ? pool->held - pool->free : 0;
+	uint64_t rest = pool->free + pool->lost;
+
+	return pool->held > rest ? pool->held - rest : 0;
 }
 
 uint64_t pool_promised(const struct pool *pool)

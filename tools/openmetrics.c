@@ -32,7 +32,7 @@ static void print_pool_gauges(const struct pool *p)
 	print_pool_gauge("pool_avail_bytes", "Free and not promised.", p->avail);
 	print_pool_gauge("pool_promised_bytes", "Promised and not yet touched.",
 			 pool_promised(p));
-	print_pool_gauge("pool_lost_bytes", "Given to the kernel, held by someone else.",
+	print_pool_gauge("pool_lost_bytes", "In no heap, held by someone else.",
 			 p->lost);
 }
 

@@ -78,7 +78,7 @@ struct counter {
  * @pcp: of what is free, on per-CPU lists
  * @idle: of what is free, in blocks without a page in use
  * @avail: free and not promised
- * @lost: given to the kernel because someone else still held it
+ * @lost: of @held, in no heap, but someone else still holds it
  * @counters: the counters
  * @nr_counters: how many
  */

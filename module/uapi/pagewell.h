@@ -291,8 +291,9 @@ struct pagewell_remap {
  * and are always kept. What is advised COLD is packed if the machine has that set
  * up, and comes back when it is touched; only in lazy regions, again. Errors:
  * ENOMEM (populate: a page cannot be had, or part of the range is not mapped;
- * dontneed in a strict region: a child keeps the page and no other can be
- * promised for it, the rest of the range is then untouched), EINTR, EINVAL.
+ * dontneed in a strict region: a child keeps the page, or somebody refers to it,
+ * and no other can be promised for it, the rest of the range is then untouched),
+ * EINTR, EINVAL.
  *
  * Collapse does what can be done in each aligned 2 MiB of the range that lies in
  * one break or map: what is there moves to one page of 2 MiB, holes in it are

@@ -196,7 +196,7 @@ TEST_F(collapse, split_mapping)
 /* What a pipe refers to cannot move; the others do, and later it does, too. */
 TEST_F(collapse, held)
 {
-	long lost = pw_pool("lost_pages");
+	long lost = pw_stat("pages_lost");
 	uint64_t word;
 	int fds[2];
 
@@ -214,7 +214,7 @@ TEST_F(collapse, held)
 	EXPECT_EQ(4711, *(uint64_t *)(self->p + HUGE + 5 * PAGE));
 	EXPECT_EQ(-1, pw_wrong(self->p, SLOT + 5, 1));
 	EXPECT_EQ(in_kib(4 * SLOT), pmd_kib(self));
-	EXPECT_EQ(lost, pw_pool("lost_pages"));
+	EXPECT_EQ(lost, pw_stat("pages_lost"));
 }
 
 /* Shared since a fork: not until the child has gone, or has what it writes. */

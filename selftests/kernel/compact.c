@@ -83,7 +83,7 @@ FIXTURE_SETUP(compact)
 {
 	ASSERT_TRUE(pw_pool_whole());
 	self->max = pw_pool("max_pages");
-	/* What is above the floor is new: no page of it was lost to a holder. */
+	ASSERT_TRUE(pw_pool_found());
 	set_ceiling(pw_pool("floor_pages"));
 	set_ceiling(pw_pool("floor_pages") + FRESH);
 	CHECK(grow());

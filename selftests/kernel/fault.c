@@ -566,7 +566,7 @@ TEST_F(fault, mremap_elsewhere)
 TEST_F(fault, mlock)
 {
 	char *p = pw_map_pages(&self->h, 600);
-	long lost = pw_pool("lost_pages"), locked = pw_key("/proc/meminfo", "Mlocked");
+	long lost = pw_stat("pages_lost"), locked = pw_key("/proc/meminfo", "Mlocked");
 
 	ASSERT_EQ(0, mlock(p, 600 * PAGE));
 	EXPECT_EQ(600, rss_pages(&self->h));
@@ -587,7 +587,7 @@ TEST_F(fault, mlock)
 	/* The kernel counts them off in batches of 15 a CPU. */
 	EXPECT_LE(pw_key("/proc/meminfo", "Mlocked") - locked, 4 * 15 * sysconf(_SC_NPROCESSORS_ONLN));
 	/* Locking is no reason for pages to leave the pool. */
-	EXPECT_LE(pw_pool("lost_pages") - lost, 100);
+	EXPECT_LE(pw_stat("pages_lost") - lost, 100);
 }
 
 TEST_F(fault, proc_files_are_harmless)

@@ -273,13 +273,13 @@ static int hold(char *p, size_t len, int fds[2])
 TEST_F(huge, held_and_unmapped)
 {
 	static char buf[16 * PAGE];
-	long lost = pw_pool("lost_pages");
+	long lost = pw_stat("pages_lost");
 	int fds[2];
 
 	fill(self);
 	ASSERT_TRUE(hold(self->p + 16 * PAGE, sizeof(buf), fds));
 	ASSERT_EQ(0, pw_unmap(self->h.fd, self->p, HUGE));
-	EXPECT_EQ(lost + SLOT, pw_pool("lost_pages"));
+	EXPECT_EQ(lost + SLOT, pw_stat("pages_lost"));
 	ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED, self->p, HUGE, 0, NULL));
 	EXPECT_EQ(-1, pw_nonzero(self->p, SLOT));
 	pw_fill(self->p, SLOT, 5);

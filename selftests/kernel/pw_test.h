@@ -563,7 +563,7 @@ static inline bool pw_pool_whole(void)
 
 	while (pw_now() < end) {
 		if (!pw_pool("used_pages") && !pw_pool("promised_pages") &&
-		    pw_pool("free_pages") == pw_pool("held_pages"))
+		    pw_pool("free_pages") + pw_pool("lost_pages") == pw_pool("held_pages"))
 			return true;
 		usleep(20000);
 	}
@@ -571,6 +571,16 @@ static inline bool pw_pool_whole(void)
 		pw_pool("used_pages"), pw_pool("promised_pages"),
 		pw_pool("free_pages"), pw_pool("held_pages"));
 	return false;
+}
+
+/* What was lost is back: nobody refers to pages of the pool any more. */
+static inline bool pw_pool_found(void)
+{
+	double end = pw_now() + 20;
+
+	while (pw_pool("lost_pages") && pw_now() < end)
+		usleep(20000);
+	return !pw_pool("lost_pages");
 }
 
 /*
@@ -626,6 +636,7 @@ FIXTURE_TEARDOWN(pool) { }						\
 TEST_F(pool, whole)							\
 {									\
 	ASSERT_TRUE(pw_pool_whole());					\
+	EXPECT_TRUE(pw_pool_found());					\
 	EXPECT_TRUE(pw_zero_page_whole());				\
 }
 

@@ -687,7 +687,7 @@ TEST_F(shared, munmap)
 /* What a pipe refers to stays what it was when the last one has left. */
 TEST_F(shared, held)
 {
-	long lost = pw_pool("lost_pages");
+	long lost = pw_stat("pages_lost");
 	struct iovec iov = { self->p + 3 * PAGE, PAGE };
 	uint64_t word;
 	int fds[2];
@@ -696,7 +696,7 @@ TEST_F(shared, held)
 	ASSERT_EQ(0, pipe(fds));
 	ASSERT_EQ((ssize_t)PAGE, vmsplice(fds[1], &iov, 1, 0));
 	ASSERT_EQ(0, pw_unmap(self->h.fd, self->p, 3 * HUGE));
-	EXPECT_LT(lost, pw_pool("lost_pages"));
+	EXPECT_LT(lost, pw_stat("pages_lost"));
 	pw_fill(share(&self->h, (uint32_t[]){ 0 }, 3 * HUGE), 3 * SLOT, 2);
 	ASSERT_EQ(8, read(fds[0], &word, 8));
 	EXPECT_EQ(pw_word(1, 3, 0), word);

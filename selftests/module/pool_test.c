@@ -417,7 +417,7 @@ static void check_rest(void)
 	if (!is_whole(&st))
 		pool_error("held %lu free %lu avail %lu debt %lu", st.held, st.free,
 			   st.avail, st.debt);
-	if (st.held < st.floor && !st.lost)
+	if (st.held < st.floor)
 		pool_error("held %lu, floor %lu", st.held, st.floor);
 }
 
@@ -660,7 +660,7 @@ static int test_parts(void)
 {
 	unsigned int total = floor_mb << (20 - PAGE_SHIFT), nr, i, tries;
 	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
-	struct pw_buddy_stat st;
+	struct pw_pool_stat st;
 
 	if (!pfns)
 		return -ENOMEM;
@@ -676,16 +676,16 @@ static int test_parts(void)
 			put_page(page);
 	}
 	vfree(pfns);
-	pw_pool_buddy_stat(&st);
-	pr_info("parts: of %lu blocks %lu are whole\n", st.blocks, st.blocks - st.partial);
-	if (st.partial < total / PW_BLOCK_PAGES)
+	pw_pool_get_stat(&st);
+	pr_info("parts: of %lu pages %lu are lost\n", st.held, st.lost);
+	if (st.lost < total / PW_BLOCK_PAGES)
 		pool_error("nothing was lost");
-	for (tries = 0; st.partial && tries < 1000; tries++) {
+	for (tries = 0; st.lost && tries < 1000; tries++) {
 		msleep(50);
-		pw_pool_buddy_stat(&st);
+		pw_pool_get_stat(&st);
 	}
-	if (st.partial)
-		pool_error("%lu blocks of %lu are not whole", st.partial, st.blocks);
+	if (st.lost)
+		pool_error("%lu pages of %lu did not come back", st.lost, st.held);
 	return 0;
 }
 
