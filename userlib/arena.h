@@ -378,12 +378,19 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source so
 #define HOLE_TIMES	4
 bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, struct batch *b);
 
+/* What there is in blocks that nothing is written to. */
+enum content {
+	ALL_ZERO,	/* they were never touched */
+	ANY_BYTES,	/* their span was made of memory that was used before */
+	WAS_FREE,	/* what their owners left, or zeroes: pages may have been returned */
+};
+
 /*
  * Takes up to @want blocks of a class, all from the same span, and writes to
- * none of them. @reused: they were free before. Returns how many.
+ * none of them. Returns how many.
  */
-unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want, void **blocks,
-			    bool *reused);
+unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want,
+			    enum source source, void **blocks, enum content *content);
 
 /*
  * Makes the only block of a span one of class @c, a larger one, where it is.
@@ -399,6 +406,12 @@ enum give {
 };
 
 enum give bin_give(struct arena *a, struct span *s, uintptr_t addr);
+
+/*
+ * Gives the first of @n blocks back, as many as follow each other in @s; how many.
+ * It is an error if there is none.
+ */
+size_t bin_give_some(struct arena *a, struct span *s, void **blocks, size_t n);
 
 /* Is there a free block of ours at @addr? Arena locked. */
 bool bin_has(struct span *s, uintptr_t addr);
@@ -431,9 +444,12 @@ struct fastbin {
 
 extern struct fastbin pw_fastbins[NR_CLASSES];
 
-/* Bytes in all fast bins; approximate. Beyond the limit they are sorted back. */
+/* Bytes in all fast bins and the depot; approximate. Beyond the limit they are sorted back. */
 extern size_t pw_fastbin_bytes;
 extern size_t pw_fastbin_limit;
+
+/* So many bytes more are in fast bins, or in hardened mode's depot. */
+void fastbins_count(size_t bytes);
 
 #define FASTBIN_LIMIT		(512 * KIB)
 #define FASTBIN_LIMIT_MAX	(32 * MIB)
@@ -489,7 +505,7 @@ bool fastbin_has(unsigned int c, struct block *b);
 /* Sorts a list's blocks back into their spans. True: arenas_return() is due. */
 bool list_sort_back(struct block *first);
 
-/* Sorts all fast bins back. No lock held. */
+/* Sorts all fast bins and the depot back. No lock held. */
 void fastbins_sort_back(void);
 
 #endif /* PW_ARENA_H */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "depot.h"
 #include "env.h"
 #include "meta.h"
 #include "report.h"
@@ -677,10 +678,10 @@ static inline void span_emptied(struct arena *a, struct span *s)
 	small_del(a, s);
 }
 
-unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want, void **blocks,
-			    bool *reused)
+unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want,
+			    enum source source, void **blocks, enum content *content)
 {
-	struct span *s = usable_span(a, c, NEW_PAGES);
+	struct span *s = usable_span(a, c, source);
 	unsigned int n = 0;
 	uint64_t *bits;
 	char *addr;
@@ -690,13 +691,14 @@ unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want, 
 		return 0;
 	addr = (char *)span_addr(s);
 	size = s->block_size;
-	*reused = s->nr_free;
-	if (*reused) {
+	if (s->nr_free) {
+		*content = WAS_FREE;
 		for (bits = span_bits(s); n < want && n < s->nr_free; bits++, addr += 64 * size)
 			for (; *bits && n < want; *bits &= *bits - 1)
 				blocks[n++] = addr + (size_t)__builtin_ctzl(*bits) * size;
 		s->nr_free = (uint16_t)(s->nr_free - n);
 	} else {
+		*content = s->flags & SPAN_DIRTY ? ANY_BYTES : ALL_ZERO;
 		for (; n < want && s->carved < s->nr_blocks; s->carved++)
 			blocks[n++] = addr + s->carved * size;
 	}
@@ -845,6 +847,24 @@ enum give bin_give(struct arena *a, struct span *s, uintptr_t addr)
 	return GIVE_OK;
 }
 
+size_t bin_give_some(struct arena *a, struct span *s, void **blocks, size_t n)
+{
+	uintptr_t start = span_addr(s), used = (size_t)s->carved * s->block_size;
+	uint64_t *bits = span_bits(s);
+	size_t i, index;
+
+	for (i = 0; i < n && (uintptr_t)blocks[i] - start < used; i++) {
+		if (unlikely(!span_divide(s, (uintptr_t)blocks[i] - start, &index)))
+			pw_heap_error("free()", "invalid pointer", blocks[i]);
+		if (unlikely(set_bit(&bits[index / 64], index)))
+			pw_heap_error("free()", "double free of", blocks[i]);
+	}
+	if (unlikely(!i))
+		pw_heap_error("free()", "invalid pointer", blocks[0]);
+	span_filled(a, s, (unsigned int)i);
+	return i;
+}
+
 /* First block at or behind @from that is free, or is not. */
 static unsigned int next_block(struct span *s, unsigned int from, bool is_free)
 {
@@ -916,7 +936,7 @@ struct fastbin pw_fastbins[NR_CLASSES];
 size_t pw_fastbin_bytes;
 size_t pw_fastbin_limit = FASTBIN_LIMIT;
 
-static void count_bytes(size_t bytes)
+void fastbins_count(size_t bytes)
 {
 	if (single_threaded())
 		pw_fastbin_bytes += bytes;
@@ -939,7 +959,7 @@ void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
 	WRITE_ONCE(f->lists, list_word(first, blocks));
 	WRITE_ONCE(f->nr_blocks, f->nr_blocks + blocks);
 	unlock(&f->lock);
-	count_bytes(blocks * class_size(c));
+	fastbins_count(blocks * class_size(c));
 	if (unlikely(READ_ONCE(pw_fastbin_bytes) > READ_ONCE(pw_fastbin_limit)))
 		arenas_collect();
 }
@@ -957,7 +977,7 @@ uintptr_t fastbin_pop_list(unsigned int c)
 	}
 	unlock(&f->lock);
 	if (word)
-		count_bytes(-(list_blocks(word) * class_size(c)));
+		fastbins_count(-(list_blocks(word) * class_size(c)));
 	return word;
 }
 
@@ -990,7 +1010,7 @@ static uintptr_t fastbin_pop_all(unsigned int c)
 	WRITE_ONCE(f->lists, 0);
 	WRITE_ONCE(f->nr_blocks, 0);
 	unlock(&f->lock);
-	count_bytes(-(blocks * class_size(c)));
+	fastbins_count(-(blocks * class_size(c)));
 	return word;
 }
 
@@ -1072,4 +1092,6 @@ void fastbins_sort_back(void)
 			list_sort_back(first);
 		}
 	}
+	if (pw_env.harden)
+		depot_sort_back();
 }

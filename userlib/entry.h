@@ -43,7 +43,7 @@ PUBLIC int NAME(malloc_info)(int options, FILE *fp);
 PUBLIC int NAME(malloc_trim)(size_t pad);
 
 void *pw_malloc_slow(size_t size, size_t c);
-void pw_free_slow(void *p);
+void pw_free_slow(void *p, uintptr_t distance);
 void pw_free_full(void *p, size_t c);
 void pw_free_twice(void *p, size_t c);
 
@@ -94,7 +94,7 @@ static inline __attribute__((always_inline)) void fast_free(void *p)
 	size_t c;
 
 	if (unlikely(d >= HOT_READ(pw_fast_limit))) {
-		pw_free_slow(p);
+		pw_free_slow(p, d);
 		return;
 	}
 	/* No class is 0, and bin 0 never has room. */

@@ -19,6 +19,8 @@
 #include <pthread.h>
 
 #include "arena.h"
+#include "depot.h"
+#include "env.h"
 #include "fork.h"
 #include "meta.h"
 #include "os.h"
@@ -47,6 +49,11 @@ static void for_each_lock(lock_fn fn, unsigned int arg)
 	fn(&pw_bits_lock, arg);
 	for (i = 1; i < NR_CLASSES; i++)
 		fn(&pw_fastbins[i].lock, arg);
+	if (!pw_env.harden)
+		return;
+	for (i = 1; i < NR_CLASSES; i++)
+		fn(&pw_depots[i].lock, arg);
+	fn(&pw_magazines_lock, arg);
 }
 
 static bool interrupted;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "depot.h"
 #include "env.h"
 #include "harden.h"
 #include "large.h"
@@ -23,74 +24,81 @@
 /* Of larger blocks only the beginning is filled and looked at. */
 #define JUNK_MAX	64UL
 
-static size_t junk_size(size_t size)
-{
-	return MIN(size, JUNK_MAX);
-}
-
 typedef uint64_t pair __attribute__((vector_size(16), may_alias));
+
+typedef char bytes __attribute__((vector_size(16)));
 
 static const pair junk_pair = { JUNK_WORD, JUNK_WORD };
 
-/* Sizes of blocks are multiples of 16: up to three pairs are first, middle and last. */
-static inline pair *junk_last(void *p, size_t size)
+/* What has come back last where nothing has. */
+static const pair junk_block[JUNK_MAX / sizeof(pair)] = {
+	{ JUNK_WORD, JUNK_WORD }, { JUNK_WORD, JUNK_WORD },
+	{ JUNK_WORD, JUNK_WORD }, { JUNK_WORD, JUNK_WORD },
+};
+
+/**
+ * struct junk_at - where the junk of a block is: at its start, and at these distances
+ *
+ * Sizes of blocks are multiples of 16. In short ones some are the same: programs that
+ * mix short and long ones would have each test of a size guessed wrong.
+ */
+struct junk_at {
+	uint8_t second;
+	uint8_t third;
+	uint8_t last;
+};
+
+static struct junk_at junk_at(size_t size)
 {
-	return (pair *)((char *)p + size) - 1;
+	uint8_t last = (uint8_t)(MIN(size, JUNK_MAX) - sizeof(pair));
+
+	return (struct junk_at){
+		.second = MIN(last, (uint8_t)sizeof(pair)),
+		.third = MIN(last, (uint8_t)(2 * sizeof(pair))),
+		.last = last,
+	};
 }
 
-static inline pair *junk_middle(void *p, size_t size)
+static inline pair *pair_at(void *p, size_t offset)
 {
-	return (pair *)p + size / (2 * sizeof(pair));
+	return (pair *)((char *)p + offset);
 }
 
-static inline void fill_junk(void *p, size_t size)
+static inline void fill_junk(void *p, struct junk_at at)
 {
-	pair *at = p;
-
-	if (likely(size >= JUNK_MAX)) {
-		at[0] = junk_pair;
-		at[1] = junk_pair;
-		at[2] = junk_pair;
-		at[3] = junk_pair;
-	} else {
-		at[0] = junk_pair;
-		*junk_middle(p, size) = junk_pair;
-		*junk_last(p, size) = junk_pair;
-	}
+	*pair_at(p, 0) = junk_pair;
+	*pair_at(p, at.second) = junk_pair;
+	*pair_at(p, at.third) = junk_pair;
+	*pair_at(p, at.last) = junk_pair;
 }
 
-/* Pages of a free block may have been returned meanwhile and read as zero. */
-static bool junk_or_zero(const uint64_t *words, size_t size)
+static inline pair all_of(void *p, struct junk_at at)
 {
-	size_t i;
-
-	for (i = 0; i < size / sizeof(*words); i++)
-		if (words[i] != JUNK_WORD && words[i])
-			return false;
-	return true;
-}
-
-static inline pair all_of(void *p, size_t size)
-{
-	const pair *at = p;
-
-	if (likely(size >= JUNK_MAX))
-		return at[0] & at[1] & at[2] & at[3];
-	return at[0] & *junk_middle(p, size) & *junk_last(p, size);
-}
-
-static void check_untouched(void *p, size_t size)
-{
-	if (!junk_or_zero(p, junk_size(size)))
-		pw_heap_error("malloc()", "written to after free:", p);
+	return *pair_at(p, 0) & *pair_at(p, at.second) & *pair_at(p, at.third) &
+	       *pair_at(p, at.last);
 }
 
 /* Two free blocks at once; false: perhaps not. */
-static inline bool untouched(void *p, void *q, size_t size)
+static inline bool untouched(void *p, void *q, struct junk_at at)
 {
-	pair all = all_of(p, size) & all_of(q, size);
+	pair all = all_of(p, at) & all_of(q, at);
 
+#ifdef __SSE2__
+	return likely(__builtin_ia32_pmovmskb128((bytes)all == (bytes)junk_pair) == 0xffff);
+#else
 	return likely((all[0] & all[1]) == JUNK_WORD);
+#endif
+}
+
+/* Pages of a free block may have been returned meanwhile and read as zero. */
+static void check_untouched(void *p, struct junk_at at)
+{
+	const uint64_t *words = p;
+	size_t i;
+
+	for (i = 0; i < (at.last + sizeof(pair)) / sizeof(*words); i++)
+		if (words[i] != JUNK_WORD && words[i])
+			pw_heap_error("malloc()", "written to after free:", p);
 }
 
 /* ---- perturbed, and blocks of heaps of the program's ---- */
@@ -145,55 +153,92 @@ void slow_freed(struct span *s, void *p, const char *call)
 
 /* ---- what a thread keeps ---- */
 
-#define MAX_KEPT	64UL
-#define MAX_DELAYED	8UL
-#define KEPT_BYTES	(32 * KIB)
+/* Behind what was asked for. */
+#define CANARY		sizeof(uint64_t)
+
+/* What comes back is kept in a queue of so many blocks, or fewer of larger ones. */
+#define MAX_QUEUE	64U
+#define QUEUE_BYTES	(32 * KIB)
+#define MAX_DELAY	8U
+
+/* Of blocks from this size on there is no choice: each one kept is much memory. */
+#define LARGE_SIZE	FASTBIN_BLOCK_MAX
+
+/* Fresh memory of blocks from this size on is touched when they leave, not before. */
+#define LEAVE_FRESH	256
 
 /**
  * struct hard_bin - free blocks of a class
- * @random: state of a generator
- * @newest: the block that came back last, NULL for none; it is in @delayed
- * @size: of a block
- * @next: which of @kept is taken next, less than @nr
- * @at: where in @delayed the next one goes
- * @last_delayed: length of that ring, a power of two, less one
- * @nr: how many blocks there are in @kept
- * @low: so many are too few to choose from
- * @max: how many there may be
- * @delayed: the last ones that came back, a ring
- * @kept: older ones, in no order
+ * @next: the block that is taken next, chosen among @choices
+ * @newest: the block that came back last, or junk_block
+ * @head: the one that came back first, in the queue
+ * @tail: behind the last one
+ * @end: of the queue, where blocks go elsewhere or are moved up
+ * @choices: what left the queue; the queue itself follows
+ * @choice: one of so many is chosen, a power of two, less one
+ * @may_leave: how many of the queue may leave it, as others came back after them; less
+ *	       than 0 if @next or one of @choices is missing
+ * @room: how many bytes can be asked for, and one more
+ * @junk: where it is
+ * @nr_choices: how many there are
+ *
+ * A bin that was not used yet is all zeroes: too few in it, and no room.
  */
 struct hard_bin {
-	uint64_t random;
+	void *next;
 	void *newest;
-	uint32_t size;
-	uint16_t next;
-	uint16_t at;
-	uint16_t last_delayed;
-	uint16_t nr;
-	uint16_t low;
-	uint16_t max;
-	void *delayed[MAX_DELAYED];
-	void *kept[MAX_KEPT];
+	void **head;
+	void **tail;
+	void **end;
+	void **choices;
+	uint32_t choice;
+	int32_t may_leave;
+	uint32_t room;
+	struct junk_at junk;
+	uint8_t nr_choices;
+} __attribute__((aligned(64)));
+
+static inline size_t room_of(size_t size)
+{
+	return size - CANARY + 1;
+}
+
+/* Its place is known before that of the canary, and mostly on the same line. */
+static inline uint64_t *last_word(const void *p, size_t room)
+{
+	return (uint64_t *)((char *)p + room - 1);
+}
+
+/**
+ * struct swing - where blocks of a class come from and go to
+ * @taken: magazines that came from an arena and were not sorted back
+ * @flushed: how many had to go since one was last needed
+ */
+struct swing {
+	uint32_t taken;
+	uint32_t flushed;
 };
+
+/* So many magazines that go in a row are not sorted back at once. */
+#define FLUSH_FEW	4
 
 /**
  * struct hard - a thread's free blocks
- * @bins: by class, NULL for those not used yet
+ * @random: state of a generator, odd
+ * @bins: by class
+ * @swings: by class
  */
 struct hard {
-	struct hard_bin *bins[NR_CLASSES];
+	uint64_t random;
+	struct hard_bin bins[NR_CLASSES];
+	struct swing swings[NR_CLASSES];
 };
-
-/* The upper half of a state that a multiplication moves on. */
-static inline uint16_t random_below(struct hard_bin *bin, size_t n)
-{
-	bin->random = bin->random * 0xd1342543de82ef95UL + 1;
-	return (uint16_t)(((bin->random >> 32) * n) >> 32);
-}
 
 /* What the kernel gave this process alone, for canaries and for placement. */
 static uint64_t secret;
+
+/* has_entry(0) */
+static uint8_t *has_table;
 
 /*
  * The same for whoever comes first. Its lowest byte is no secret: a string's end,
@@ -207,127 +252,300 @@ static noinline void make_secret(void)
 	memcpy(words, random ?: "no randomness!!", sizeof(words));
 	words[0] = (words[0] ^ words[1] << 7) * 0x9e3779b97f4a7c15UL;
 	WRITE_ONCE(secret, (words[0] & ~0xffUL) | 0xa7);
+	WRITE_ONCE(has_table, has_entry(0));
 }
 
-static noinline struct hard_bin *make_hard_bin(struct thread *t, unsigned int c)
+bool harden_attach(struct thread *t)
 {
-	size_t size = class_size(c), delayed = MIN(KEPT_BYTES / 4 / size, MAX_DELAYED);
-	struct hard_bin *bin;
-
 	make_secret();
 	if (!t->hard)
 		t->hard = pw_meta_alloc(sizeof(*t->hard));
-	bin = t->hard ? pw_meta_alloc(sizeof(*bin)) : NULL;
-	if (!bin)
-		return NULL;
-	bin->max = (uint16_t)MIN(MAX(KEPT_BYTES / size, size < KEPT_BYTES ? 4UL : 1UL), MAX_KEPT);
-	bin->low = bin->max / 4;
-	while (bin->last_delayed + 1U <= delayed / 2)
-		bin->last_delayed = (uint16_t)(2 * bin->last_delayed + 1);
-	bin->size = (uint32_t)size;
-	bin->random = READ_ONCE(secret) ^ (uintptr_t)bin;
-	t->hard->bins[c] = bin;
-	return bin;
+	if (!t->hard)
+		return false;
+	t->hard->random = (READ_ONCE(secret) ^ (uintptr_t)t) | 1;
+	return true;
 }
 
-static inline struct hard_bin *hard_bin(struct thread *t, unsigned int c)
+/* Not even if the queue is full. */
+#define NONE_MAY_LEAVE	(-2 * (int)MAX_QUEUE)
+
+static inline size_t block_size(const struct hard_bin *bin)
 {
-	if (likely(t->hard && t->hard->bins[c]))
-		return t->hard->bins[c];
-	return make_hard_bin(t, c);
+	return bin->room + CANARY - 1;
 }
 
-/* Sorts @n blocks back. They keep their junk: no list is made of them. */
-static void give_back(void **blocks, unsigned int n)
+static inline void **queue_start(const struct hard_bin *bin)
 {
-	struct arena *a = NULL;
-	unsigned int i;
+	return bin->choices + bin->choice + 1;
+}
 
-	for (i = 0; i < n; i++) {
-		struct span *s = span_of((uintptr_t)blocks[i]);
+static noinline bool set_up(struct hard_bin *bin, unsigned int c)
+{
+	size_t size = class_size(c), length = MAX_QUEUE, choices;
 
-		a = move_lock(a, span_arena(s));
-		bin_give(a, s, (uintptr_t)blocks[i]);
-	}
-	if (!a)
+	while (length > 4 && length * size > QUEUE_BYTES)
+		length /= 2;
+	if (size >= LARGE_SIZE)
+		length = 2;
+	choices = MAX(length / 4, 2UL);
+	bin->choices = pw_meta_alloc((choices + length) * sizeof(*bin->choices));
+	if (!bin->choices)
+		return false;
+	bin->choice = (uint32_t)choices - 1;
+	bin->head = queue_start(bin);
+	bin->tail = bin->head;
+	bin->end = bin->head + length;
+	bin->may_leave = NONE_MAY_LEAVE;
+	bin->room = (uint32_t)room_of(size);
+	bin->junk = junk_at(size);
+	bin->newest = (void *)junk_block;
+	return true;
+}
+
+static inline size_t queue_length(const struct hard_bin *bin)
+{
+	return (size_t)(bin->end - queue_start(bin));
+}
+
+/* So many travel at a time. */
+static inline size_t few(const struct hard_bin *bin)
+{
+	return MAX(queue_length(bin) / 8 * 3, 1UL);
+}
+
+/* So many have to come back before a block leaves the queue. */
+static inline size_t delay(const struct hard_bin *bin)
+{
+	return MIN(MAX(queue_length(bin) / 4, 1UL), MAX_DELAY);
+}
+
+static inline size_t nr_queued(const struct hard_bin *bin)
+{
+	return (size_t)(bin->tail - bin->head);
+}
+
+/*
+ * One of the choices, at random, and the oldest of the queue in its place. The
+ * generator's multiplier fits into the instruction; of the state the upper half is
+ * random. Chosen now, the block is in the caches when it is taken.
+ */
+static inline void choose(struct hard *hard, struct hard_bin *bin)
+{
+	void **chosen, *next;
+
+	hard->random *= 0x4c957f2d;
+	chosen = &bin->choices[(uint32_t)(hard->random >> 32) & bin->choice];
+	next = *chosen;
+	*chosen = *bin->head++;
+	bin->next = next;
+	__builtin_prefetch(next, 1);
+}
+
+/* The same when there may be too few blocks; those that have to wait are not chosen. */
+static void choose_any(struct hard *hard, struct hard_bin *bin)
+{
+	size_t wait = delay(bin);
+
+	bin->next = NULL;
+	bin->may_leave = NONE_MAY_LEAVE;
+	if (block_size(bin) >= LARGE_SIZE)
 		return;
-	arena_freed(a);
-	unlock(&a->lock);
-}
-
-static noinline void refill(struct thread *t, struct hard_bin *bin, unsigned int c)
-{
-	struct arena *a = arena_enter(&t->arena);
-	unsigned int want = (bin->max + 1U) / 2, fresh[MAX_KEPT], nr_fresh = 0, i, n;
-	size_t size = class_size(c);
-	bool reused;
-
-	while (bin->nr < want) {
-		n = bin_take_apart(a, c, want - bin->nr, bin->kept + bin->nr, &reused);
-		if (!n)
-			break;
-		for (i = 0; i < n && !reused; i++)
-			fresh[nr_fresh++] = bin->nr + i;
-		bin->nr = (uint16_t)(bin->nr + n);
-	}
-	unlock(&a->lock);
-	for (i = 0; i < nr_fresh; i++)
-		fill_junk(bin->kept[fresh[i]], size);
-}
-
-void harden_drain(struct thread *t)
-{
-	unsigned int c, i;
-
-	for (c = 1; c < NR_CLASSES; c++) {
-		struct hard_bin *bin = t->hard->bins[c];
-
-		if (!bin)
-			continue;
-		give_back(bin->kept, bin->nr);
-		bin->nr = 0;
-		bin->next = 0;
-		for (i = 0; i <= bin->last_delayed; i++)
-			if (bin->delayed[i])
-				give_back(&bin->delayed[i], 1);
-		memset(bin->delayed, 0, sizeof(bin->delayed));
-		bin->newest = NULL;
+	while (bin->nr_choices <= bin->choice && nr_queued(bin) > wait)
+		bin->choices[bin->nr_choices++] = *bin->head++;
+	if (bin->nr_choices > bin->choice && nr_queued(bin) > wait) {
+		choose(hard, bin);
+		bin->may_leave = (int32_t)(nr_queued(bin) - wait);
+	} else if (bin->nr_choices) {
+		bin->next = bin->choices[--bin->nr_choices];
 	}
 }
 
-/* One of the older blocks, at random. There is one. */
-static inline void *take_kept(struct hard_bin *bin)
+static void *take_oldest(struct hard_bin *bin)
 {
-	void **chosen = &bin->kept[bin->next], *p = *chosen;
-
-	*chosen = bin->kept[--bin->nr];
-	/* Chosen now, the next one is in the caches when it is looked at. */
-	bin->next = random_below(bin, bin->nr);
-	__builtin_prefetch(bin->kept[bin->next], 1);
-	return p;
-}
-
-static noinline void give_half(struct hard_bin *bin)
-{
-	unsigned int n = (bin->nr + 1U) / 2;
-
-	bin->nr = (uint16_t)(bin->nr - n);
-	bin->next = random_below(bin, bin->nr);
-	give_back(bin->kept + bin->nr, n);
+	return nr_queued(bin) ? *bin->head++ : NULL;
 }
 
 static inline void keep(struct hard_bin *bin, void *p)
 {
-	void *old = bin->delayed[bin->at];
-
-	bin->delayed[bin->at] = p;
-	bin->at = (bin->at + 1U) & bin->last_delayed;
+	*bin->tail++ = p;
 	bin->newest = p;
-	if (unlikely(!old))
+	bin->may_leave++;
+}
+
+static void move_queue(struct hard_bin *bin, void **to)
+{
+	size_t n = nr_queued(bin);
+
+	memmove(to, bin->head, n * sizeof(*to));
+	bin->head = to;
+	bin->tail = to + n;
+}
+
+/* Blocks from elsewhere were not freed by this thread of late: they are the oldest. */
+static void add_old(struct hard_bin *bin, void **blocks, size_t n)
+{
+	if (bin->head < queue_start(bin) + n)
+		move_queue(bin, queue_start(bin) + n);
+	bin->head -= n;
+	memcpy(bin->head, blocks, n * sizeof(*blocks));
+}
+
+/*
+ * From the thread's arena; false without memory. Before it grows, what is in the depot
+ * is sorted back if that is worth it.
+ */
+static unsigned int take_apart(struct thread *t, unsigned int c, unsigned int want,
+			       void **blocks, enum content *content)
+{
+	struct arena *a = arena_enter(&t->arena);
+	unsigned int n = bin_take_apart(a, c, want, USED_PAGES, blocks, content);
+
+	if (!n && tcache_worth_sorting(t, a)) {
+		unlock(&a->lock);
+		fastbins_sort_back();
+		a = arena_enter(&t->arena);
+	}
+	if (!n)
+		n = bin_take_apart(a, c, want, NEW_PAGES, blocks, content);
+	unlock(&a->lock);
+	return n;
+}
+
+static bool refill_from_arena(struct thread *t, struct hard_bin *bin, unsigned int c)
+{
+	void *blocks[MAGAZINE_BLOCKS];
+	enum content content = WAS_FREE;
+	unsigned int n = take_apart(t, c, few(bin), blocks, &content), i;
+
+	if (content == ANY_BYTES || (content == ALL_ZERO && block_size(bin) < LEAVE_FRESH))
+		for (i = 0; i < n; i++)
+			fill_junk(blocks[i], bin->junk);
+	add_old(bin, blocks, n);
+	return n;
+}
+
+static bool refill_from_depot(struct hard_bin *bin, unsigned int c)
+{
+	struct magazine *m = depot_pop(c);
+
+	if (!m)
+		return false;
+	add_old(bin, m->blocks, m->nr);
+	magazine_put(m);
+	return true;
+}
+
+static bool refill(struct thread *t, struct hard_bin *bin, unsigned int c)
+{
+	struct swing *swing = &t->hard->swings[c];
+
+	swing->flushed = 0;
+	if (refill_from_depot(bin, c))
+		return true;
+	if (!refill_from_arena(t, bin, c))
+		return false;
+	swing->taken++;
+	return true;
+}
+
+/* There shall be what has to wait and the choices, and one more; or a large block that may go. */
+static void have_enough(struct thread *t, struct hard_bin *bin, unsigned int c)
+{
+	if (block_size(bin) >= LARGE_SIZE) {
+		if (nr_queued(bin) <= delay(bin))
+			refill(t, bin, c);
 		return;
-	bin->kept[bin->nr++] = old;
-	if (unlikely(bin->nr == bin->max))
-		give_half(bin);
+	}
+	while (bin->nr_choices + nr_queued(bin) <= delay(bin) + bin->choice + 1U)
+		if (!refill(t, bin, c))
+			break;
+}
+
+/*
+ * A few of the oldest go to the depot; large ones, and without memory for a magazine,
+ * back to their spans. True: arenas_return() is due.
+ */
+static bool give_few(struct hard_bin *bin, unsigned int c, bool to_depot)
+{
+	struct magazine *m = to_depot && block_size(bin) < LARGE_SIZE ? magazine_get() : NULL;
+	size_t n = MIN(nr_queued(bin), few(bin));
+	void **oldest = bin->head;
+
+	bin->head += n;
+	if (!m)
+		return blocks_sort_back(oldest, n);
+	memcpy(m->blocks, oldest, n * sizeof(*oldest));
+	m->nr = n;
+	depot_push(c, m);
+	return false;
+}
+
+/* This is no swing but the end of a phase: what went first goes, too. */
+static void sort_back_few(unsigned int c)
+{
+	struct magazine *m;
+	unsigned int i;
+
+	for (i = 0; i < FLUSH_FEW && (m = depot_pop(c)); i++) {
+		blocks_sort_back(m->blocks, m->nr);
+		magazine_put(m);
+	}
+}
+
+/*
+ * The first few are likely to be wanted again soon, and what came from other threads,
+ * by others.
+ */
+static bool flush(struct hard_bin *bin, struct swing *swing, unsigned int c)
+{
+	if (!swing->taken || ++swing->flushed <= FLUSH_FEW)
+		return give_few(bin, c, true);
+	if (swing->flushed == FLUSH_FEW + 1)
+		sort_back_few(c);
+	swing->taken--;
+	return give_few(bin, c, false);
+}
+
+/* Of a full queue half may stay. */
+static noinline void make_room(struct thread *t, struct hard_bin *bin, unsigned int c)
+{
+	bool due = false;
+
+	while (nr_queued(bin) > queue_length(bin) / 2)
+		due |= flush(bin, &t->hard->swings[c], c);
+	move_queue(bin, queue_start(bin));
+	bin->may_leave = bin->may_leave < 0 ? NONE_MAY_LEAVE :
+			 (int32_t)(nr_queued(bin) - delay(bin));
+	if (due)
+		arenas_return();
+	else if (depot_is_full())
+		arenas_collect();
+}
+
+static void drain_bin(struct hard_bin *bin, unsigned int c)
+{
+	while (nr_queued(bin))
+		give_few(bin, c, true);
+	add_old(bin, bin->choices, bin->nr_choices);
+	bin->nr_choices = 0;
+	if (bin->next)
+		add_old(bin, &bin->next, 1);
+	bin->next = NULL;
+	while (nr_queued(bin))
+		give_few(bin, c, true);
+	bin->newest = (void *)junk_block;
+	bin->may_leave = NONE_MAY_LEAVE;
+	bin->head = queue_start(bin);
+	bin->tail = bin->head;
+}
+
+void harden_drain(struct thread *t)
+{
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++)
+		if (t->hard->bins[c].room)
+			drain_bin(&t->hard->bins[c], c);
 }
 
 /* ---- what the program has ---- */
@@ -347,59 +565,67 @@ static inline size_t units(const void *p)
 	return d >> UNIT_SHIFT | d << (64 - UNIT_SHIFT);
 }
 
-static inline bool has_table(size_t distance)
-{
-	return distance >> GRANULE_UNIT_SHIFT < READ_ONCE(pw_heap.granules);
-}
-
 /* What the program has at @p: its byte in the table, 0 for nothing. */
 static size_t program_has(const void *p)
 {
 	size_t distance = units(p);
 
-	return has_table(distance) ? READ_ONCE(*has_entry(distance)) : 0;
+	return distance >> GRANULE_UNIT_SHIFT < READ_ONCE(pw_heap.granules) ?
+	       READ_ONCE(*has_entry(distance)) : 0;
+}
+
+/*
+ * The same of a block of ours, to be read and written. The table's distance from the
+ * base, as a constant, would take two more instructions to add.
+ */
+static inline uint8_t *has_byte(size_t distance)
+{
+	return HOT_READ(has_table) + distance;
 }
 
 /* ---- canaries: a word right behind what was asked for ---- */
 
-#define CANARY		sizeof(uint64_t)
-
 static inline uint64_t canary(const void *p)
 {
-	return READ_ONCE(secret) ^ (uintptr_t)p << 13;
-}
-
-static inline uint64_t *last_word(void *p, size_t block_size)
-{
-	return (uint64_t *)((char *)p + block_size) - 1;
+	return HOT_READ(secret) ^ (uintptr_t)p;
 }
 
 /* Writes a block's canary; its byte for the table. */
-static inline uint8_t write_canary(void *p, size_t block_size, size_t size)
+static inline uint8_t write_canary(void *p, size_t room, size_t size)
 {
 	uint64_t word = canary(p);
-	size_t slack = block_size - CANARY - size;
+	size_t has = room - size;
 
 	memcpy((char *)p + size, &word, sizeof(word));
-	if (likely(slack + 1 < HAS_MANY))
-		return (uint8_t)(slack + 1);
-	*last_word(p, block_size) = word ^ slack;
+	if (likely(has < HAS_MANY))
+		return (uint8_t)has;
+	*last_word(p, room) = word ^ has;
 	return HAS_MANY;
 }
 
-/* Bytes that were asked for, or SIZE_MAX if something was written behind them. */
-static inline size_t read_canary(void *p, size_t block_size, size_t has)
+/* Is the canary there? If @has is not HAS_MANY. */
+static inline bool is_intact(const void *p, size_t room, size_t has)
 {
-	size_t room = block_size - CANARY, slack = has - 1;
 	uint64_t word;
 
-	if (unlikely(has == HAS_MANY)) {
-		slack = *last_word(p, block_size) ^ canary(p);
-		if (slack > room)
-			return SIZE_MAX;
-	}
-	memcpy(&word, (char *)p + room - slack, sizeof(word));
-	return likely(word == canary(p)) ? room - slack : SIZE_MAX;
+	memcpy(&word, (const char *)p + (room - has), sizeof(word));
+	return likely(word == canary(p));
+}
+
+/* The number that the last word has; more than @room if it was written to. */
+static inline size_t read_many(const void *p, size_t room)
+{
+	size_t has = *last_word(p, room) ^ canary(p);
+
+	return has ?: SIZE_MAX;
+}
+
+/* Bytes that were asked for, or SIZE_MAX if something was written behind them. */
+static size_t read_canary(const void *p, size_t room, size_t has)
+{
+	if (has == HAS_MANY)
+		has = read_many(p, room);
+	return has <= room && is_intact(p, room, has) ? room - has : SIZE_MAX;
 }
 
 /* ---- blocks out and in ---- */
@@ -427,17 +653,44 @@ static void *take_alone(unsigned int c)
 /* From the thread's bin, which may be new or nearly empty. */
 static void *take_checked(struct thread *t, unsigned int c)
 {
-	struct hard_bin *bin = hard_bin(t, c);
+	struct hard_bin *bin = &t->hard->bins[c];
 	void *p;
 
-	if (bin && bin->nr <= bin->low)
-		refill(t, bin, c);
-	if (!bin || !bin->nr)
+	if (!bin->room && !set_up(bin, c))
 		return NULL;
-	p = take_kept(bin);
-	check_untouched(p, bin->size);
-	if (bin->newest)
-		check_untouched(bin->newest, bin->size);
+	have_enough(t, bin, c);
+	if (!bin->next)
+		choose_any(t->hard, bin);
+	p = bin->next ?: take_oldest(bin);
+	if (!p)
+		return NULL;
+	check_untouched(p, bin->junk);
+	check_untouched(bin->newest, bin->junk);
+	if (p == bin->newest)
+		bin->newest = (void *)junk_block;
+	choose_any(t->hard, bin);
+	return p;
+}
+
+/* What can be taken without a closer look, or NULL. */
+static inline __attribute__((always_inline)) void *take(size_t c, size_t size)
+{
+	struct thread *t = pw_tcache.thread;
+	struct hard_bin *bin;
+	uint8_t *has;
+	void *p;
+
+	if (unlikely(!t))
+		return NULL;
+	bin = &t->hard->bins[c];
+	if (unlikely(--bin->may_leave < 0))
+		return NULL;
+	p = bin->next;
+	has = has_byte(((uintptr_t)p - HOT_READ(pw_base)) >> UNIT_SHIFT);
+	if (unlikely(!untouched(p, bin->newest, bin->junk) || HOT_READ(*has)))
+		return NULL;
+	choose(t->hard, bin);
+	WRITE_ONCE(*has, write_canary(p, bin->room, size));
 	return p;
 }
 
@@ -450,6 +703,10 @@ void *harden_take(size_t size, size_t room, size_t align)
 
 	if (!c || !pw_heap_start())
 		return NULL;
+	size = MAX(size, 1UL);
+	p = take(c, size);
+	if (likely(p))
+		return p;
 	t = tcache_thread();
 	p = t ? take_checked(t, c) : take_alone(c);
 	if (!p)
@@ -458,38 +715,15 @@ void *harden_take(size_t size, size_t room, size_t align)
 	/* Two threads freed it, at the same moment. */
 	if (READ_ONCE(*has))
 		pw_heap_error("free()", "double free of", p);
-	WRITE_ONCE(*has, write_canary(p, class_size(c), MAX(size, 1UL)));
+	WRITE_ONCE(*has, write_canary(p, room_of(class_size(c)), size));
 	return p;
-}
-
-/* The bin of a class that the thread used before. */
-static inline struct hard_bin *known_bin(size_t c)
-{
-	struct thread *t = pw_tcache.thread;
-
-	return likely(t && t->hard) ? t->hard->bins[c] : NULL;
 }
 
 void *harden_malloc(size_t size)
 {
-	struct hard_bin *bin = known_bin(class_of(size + CANARY));
-	uint8_t *has;
-	void *p;
+	void *p = take(class_of(size + CANARY), size);
 
-	if (unlikely(!bin || bin->nr <= bin->low))
-		goto slow;
-	p = take_kept(bin);
-	has = has_entry(units(p));
-	if (unlikely(!untouched(p, bin->newest ?: p, bin->size) || READ_ONCE(*has))) {
-		/* Taken next, the slow way, which says what is wrong. */
-		bin->next = bin->nr;
-		bin->kept[bin->nr++] = p;
-		goto slow;
-	}
-	WRITE_ONCE(*has, write_canary(p, bin->size, size));
-	return p;
-slow:
-	return pw_malloc_hard(size);
+	return likely(p) ? p : pw_malloc_hard(size);
 }
 
 bool harden_resize(struct span *s, void *p, size_t size)
@@ -498,7 +732,7 @@ bool harden_resize(struct span *s, void *p, size_t size)
 
 	if (size > most || size < most / 2)
 		return false;
-	WRITE_ONCE(*has_entry(units(p)), write_canary(p, s->block_size, size));
+	WRITE_ONCE(*has_entry(units(p)), write_canary(p, room_of(s->block_size), size));
 	return true;
 }
 
@@ -514,37 +748,45 @@ bool harden_give(void *p, const char *call)
 	c = READ_ONCE(*map_entry(granule_of((uintptr_t)p)));
 	size = class_size(c);
 	WRITE_ONCE(*has_entry(units(p)), 0);
-	if (read_canary(p, size, has) == SIZE_MAX)
+	if (read_canary(p, room_of(size), has) == SIZE_MAX)
 		pw_heap_error(call, "written past the end of", p);
-	fill_junk(p, size);
+	fill_junk(p, junk_at(size));
 	t = tcache_thread();
-	bin = t ? hard_bin(t, c) : NULL;
-	if (bin)
-		keep(bin, p);
-	else
-		give_back(&p, 1);
+	bin = t ? &t->hard->bins[c] : NULL;
+	if (!bin || (!bin->room && !set_up(bin, c))) {
+		blocks_sort_back(&p, 1);
+		return true;
+	}
+	if (bin->tail == bin->end)
+		make_room(t, bin, c);
+	keep(bin, p);
 	return true;
 }
 
-void harden_free(void *p)
+void harden_free(void *p, size_t distance)
 {
-	size_t distance = units(p), has;
+	struct thread *t = pw_tcache.thread;
 	struct hard_bin *bin;
+	uint8_t *entry;
+	size_t has;
 
-	if (unlikely(!has_table(distance)))
+	if (unlikely(!t))
 		goto slow;
-	has = READ_ONCE(*has_entry(distance));
-	bin = known_bin(READ_ONCE(*map_entry(distance >> GRANULE_UNIT_SHIFT)));
+	entry = has_byte(distance);
+	has = READ_ONCE(*entry);
+	bin = &t->hard->bins[READ_ONCE(*map_entry(distance >> GRANULE_UNIT_SHIFT))];
 	/* Where the canary is depends on @has, which may take as long to come. */
-	if (likely(bin)) {
-		__builtin_prefetch(p, 1);
-		__builtin_prefetch(last_word(p, bin->size), 1);
+	__builtin_prefetch(p, 1);
+	__builtin_prefetch(last_word(p, bin->room), 1);
+	if (unlikely(has - 1 >= HAS_MANY - 1)) {
+		has = has ? read_many(p, bin->room) : SIZE_MAX;
+		if (has > bin->room)
+			goto slow;
 	}
-	if (unlikely(!has || !bin || bin->nr + 1 >= bin->max ||
-		     read_canary(p, bin->size, has) == SIZE_MAX))
+	if (unlikely(bin->tail == bin->end || !is_intact(p, bin->room, has)))
 		goto slow;
-	WRITE_ONCE(*has_entry(distance), 0);
-	fill_junk(p, bin->size);
+	WRITE_ONCE(*entry, 0);
+	fill_junk(p, bin->junk);
 	keep(bin, p);
 	return;
 slow:
@@ -558,7 +800,7 @@ size_t harden_size(struct span *s, void *p, const char *call)
 	if (unlikely(!has))
 		pw_heap_error(call, span_block_start(s, (uintptr_t)p) ? "use after free of" :
 			      "invalid pointer", p);
-	size = read_canary(p, s->block_size, has);
+	size = read_canary(p, room_of(s->block_size), has);
 	if (unlikely(size == SIZE_MAX))
 		pw_heap_error(call, "written past the end of", p);
 	return size;

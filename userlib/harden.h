@@ -39,12 +39,12 @@ bool slow_is_free(struct span *s, void *p);
  */
 void *harden_take(size_t size, size_t room, size_t align);
 
-/* malloc() of 1 to HARDEN_MAX bytes, below the mmap threshold; pw_malloc_hard() goes on. */
+/* malloc() of 1 to pw_tune.hard_most bytes; pw_malloc_hard() goes on. */
 #define HARDEN_MAX	(CLASS_MAX - sizeof(uint64_t))
 void *harden_malloc(size_t size);
 
-/* free(); pw_free_hard() goes on. */
-void harden_free(void *p);
+/* free() of an address that is less than pw_hard_limit from the base; pw_free_hard() goes on. */
+void harden_free(void *p, size_t distance);
 
 /* In malloc.c: all that is not as most of it. */
 void *pw_malloc_hard(size_t size);
@@ -59,7 +59,10 @@ bool harden_give(void *p, const char *call);
 /* Bytes that were asked for; an error of @call if the program has no such block. */
 size_t harden_size(struct span *s, void *p, const char *call);
 
-/* Sorts what a thread keeps back into spans. */
+/* A thread's caches, before anything else; false without memory. */
+bool harden_attach(struct thread *t);
+
+/* What a thread keeps goes to the depot, and what is large back to spans. */
 void harden_drain(struct thread *t);
 
 #endif /* PW_HARDEN_H */

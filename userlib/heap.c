@@ -14,13 +14,24 @@
 struct heap pw_heap;
 uintptr_t pw_base;
 uintptr_t pw_fast_limit;
+uintptr_t pw_hard_limit;
 
 static struct lock start_lock;
+
+void pw_heap_limits(void)
+{
+	uintptr_t limit = READ_ONCE(pw_heap.granules) << GRANULE_UNIT_SHIFT;
+
+	WRITE_ONCE(pw_fast_limit, pw_heap.slow ? 0 : limit);
+	/* Traced, nothing takes the short way. */
+	WRITE_ONCE(pw_hard_limit, pw_env.harden && !pw_env.trace ? limit : 0);
+}
 
 void pw_heap_slow_mode(void)
 {
 	pw_heap.slow = true;
-	WRITE_ONCE(pw_fast_limit, 0);
+	pw_heap_limits();
+	pw_tune_threshold(READ_ONCE(pw_tune.mmap_threshold));
 }
 
 bool pw_heap_start(void)
@@ -34,7 +45,8 @@ bool pw_heap_start(void)
 	if (!ready) {
 		pw_env_read();
 		arenas_start();
-		pw_heap.slow = pw_env.harden || pw_env.trace;
+		if (pw_env.harden || pw_env.trace)
+			pw_heap_slow_mode();
 		ready = os_start();
 		__atomic_store_n(&pw_heap.ready, ready, __ATOMIC_RELEASE);
 	}

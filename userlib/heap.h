@@ -55,6 +55,9 @@ extern HIDDEN uintptr_t pw_base;
  */
 extern HIDDEN uintptr_t pw_fast_limit;
 
+/* The same for free() the hardened way; 0 if that is not on. */
+extern HIDDEN uintptr_t pw_hard_limit;
+
 static inline size_t granule_of(uintptr_t addr)
 {
 	return (addr - pw_base) >> GRANULE_SHIFT;
@@ -89,6 +92,9 @@ static inline bool in_window(uintptr_t addr)
 
 /* Chooses the backend and lays out the window; false without memory for it. */
 bool pw_heap_start(void);
+
+/* Up to where both tables are mapped is known, or what they are used for has changed. */
+void pw_heap_limits(void);
 
 /* From now on nothing is served from the tcache. */
 void pw_heap_slow_mode(void);

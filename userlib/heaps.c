@@ -104,7 +104,7 @@ PUBLIC void *pagewell_heap_realloc(pagewell_heap_t *heap, void *p, size_t size)
 		return NULL;
 	if (q)
 		memcpy(q, p, MIN(old, size));
-	pw_free_slow(p);
+	pw_free_slow(p, distance(p));
 	return q;
 }
 
@@ -113,7 +113,7 @@ PUBLIC void pagewell_heap_free(pagewell_heap_t *heap, void *p)
 	if (!p)
 		return;
 	check_block(heap, p, "pagewell_heap_free()");
-	pw_free_slow(p);
+	pw_free_slow(p, distance(p));
 }
 
 PUBLIC size_t pagewell_heap_size(pagewell_heap_t *heap, size_t *in_use)

@@ -9,8 +9,8 @@
  *
  * While the process has a single thread, a lock is a plain store.
  *
- * Lock order: threads, arenas list, arena, OS, metadata. Fast-bin locks are
- * leaves: nothing is taken inside them.
+ * Lock order: threads, arenas list, arena, OS, metadata. Locks of fast bins and
+ * of the depot are leaves: nothing is taken inside them.
  */
 #ifndef PW_LOCK_H
 #define PW_LOCK_H

@@ -95,12 +95,10 @@ noinline void *pw_malloc_slow(size_t size, size_t c)
 {
 	void *p;
 
-	if (unlikely(pw_env.harden)) {
-		if (likely(size - 1 < HARDEN_MAX && !pw_env.trace &&
-			   size < READ_ONCE(pw_tune.mmap_threshold)))
-			return harden_malloc(size);
+	if (size - 1 < HOT_READ(pw_tune.hard_most))
+		return harden_malloc(size);
+	if (unlikely(pw_env.harden))
 		return pw_malloc_hard(size);
-	}
 	p = tcache_pop_list(c);
 	return likely(p) ? p : malloc_any(size, c);
 }
@@ -184,10 +182,10 @@ static void free_any(void *p, const char *call)
 }
 
 /* Out of the window, misaligned, NULL; or everything, in slow mode. */
-noinline void pw_free_slow(void *p)
+noinline void pw_free_slow(void *p, uintptr_t d)
 {
-	if (pw_env.harden && likely(!pw_env.trace))
-		harden_free(p);
+	if (likely(d < HOT_READ(pw_hard_limit)))
+		harden_free(p, d);
 	else
 		free_any(p, "free()");
 }

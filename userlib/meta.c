@@ -89,8 +89,7 @@ int pw_meta_harden(void)
 static void publish(size_t granules)
 {
 	WRITE_ONCE(pw_heap.granules, granules);
-	if (!pw_heap.slow)
-		WRITE_ONCE(pw_fast_limit, granules << GRANULE_UNIT_SHIFT);
+	pw_heap_limits();
 }
 
 int pw_meta_place(uintptr_t start, size_t size)

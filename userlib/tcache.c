@@ -4,6 +4,7 @@
  */
 #include <pthread.h>
 
+#include "env.h"
 #include "fork.h"
 #include "harden.h"
 #include "meta.h"
@@ -102,6 +103,14 @@ static struct thread *thread_alloc(void)
 	return t ? t : pw_meta_alloc(sizeof(*t));
 }
 
+static void thread_dispose(struct thread *t)
+{
+	lock(&pw_threads_lock);
+	t->next = free_threads;
+	free_threads = t;
+	unlock(&pw_threads_lock);
+}
+
 static noinline struct thread *thread_attach(void)
 {
 	struct thread *t;
@@ -111,6 +120,10 @@ static noinline struct thread *thread_attach(void)
 	t = thread_alloc();
 	if (!t)
 		return NULL;
+	if (pw_env.harden && !harden_attach(t)) {
+		thread_dispose(t);
+		return NULL;
+	}
 	t->arena = pw_arenas[0];
 	t->tick = SWEEP_TICKS;
 	t->tcache = &pw_tcache;
@@ -152,9 +165,8 @@ static void thread_unlist(struct thread *t)
 	if (t->next)
 		t->next->prev = t->prev;
 	pw_nr_threads--;
-	t->next = free_threads;
-	free_threads = t;
 	unlock(&pw_threads_lock);
+	thread_dispose(t);
 }
 
 struct arena **tcache_arena(void)
@@ -376,11 +388,10 @@ static size_t thread_bytes(const struct thread *t, size_t few)
 }
 
 /*
- * Are there enough cached blocks that sorting them back may save a growth? It
- * is tried once for each eighth that the arena grows by, as what is sorted back
+ * It is tried once for each eighth that the arena grows by, as what is sorted back
  * is missed in the caches; and whenever they are a good part of a small arena.
  */
-static bool worth_sorting(struct thread *t, struct arena *a)
+bool tcache_worth_sorting(struct thread *t, struct arena *a)
 {
 	size_t cached;
 
@@ -443,7 +454,7 @@ static bool take(struct thread *t, unsigned int c, unsigned int want, struct bat
 		a = enter(t, c);
 		done = bin_take(a, c, want, OWN_PAGES, batch);
 	}
-	if (!done && worth_sorting(t, a)) {
+	if (!done && tcache_worth_sorting(t, a)) {
 		unlock(&a->lock);
 		drain_all(t);
 		fastbins_sort_back();

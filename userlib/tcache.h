@@ -267,6 +267,9 @@ struct arena **tcache_arena(void);
 /* Is @b in one of the calling thread's lists? */
 bool tcache_has(struct block *b, size_t c);
 
+/* Are there enough cached blocks that sorting them back may save @a, locked, a growth? */
+bool tcache_worth_sorting(struct thread *t, struct arena *a);
+
 /* Bytes that all threads have cached; approximate. */
 size_t tcaches_bytes(void);
 

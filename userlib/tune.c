@@ -9,6 +9,7 @@
 
 #include "entry.h"
 #include "env.h"
+#include "harden.h"
 #include "large.h"
 #include "meta.h"
 #include "os.h"
@@ -28,6 +29,15 @@ struct tune pw_tune = {
 	.dynamic = true,
 };
 
+/* Traced, nothing takes the short way. */
+void pw_tune_threshold(size_t size)
+{
+	bool hard = pw_env.harden && !pw_env.trace;
+
+	WRITE_ONCE(pw_tune.mmap_threshold, size);
+	WRITE_ONCE(pw_tune.hard_most, hard && size ? MIN(size - 1, HARDEN_MAX) : 0);
+}
+
 void pw_tune_freed(size_t size)
 {
 	/* What is hardened stays mapped by itself, with a page behind it that faults. */
@@ -35,7 +45,7 @@ void pw_tune_freed(size_t size)
 	    size > MMAP_THRESHOLD_MAX)
 		return;
 	/* The next one of this size is not mapped. */
-	WRITE_ONCE(pw_tune.mmap_threshold, size + 1);
+	pw_tune_threshold(size + 1);
 	WRITE_ONCE(pw_tune.trim_threshold, 2 * size);
 }
 
@@ -69,7 +79,9 @@ PUBLIC int NAME(mallopt)(int param, int value)
 	case M_MMAP_THRESHOLD:
 		if (value < 0 || (size_t)value > MMAP_THRESHOLD_MAX)
 			return 0;
-		return set_size(&pw_tune.mmap_threshold, value, true);
+		pw_tune_threshold((size_t)value);
+		WRITE_ONCE(pw_tune.dynamic, false);
+		return 1;
 	case M_TRIM_THRESHOLD:
 		return set_size(&pw_tune.trim_threshold, value, true);
 	case M_TOP_PAD:

@@ -7,6 +7,7 @@
 /**
  * struct tune - what mallopt() sets, and the dynamic rule changes
  * @mmap_threshold: blocks of this size and more are mapped by themselves
+ * @hard_most: bytes that are less, and that a class is for; 0 unless hardened
  * @trim_threshold: a top larger than this is given back, SIZE_MAX: never
  * @top_pad: how much more than needed a break grows, and keeps when it shrinks
  * @mmap_max: how many blocks may be mapped by themselves
@@ -17,6 +18,7 @@
  */
 struct tune {
 	size_t mmap_threshold;
+	size_t hard_most;
 	size_t trim_threshold;
 	size_t top_pad;
 	size_t mmap_max;
@@ -29,6 +31,9 @@ extern struct tune pw_tune;
 
 #define MMAP_THRESHOLD		(128 * KIB)
 #define MMAP_THRESHOLD_MAX	(32 * MIB)
+
+/* From this size on blocks are mapped by themselves. */
+void pw_tune_threshold(size_t size);
 
 /* A mapped block of this size was freed: the dynamic rule. */
 void pw_tune_freed(size_t size);
