@@ -158,11 +158,16 @@ void slow_freed(struct span *s, void *p, const char *call)
 
 /* What comes back is kept in a queue of so many blocks, or fewer of larger ones. */
 #define MAX_QUEUE	64U
-#define QUEUE_BYTES	(32 * KIB)
+#define QUEUE_BYTES	(64 * KIB)
 #define MAX_DELAY	8U
 
-/* Of blocks from this size on there is no choice: each one kept is much memory. */
+/*
+ * Blocks from this size on only wait, all classes together: so many, and of so many
+ * bytes if they are more than one.
+ */
 #define LARGE_SIZE	FASTBIN_BLOCK_MAX
+#define MAX_LARGE	8U
+#define LARGE_BYTES	MIB
 
 /* Fresh memory of blocks from this size on is touched when they leave, not before. */
 #define LEAVE_FRESH	256
@@ -225,11 +230,17 @@ struct swing {
 /**
  * struct hard - a thread's free blocks
  * @random: state of a generator, odd
- * @bins: by class
+ * @large_bytes: of the blocks in @large
+ * @nr_large: how many they are
+ * @large: large blocks that wait, in the order they came back
+ * @bins: by class, unused those of large blocks
  * @swings: by class
  */
 struct hard {
 	uint64_t random;
+	size_t large_bytes;
+	size_t nr_large;
+	void *large[MAX_LARGE];
 	struct hard_bin bins[NR_CLASSES];
 	struct swing swings[NR_CLASSES];
 };
@@ -285,8 +296,6 @@ static noinline bool set_up(struct hard_bin *bin, unsigned int c)
 
 	while (length > 4 && length * size > QUEUE_BYTES)
 		length /= 2;
-	if (size >= LARGE_SIZE)
-		length = 2;
 	choices = MAX(length / 4, 2UL);
 	bin->choices = pw_meta_alloc((choices + length) * sizeof(*bin->choices));
 	if (!bin->choices)
@@ -348,8 +357,6 @@ static void choose_any(struct hard *hard, struct hard_bin *bin)
 
 	bin->next = NULL;
 	bin->may_leave = NONE_MAY_LEAVE;
-	if (block_size(bin) >= LARGE_SIZE)
-		return;
 	while (bin->nr_choices <= bin->choice && nr_queued(bin) > wait)
 		bin->choices[bin->nr_choices++] = *bin->head++;
 	if (bin->nr_choices > bin->choice && nr_queued(bin) > wait) {
@@ -448,26 +455,21 @@ static bool refill(struct thread *t, struct hard_bin *bin, unsigned int c)
 	return true;
 }
 
-/* There shall be what has to wait and the choices, and one more; or a large block that may go. */
+/* There shall be what has to wait and the choices, and one more. */
 static void have_enough(struct thread *t, struct hard_bin *bin, unsigned int c)
 {
-	if (block_size(bin) >= LARGE_SIZE) {
-		if (nr_queued(bin) <= delay(bin))
-			refill(t, bin, c);
-		return;
-	}
 	while (bin->nr_choices + nr_queued(bin) <= delay(bin) + bin->choice + 1U)
 		if (!refill(t, bin, c))
 			break;
 }
 
 /*
- * A few of the oldest go to the depot; large ones, and without memory for a magazine,
- * back to their spans. True: arenas_return() is due.
+ * A few of the oldest go to the depot, or back to their spans; there, too, without memory
+ * for a magazine. True: arenas_return() is due.
  */
 static bool give_few(struct hard_bin *bin, unsigned int c, bool to_depot)
 {
-	struct magazine *m = to_depot && block_size(bin) < LARGE_SIZE ? magazine_get() : NULL;
+	struct magazine *m = to_depot ? magazine_get() : NULL;
 	size_t n = MIN(nr_queued(bin), few(bin));
 	void **oldest = bin->head;
 
@@ -522,6 +524,47 @@ static noinline void make_room(struct thread *t, struct hard_bin *bin, unsigned 
 		arenas_collect();
 }
 
+/* ---- large blocks ---- */
+
+static bool give_oldest_large(struct hard *hard)
+{
+	void *oldest = hard->large[0];
+
+	hard->large_bytes -= span_of((uintptr_t)oldest)->block_size;
+	memmove(hard->large, hard->large + 1, --hard->nr_large * sizeof(*hard->large));
+	return blocks_sort_back(&oldest, 1);
+}
+
+static void keep_large(struct hard *hard, void *p, size_t size)
+{
+	bool due = false;
+
+	while (hard->nr_large == MAX_LARGE ||
+	       (hard->nr_large && hard->large_bytes + size > LARGE_BYTES))
+		due |= give_oldest_large(hard);
+	if (due)
+		arenas_return();
+	hard->large[hard->nr_large++] = p;
+	hard->large_bytes += size;
+}
+
+static void *take_large(struct thread *t, unsigned int c)
+{
+	struct hard *hard = t->hard;
+	enum content content;
+	void *p;
+
+	if (!take_apart(t, c, 1, &p, &content))
+		return NULL;
+	if (content == WAS_FREE)
+		check_untouched(p, junk_at(LARGE_SIZE));
+	if (hard->nr_large)
+		check_untouched(hard->large[hard->nr_large - 1], junk_at(LARGE_SIZE));
+	return p;
+}
+
+/* ---- all of it ---- */
+
 static void drain_bin(struct hard_bin *bin, unsigned int c)
 {
 	while (nr_queued(bin))
@@ -546,6 +589,8 @@ void harden_drain(struct thread *t)
 	for (c = 1; c < NR_CLASSES; c++)
 		if (t->hard->bins[c].room)
 			drain_bin(&t->hard->bins[c], c);
+	while (t->hard->nr_large)
+		give_oldest_large(t->hard);
 }
 
 /* ---- what the program has ---- */
@@ -708,7 +753,10 @@ void *harden_take(size_t size, size_t room, size_t align)
 	if (likely(p))
 		return p;
 	t = tcache_thread();
-	p = t ? take_checked(t, c) : take_alone(c);
+	if (unlikely(!t))
+		p = take_alone(c);
+	else
+		p = class_size(c) < LARGE_SIZE ? take_checked(t, c) : take_large(t, c);
 	if (!p)
 		return NULL;
 	has = has_entry(units(p));
@@ -752,6 +800,10 @@ bool harden_give(void *p, const char *call)
 		pw_heap_error(call, "written past the end of", p);
 	fill_junk(p, junk_at(size));
 	t = tcache_thread();
+	if (t && size >= LARGE_SIZE) {
+		keep_large(t->hard, p, size);
+		return true;
+	}
 	bin = t ? &t->hard->bins[c] : NULL;
 	if (!bin || (!bin->room && !set_up(bin, c))) {
 		blocks_sort_back(&p, 1);
@@ -778,12 +830,14 @@ void harden_free(void *p, size_t distance)
 	/* Where the canary is depends on @has, which may take as long to come. */
 	__builtin_prefetch(p, 1);
 	__builtin_prefetch(last_word(p, bin->room), 1);
+	if (unlikely(bin->tail == bin->end))
+		goto slow;
 	if (unlikely(has - 1 >= HAS_MANY - 1)) {
 		has = has ? read_many(p, bin->room) : SIZE_MAX;
 		if (has > bin->room)
 			goto slow;
 	}
-	if (unlikely(bin->tail == bin->end || !is_intact(p, bin->room, has)))
+	if (unlikely(!is_intact(p, bin->room, has)))
 		goto slow;
 	WRITE_ONCE(*entry, 0);
 	fill_junk(p, bin->junk);

@@ -465,6 +465,33 @@ static noinline void *realloc_big(struct span *s, void *p, size_t size)
 	return resize_by_moving(p, old, size, size);
 }
 
+static bool extend_in_place(void *p, size_t size)
+{
+	struct span *s = span_of((uintptr_t)p);
+	struct arena *a = span_arena(s);
+	bool done;
+
+	lock(&a->lock);
+	done = span_extend(a, s, (unsigned int)big_class(size));
+	unlock(&a->lock);
+	return done;
+}
+
+/* What is large enough to be mapped by itself, with a guard behind it, is not made here. */
+static void *realloc_hard(struct span *s, void *p, size_t old, size_t size)
+{
+	size_t ask;
+
+	if (harden_resize(s, p, size))
+		return p;
+	ask = with_slack(p, old, size);
+	if (size > old && old >= EXTEND_MIN && ask <= HARDEN_MAX &&
+	    ask < READ_ONCE(pw_tune.mmap_threshold) &&
+	    extend_in_place(p, ask + CLASS_MAX - HARDEN_MAX) && harden_resize(s, p, size))
+		return p;
+	return move_block(p, old, size, ask);
+}
+
 static noinline void *realloc_any(void *p, size_t size)
 {
 	struct span *s = block_span(p, "realloc()");
@@ -477,25 +504,12 @@ static noinline void *realloc_any(void *p, size_t size)
 		pw_heap_error("realloc()", "invalid pointer", p);
 	old = usable(s, p, "realloc()");
 	if (s->hard)
-		return harden_resize(s, p, size) ? p :
-		       move_block(p, old, size, with_slack(p, old, size));
+		return realloc_hard(s, p, old, size);
 	if (size <= old && size > old / 2)
 		return p;
 	if (span_arena(s)->private)
 		return resize_private(p, old, size);
 	return resize_by_moving(p, old, size, with_slack(p, old, size));
-}
-
-static bool extend_in_place(void *p, size_t size)
-{
-	struct span *s = span_of((uintptr_t)p);
-	struct arena *a = span_arena(s);
-	bool done;
-
-	lock(&a->lock);
-	done = span_extend(a, s, (unsigned int)big_class(size));
-	unlock(&a->lock);
-	return done;
 }
 
 /* One call, in two records: another thread may have the address before we return. */
