@@ -158,7 +158,7 @@ void slow_freed(struct span *s, void *p, const char *call)
 
 /* What comes back is kept in a queue of so many blocks, or fewer of larger ones. */
 #define MAX_QUEUE	64U
-#define QUEUE_BYTES	(64 * KIB)
+#define QUEUE_BYTES	(32 * KIB)
 #define MAX_DELAY	8U
 
 /*
@@ -593,6 +593,13 @@ void harden_drain(struct thread *t)
 		give_oldest_large(t->hard);
 }
 
+void harden_leave(struct thread *t)
+{
+	harden_drain(t);
+	if (depot_is_full())
+		arenas_collect();
+}
+
 /* ---- what the program has ---- */
 
 /*
@@ -772,6 +779,13 @@ void *harden_malloc(size_t size)
 	void *p = take(class_of(size + CANARY), size);
 
 	return likely(p) ? p : pw_malloc_hard(size);
+}
+
+void *harden_aligned(size_t align, size_t size)
+{
+	unsigned int c = class_for(size, align);
+
+	return likely(c) ? take(c, size) : NULL;
 }
 
 bool harden_resize(struct span *s, void *p, size_t size)

@@ -6,7 +6,8 @@
  * straight to its span, full of the byte that was asked for.
  *
  * Hardened (PAGEWELL_HARDEN=1), a thread keeps free blocks in arrays apart from
- * the heap; nothing inside a free block is ever believed.
+ * the heap, and what is too much in the depot; nothing inside a free block is ever
+ * believed.
  * - A table apart from the heap says which blocks the program has: frees of what
  *   it has not, twice or never its own, are noticed for certain and at once (of
  *   two threads that free a block in the same moment, when it is taken again).
@@ -43,6 +44,9 @@ void *harden_take(size_t size, size_t room, size_t align);
 #define HARDEN_MAX	(CLASS_MAX - sizeof(uint64_t))
 void *harden_malloc(size_t size);
 
+/* The same, aligned; NULL if it takes a longer way. */
+void *harden_aligned(size_t align, size_t size);
+
 /* free() of an address that is less than pw_hard_limit from the base; pw_free_hard() goes on. */
 void harden_free(void *p, size_t distance);
 
@@ -64,5 +68,8 @@ bool harden_attach(struct thread *t);
 
 /* What a thread keeps goes to the depot, and what is large back to spans. */
 void harden_drain(struct thread *t);
+
+/* The same when it ends; what the depot has too much of goes back to spans, too. */
+void harden_leave(struct thread *t);
 
 #endif /* PW_HARDEN_H */

@@ -301,6 +301,10 @@ static noinline void *calloc_slow(size_t size, size_t c)
 	bool zeroed = false;
 	void *p;
 
+	if (size - 1 < HOT_READ(pw_tune.hard_most)) {
+		p = harden_malloc(size);
+		return p ? memset(p, 0, size) : NULL;
+	}
 	if (unlikely(pw_heap.slow) && pw_env.harden)
 		p = harden_alloc(size, MIN_ALIGN);
 	else
@@ -611,6 +615,11 @@ static noinline void *aligned_miss(size_t align, size_t size)
 
 	if (align <= MIN_ALIGN)
 		return fast_malloc(size);
+	if (size - 1 < HOT_READ(pw_tune.hard_most)) {
+		b = harden_aligned(align, size);
+		if (likely(b))
+			return b;
+	}
 	if (size > PTRDIFF_MAX || align > PTRDIFF_MAX - size)
 		return no_memory();
 	c = aligned_class(align, size);

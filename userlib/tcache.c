@@ -635,7 +635,7 @@ static void thread_exit(void *arg)
 		}
 	}
 	if (t->hard)
-		harden_drain(t);
+		harden_leave(t);
 	/* What libc still frees for this thread goes straight to its span. */
 	t->bytes[false] = 0;
 	t->bytes[true] = 0;

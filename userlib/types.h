@@ -15,6 +15,7 @@
  * tcache	a thread's bins: for each class a list, and a stack of full lists
  * fast bins	for each class a stack of lists that threads gave back, last in
  *		first out, not coalesced
+ * depot	hardened, what the fast bins are otherwise: arrays of blocks, magazines
  * small bins	for each class the spans that have free blocks, oldest first
  * unsorted bin	spans that fell empty and may be used again as they are, or for
  *		blocks of another class

@@ -301,6 +301,44 @@ static void hardened_use_long_after_free(void)
 		pw_free(pw_malloc(160));
 }
 
+static void hardened_twice_in_depot(void)
+{
+	static void *p[1000];
+	int i;
+
+	harden();
+	for (i = 0; i < 1000; i++)
+		p[i] = pw_malloc(100);
+	for (i = 0; i < 1000; i++)
+		pw_free(p[i]);
+	expect("free(): double free of", p[3]);
+	pw_free(p[3]);
+}
+
+static void hardened_use_of_large_after_free(void)
+{
+	char *p;
+
+	harden();
+	p = pw_malloc(100000);
+	pw_free(p);
+	p[40] = 1;
+	expect("malloc(): written to after free:", p);
+	pw_malloc(100000);
+}
+
+static void hardened_past_the_grown_end(void)
+{
+	volatile char *p;
+
+	harden();
+	pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	p = pw_realloc(pw_malloc(200 * KIB), 300 * KIB);
+	p[300 * KIB] = 1;
+	expect("free(): written past the end of", (void *)p);
+	pw_free((void *)p);
+}
+
 static void hardened_one_past_the_end(void)
 {
 	volatile char *p;
@@ -408,6 +446,9 @@ int main(void)
 		{ "hardened: free of the middle of a block, at once", hardened_middle },
 		{ "hardened: a write after free", hardened_use_after_free },
 		{ "hardened: a write to a block that has been free for long", hardened_use_long_after_free },
+		{ "hardened: double free of a block in the depot", hardened_twice_in_depot },
+		{ "hardened: a write after free to a large block", hardened_use_of_large_after_free },
+		{ "hardened: a byte past the end that grew", hardened_past_the_grown_end },
 		{ "hardened: a byte past the end", hardened_one_past_the_end },
 		{ "hardened: a byte past the end that realloc moved", hardened_past_the_new_end },
 		{ "hardened: a bit past the end, seen by realloc", hardened_zero_past_the_end },

@@ -76,6 +76,65 @@ static void delay(void)
 	}
 }
 
+/* However many are allocated, it waits for others to be freed. */
+static void delay_by_frees(void)
+{
+	static const size_t sizes[] = { 16, 64, 1000, 2000, 8000, 20000, 60000, 120000 };
+	void *others[8], *p;
+	unsigned int i, k;
+
+	harden();
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		for (k = 0; k < ARRAY_SIZE(others); k++)
+			others[k] = pw_malloc(sizes[i]);
+		p = pw_malloc(sizes[i]);
+		for (k = 0; k < ARRAY_SIZE(others); k++)
+			pw_free(others[k]);
+		pw_free(p);
+		for (k = 0; k < 200; k++)
+			CHECK(pw_malloc(sizes[i]) != p);
+	}
+}
+
+/* What waits of large blocks is little, whatever their sizes. */
+static void large_blocks_wait(void)
+{
+	size_t before, i;
+	void *p[32];
+
+	harden();
+	pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	before = pw_mallinfo2().uordblks;
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		p[i] = pw_malloc(40000 + 11000 * i);
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		pw_free(p[i]);
+	CHECK(pw_mallinfo2().uordblks - before <= MIB);
+}
+
+/* A large block grows where it is, if it can; its end is where it was asked to. */
+static void growth_in_place(void)
+{
+	unsigned int stays = 0;
+	unsigned char *p, *q;
+	size_t size;
+
+	harden();
+	pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	p = pw_calloc(1, 200 * KIB);
+	for (size = 210 * KIB; size < 2 * MIB; size += 10 * KIB) {
+		p[size - 10 * KIB - 1] = (unsigned char)(size >> 12);
+		q = pw_realloc(p, size);
+		CHECK(pw_malloc_usable_size(q) == size);
+		CHECK(q[size - 10 * KIB - 1] == (unsigned char)(size >> 12));
+		stays += p == q;
+		p = q;
+	}
+	printf("# %u of 187 times\n", stays);
+	CHECK(stays > 170);
+	pw_free(p);
+}
+
 /* Blocks do not lie side by side in the order of the calls. */
 static void placement(void)
 {
@@ -128,6 +187,41 @@ static void guard_page(void)
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && !strcmp(text, "here"));
 }
 
+#define HANDED_OVER	20000
+
+static void *handed_over[HANDED_OVER];
+
+static void *free_all(void *arg)
+{
+	unsigned int i;
+
+	for (i = 0; i < HANDED_OVER; i++)
+		pw_free(handed_over[i]);
+	return arg;
+}
+
+/* What one thread frees serves another one: the heap does not grow. */
+static void handover(void)
+{
+	size_t system = 0;
+	pthread_t thread;
+	unsigned int round, i;
+
+	harden();
+	for (round = 0; round < 20; round++) {
+		for (i = 0; i < HANDED_OVER; i++)
+			handed_over[i] = pw_malloc(100 + i % 100);
+		CHECK(!pthread_create(&thread, NULL, free_all, NULL));
+		pthread_join(thread, NULL);
+		if (round == 2)
+			system = pw_mallinfo2().arena;
+	}
+	printf("# %zu KiB, then %zu\n", system / KIB, pw_mallinfo2().arena / KIB);
+	CHECK(pw_mallinfo2().arena <= system + system / 4);
+	pw_malloc_trim(0);
+	CHECK(pw_mallinfo2().uordblks == 0);
+}
+
 static void *exchange(void *arg)
 {
 	void **slots = arg;
@@ -167,8 +261,12 @@ int main(void)
 		{ "blocks end where they were asked to", exact_sizes },
 		{ "a block that grows", growth },
 		{ "a freed block is not used again at once", delay },
+		{ "a freed block waits for others to be freed", delay_by_frees },
+		{ "large blocks that wait", large_blocks_wait },
+		{ "a large block that grows", growth_in_place },
 		{ "blocks are placed at random", placement },
 		{ "a guard page behind large blocks", guard_page },
+		{ "blocks that another thread frees", handover },
 		{ "threads that exchange blocks, and end", threads },
 	};
 
