@@ -790,9 +790,7 @@ void *harden_aligned(size_t align, size_t size)
 
 bool harden_resize(struct span *s, void *p, size_t size)
 {
-	size_t most = s->block_size - CANARY;
-
-	if (size > most || size < most / 2)
+	if (size > s->block_size - CANARY)
 		return false;
 	WRITE_ONCE(*has_entry(units(p)), write_canary(p, room_of(s->block_size), size));
 	return true;

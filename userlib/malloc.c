@@ -484,16 +484,20 @@ static bool extend_in_place(void *p, size_t size)
 /* What is large enough to be mapped by itself, with a guard behind it, is not made here. */
 static void *realloc_hard(struct span *s, void *p, size_t old, size_t size)
 {
-	size_t ask;
+	size_t ask = with_slack(p, old, size);
+	void *q;
 
-	if (harden_resize(s, p, size))
+	/* Less than half of it: another block will do. */
+	if (size >= s->block_size / 2 && harden_resize(s, p, size))
 		return p;
-	ask = with_slack(p, old, size);
 	if (size > old && old >= EXTEND_MIN && ask <= HARDEN_MAX &&
 	    ask < READ_ONCE(pw_tune.mmap_threshold) &&
 	    extend_in_place(p, ask + CLASS_MAX - HARDEN_MAX) && harden_resize(s, p, size))
 		return p;
-	return move_block(p, old, size, ask);
+	q = resize_by_moving(p, old, size, ask);
+	if (q == p)
+		harden_resize(s, p, size);
+	return q;
 }
 
 static noinline void *realloc_any(void *p, size_t size)

@@ -169,6 +169,25 @@ static void write_behind_first(void)
 	write_behind();
 }
 
+/* Without memory a block that is to be smaller stays, and says where it ends. */
+static void smaller_where_it_is(void)
+{
+	unsigned char *p;
+
+	harden();
+	p = pw_malloc(5000);
+	memset(p, 7, 5000);
+	while (pw_malloc(100 * KIB) && pw_mallinfo2().arena < 64 * MIB)
+		pw_os_fail_after = 1;
+	while (pw_malloc(100))
+		pw_os_fail_after = 1;
+	errno = 0;
+	pw_os_fail_after = 1;
+	CHECK(pw_realloc(p, 100) == p && !errno && p[99] == 7);
+	CHECK(pw_malloc_usable_size(p) == 100);
+	pw_free(p);
+}
+
 /* The threshold would follow what is freed. */
 static void write_behind_later(void)
 {
@@ -265,6 +284,7 @@ int main(void)
 		{ "large blocks that wait", large_blocks_wait },
 		{ "a large block that grows", growth_in_place },
 		{ "blocks are placed at random", placement },
+		{ "smaller where it is", smaller_where_it_is },
 		{ "a guard page behind large blocks", guard_page },
 		{ "blocks that another thread frees", handover },
 		{ "threads that exchange blocks, and end", threads },
