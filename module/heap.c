@@ -163,7 +163,8 @@ static void tell_relatives(struct pw_heap *heap)
  * Whoever is still in an ioctl finds @dead set when it gets the lock; what
  * such a straggler put into the heap before goes with the last reference.
  *
- * Context: mmap_lock of the heap's mm held for write.
+ * Context: mmap_lock of the heap's mm held, by munmap() for reading only: it took
+ * the VMA out for writing, and nobody else does that before it is done.
  */
 void pw_heap_kill(struct pw_heap *heap)
 {

@@ -286,7 +286,8 @@ struct pw_slot_branch {
  * @base: address of page 0
  * @window: pages it may span
  * @refs: lifetime; one for its VMAs, one for each ioctl at work
- * @vmas: VMAs of @mm that are ours, by the mmap_lock held for write
+ * @vmas: VMAs of @mm that are ours; changed by whoever has taken the mmap_lock for
+ *        write, even if munmap() has it for reading by then
  * @dead: the last VMA is gone; set under @lock
  * @poisoned: made by a fork that ran out of memory: every touch is SIGBUS
  * @cow: shares or has shared pages, has a read-only region, or the zero page
