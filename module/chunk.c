@@ -113,10 +113,11 @@ struct pw_chunk *pw_chunk_lock(struct pw_heap *heap, unsigned long slot)
  * pw_chunk_lock_new() - lock the chunk of a slot, made if there is none
  * @heap: whose
  * @slot: which
+ * @gfp: for it, and for its place in the table
  *
  * Return: the chunk, or NULL without memory for one.
  */
-struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot)
+struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot, gfp_t gfp)
 {
 	struct pw_chunk *c;
 	int err;
@@ -125,7 +126,7 @@ struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot)
 		c = pw_chunk_lock(heap, slot);
 		if (c)
 			return c;
-		c = alloc_chunk(heap, GFP_KERNEL);
+		c = alloc_chunk(heap, gfp);
 		if (!c)
 			return NULL;
 		refcount_inc(&c->refs);
@@ -135,7 +136,7 @@ struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot)
 		 * after it has published: either it finds this one, or we see
 		 * the layout that it published.
 		 */
-		err = pw_slot_fill(heap, slot, c, GFP_KERNEL_ACCOUNT);
+		err = pw_slot_fill(heap, slot, c, gfp);
 		if (!err)
 			return c;
 		mutex_unlock(&c->lock);
@@ -504,18 +505,14 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	return own;
 }
 
-/**
- * pw_chunk_lock_own() - lock a slot's chunk for a change of its index
- * @heap: whose
- * @slot: which
- *
- * Return: a chunk that no other heap has, locked, or NULL without memory.
+/*
+ * The chunk of a slot, locked and nobody else's, for pages that must not be lost.
+ * The kernel does not refuse it even to a task that it has killed.
  */
-struct pw_chunk *pw_chunk_lock_own(struct pw_heap *heap, unsigned long slot)
+static struct pw_chunk *lock_own(struct pw_heap *heap, unsigned long slot)
 {
-	struct pw_chunk *c = pw_chunk_lock_new(heap, slot);
-
-	return c ? pw_chunk_own(heap, slot, c) : NULL;
+	return pw_chunk_own(heap, slot,
+			    pw_chunk_lock_new(heap, slot, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL));
 }
 
 /**
@@ -1439,11 +1436,8 @@ static void attach(struct pw_heap *heap, unsigned long page,
 		   const struct move *m)
 {
 	unsigned int i, n = 0, at = page & PW_SLOT_MASK;
-	struct pw_chunk *c;
+	struct pw_chunk *c = lock_own(heap, page >> PW_SLOT_SHIFT);
 
-	/* A small object of the kernel's: waits rather than lose pages. */
-	while (!(c = pw_chunk_lock_own(heap, page >> PW_SLOT_SHIFT)))
-		cond_resched();
 	for_each_set_bit(i, m->used, DROP_BATCH) {
 		c->pfn[at + i] = m->b.pfns[n++];
 		if (pw_pfn_is_packed(c->pfn[at + i]))
@@ -1485,8 +1479,7 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 	remove_slot(heap, slot, c);
 	pw_chunk_unlock(c);
 
-	while (!(c = pw_chunk_lock_own(heap, to >> PW_SLOT_SHIFT)))
-		cond_resched();
+	c = lock_own(heap, to >> PW_SLOT_SHIFT);
 	pw_chunk_set_block(heap, to >> PW_SLOT_SHIFT, c, pfn);
 	bitmap_copy(c->left, left, PW_SLOT_PAGES);
 	if (suspect)

@@ -142,7 +142,7 @@ static int collapse_locked(struct pw_heap *heap, unsigned long slot)
 	if (!is_eligible(heap, first, vma, &promised))
 		return NOT_ELIGIBLE;
 	pw_vma_start_write(vma);
-	c = pw_chunk_lock_new(heap, slot);
+	c = pw_chunk_lock_new(heap, slot, GFP_KERNEL_ACCOUNT);
 	if (!c)
 		return -ENOMEM;
 	/* The regions may have changed until the chunk was locked. */

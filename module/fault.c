@@ -843,7 +843,7 @@ static struct pw_chunk *lock_slot(struct touch *t, vm_fault_t *ret)
 		return NULL;
 	}
 	*ret = VM_FAULT_OOM;
-	return pw_chunk_lock_new(t->heap, t->slot);
+	return pw_chunk_lock_new(t->heap, t->slot, GFP_KERNEL_ACCOUNT);
 }
 
 static struct touch touch_of(struct vm_fault *vmf, bool write)
@@ -1092,7 +1092,7 @@ static int populate_some(struct pw_heap *heap, unsigned long *page,
 	if (!t.vma || !pw_vma_is_ours(t.vma) ||
 	    t.vma->vm_private_data != heap || heap->poisoned)
 		return -ENOMEM;
-	t.c = pw_chunk_lock_new(heap, t.slot);
+	t.c = pw_chunk_lock_new(heap, t.slot, GFP_KERNEL_ACCOUNT);
 	if (!t.c)
 		return -ENOMEM;
 	if (look_up(&t)) {

@@ -611,8 +611,8 @@ static inline struct pw_chunk *pw_slot_load(const struct pw_heap *heap,
 int pw_chunk_init(void);
 void pw_chunk_exit(void);
 struct pw_chunk *pw_chunk_lock(struct pw_heap *heap, unsigned long slot);
-struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot);
-struct pw_chunk *pw_chunk_lock_own(struct pw_heap *heap, unsigned long slot);
+struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot,
+				   gfp_t gfp);
 struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 			      struct pw_chunk *c);
 struct pw_chunk *pw_chunk_lock_child(struct pw_heap *child, unsigned long slot);

@@ -2,6 +2,9 @@
 /*
  * exhaust.c - the pool runs dry: who was promised pages has them
  */
+#include <sys/mount.h>
+#include <sys/stat.h>
+
 #include "pw_test.h"
 
 #define TAKERS 4
@@ -209,6 +212,86 @@ TEST_F(exhaust, lazy_limit)
 	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_DONTNEED, p, 50 * PAGE));
 	EXPECT_EQ(0, pw_try_write(p + 3000 * PAGE, 1));
 	EXPECT_EQ(2, p[99 * PAGE]);
+}
+
+#define TOP	"/sys/fs/cgroup"
+#define GROUP	TOP "/pwexhaust"
+
+static bool put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+	close(fd);
+	return n == (ssize_t)strlen(text);
+}
+
+/* The cgroup may have so much more of the kernel's memory than it has now. */
+static bool put_max(long more)
+{
+	char text[32];
+	long now;
+	FILE *f = fopen(GROUP "/memory.current", "re");
+
+	CHECK(f && fscanf(f, "%ld", &now) == 1);
+	fclose(f);
+	snprintf(text, sizeof(text), "%ld", now + more);
+	return put(GROUP "/memory.max", text);
+}
+
+static void remap_at_the_limit(int *step)
+{
+	const long slots = 3000;
+	struct pw h;
+	char *p, *to;
+
+	CHECK(put(GROUP "/cgroup.procs", "0"));
+	pw_heap(&h, 16 * MIB);
+	CHECK(pw_set_commit(h.fd, PAGEWELL_COMMIT_LAZY) == 0);
+	CHECK(pw_set_huge(h.fd, PAGEWELL_HUGE_NEVER) == 0);
+	CHECK(pw_map(h.fd, 0, NULL, slots * HUGE, HUGE, &p) == 0);
+	CHECK(pw_map(h.fd, 0, NULL, PAGE, 0, &to) == 0);
+	pw_cover(&h, p + 3 * slots * HUGE);
+	for (long i = 0; i < slots; i++)
+		p[i * HUGE + 3 * PAGE] = 1;
+	/* Who shares the chunks keeps them, so the move takes new ones. */
+	if (!pw_fork()) {
+		CHECK(put(TOP "/cgroup.procs", "0"));
+		pw_set(step, 1);
+		for (;;)
+			pause();
+	}
+	pw_wait_for(step, 1);
+	CHECK(put_max(MIB));
+	pw_set(step, 2);
+	pw_remap(h.fd, PAGEWELL_REMAP_MAYMOVE, p, slots * HUGE, (slots + 1) * HUGE, &to);
+	_exit(0);
+}
+
+/* The kernel kills who needs more of its memory than its cgroup may have: that works. */
+TEST(killed_where_the_kernel_has_no_memory)
+{
+	int *step = pw_shared();
+	pid_t pid, gone = 0;
+	double end;
+
+	if (access(TOP "/cgroup.procs", F_OK))
+		mount("none", TOP, "cgroup2", 0, NULL);
+	if (!put(TOP "/cgroup.subtree_control", "+memory"))
+		SKIP(return, "no memory cgroups");
+	ASSERT_TRUE(mkdir(GROUP, 0755) == 0 || errno == EEXIST);
+	pid = pw_fork();
+	if (!pid)
+		remap_at_the_limit(step);
+	pw_wait_for(step, 2);
+	for (end = pw_now() + 60; !gone && pw_now() < end; usleep(20000))
+		gone = waitpid(pid, NULL, WNOHANG);
+	EXPECT_EQ(pid, gone);
+	put(GROUP "/memory.max", "max");
+	if (!gone)
+		pw_hog_stop(pid);
+	rmdir(GROUP);
+	put(TOP "/cgroup.subtree_control", "-memory");
 }
 
 PW_TEST_POOL_WHOLE
