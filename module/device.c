@@ -167,7 +167,7 @@ static int ioc_info(struct pw_heap *heap, union ioc_arg *arg)
 			    PAGEWELL_FEATURE_REMAP | PAGEWELL_FEATURE_ADVISE |
 			    PAGEWELL_FEATURE_HUGE | PAGEWELL_FEATURE_MAILBOX |
 			    PAGEWELL_FEATURE_CONTROL | PAGEWELL_FEATURE_PROTECT |
-			    PAGEWELL_FEATURE_SHARE,
+			    PAGEWELL_FEATURE_SHARE | PAGEWELL_FEATURE_REMAP_FIXED,
 		.window = (u64)PW_WINDOW_PAGES << PAGE_SHIFT,
 		.limit = ~0ULL,
 		.pool_size = (u64)pw_pool_held() << PAGE_SHIFT,

@@ -23,6 +23,9 @@
 
 #define PW_MAX_BREAKS	65536
 
+/* A place for a map that moves. */
+#define PW_ANYWHERE	ULONG_MAX
+
 /* What a map keeps when it moves, part by part. */
 #define PW_KEPT	(PW_REGION_LAZY | PW_REGION_HUGE | PW_REGION_SMALL | \
 		 PW_REGION_READ | PW_REGION_NONE)
@@ -1035,19 +1038,40 @@ static int find_target(struct pw_heap *heap, unsigned long from,
 }
 
 /*
+ * Make room for a map that moves to a place of the program's choice, and keep
+ * others from there: marked before the move begins, which is no part of it for a fork.
+ */
+static int take_target(struct pw_heap *heap, unsigned long to, unsigned long nr)
+{
+	int err;
+
+	pw_lock(&heap->lock);
+	err = clear_fixed(heap, PAGEWELL_MAP_FIXED, to, to + nr) ?:
+	      store_span(heap, to, to + nr, moving(NULL), GFP_REGION);
+	pw_unlock(&heap->lock);
+	return err;
+}
+
+/*
+ * To *@to, or to where there is room when that is PW_ANYWHERE.
  * Both ranges are marked while pages are on the way from one to the other, so
  * nobody can map there; touching them meanwhile is SIGSEGV. The mmap_lock is
  * held throughout: a fork sees the move done, or not begun.
  */
 static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
-		    unsigned long nr, const void *entry)
+		    unsigned long nr, unsigned long to, const void *entry)
 {
-	unsigned long from = *lo, to;
-	int err;
+	unsigned long from = *lo;
+	int err = 0;
 
+	if (to != PW_ANYWHERE)
+		err = take_target(heap, to, nr);
+	if (err)
+		return err;
 	mmap_read_lock(heap->mm);
 	pw_lock(&heap->lock);
-	err = find_target(heap, from, hi - from, nr, &to);
+	if (to == PW_ANYWHERE)
+		err = find_target(heap, from, hi - from, nr, &to);
 	if (!err) {
 		mark_target(heap, from, hi, to, to + nr, entry);
 		mark_target(heap, to, to + (hi - from), from, hi, NULL);
@@ -1088,30 +1112,82 @@ static int grow_in_place(struct pw_heap *heap, unsigned long end,
 	return err;
 }
 
+/* As what lies before it, but promised as the heap is now. */
+static void *added_entry(struct pw_heap *heap, unsigned long end, bool strict)
+{
+	const unsigned long like = PW_KEPT & ~PW_REGION_LAZY;
+	struct span s = span_at(heap, end - 1, 0, ULONG_MAX);
+
+	return xa_mk_value(entry_flags(map_entry(false, strict)) |
+			   (entry_flags(s.entry) & like));
+}
+
 static int remap_grow(struct pw_heap *heap, u32 flags, unsigned long *lo,
-		      unsigned long hi, unsigned long nr)
+		      unsigned long hi, unsigned long nr, unsigned long to)
 {
 	bool strict = READ_ONCE(heap->commit) == PAGEWELL_COMMIT_STRICT;
 	unsigned long more = nr - (hi - *lo);
-	void *entry = map_entry(false, strict);
+	void *entry = added_entry(heap, hi, strict);
 	int err = pw_heap_commit(heap, more, strict);
 
 	if (err)
 		return err;
-	err = grow_in_place(heap, hi, *lo + nr, entry);
+	err = -ENOMEM;
+	if (to == PW_ANYWHERE)
+		err = grow_in_place(heap, hi, *lo + nr, entry);
 	if (err && (flags & PAGEWELL_REMAP_MAYMOVE))
-		err = move_map(heap, lo, hi, nr, entry);
+		err = move_map(heap, lo, hi, nr, to, entry);
 	if (err)
 		pw_heap_uncommit(heap, more, strict, 0);
 	return err;
 }
 
-static int check_remap(struct pw_heap *heap, const struct pagewell_remap *arg,
-		       unsigned long *lo, unsigned long *hi)
+static void remap_shrink(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {
-	if (arg->flags & ~PAGEWELL_REMAP_MAYMOVE || !arg->new_length)
+	pw_lock(&heap->lock);
+	unmap_spans(heap, lo, hi);
+	pw_unlock(&heap->lock);
+}
+
+/* What is to stay moves first: when it cannot, all is as it was. */
+static int remap(struct pw_heap *heap, u32 flags, unsigned long *lo, unsigned long hi,
+		 unsigned long nr, unsigned long to)
+{
+	unsigned long end = *lo + nr;
+	int err = 0;
+
+	if (end > hi)
+		return remap_grow(heap, flags, lo, hi, nr, to);
+	if (to != PW_ANYWHERE)
+		err = move_map(heap, lo, end, nr, to, NULL);
+	if (!err && end < hi)
+		remap_shrink(heap, end, hi);
+	return err;
+}
+
+/* Where it is to go to, with PAGEWELL_REMAP_FIXED. */
+static int check_target(struct pw_heap *heap, const struct pagewell_remap *arg,
+			unsigned long lo, unsigned long hi, unsigned long *to)
+{
+	unsigned long end;
+
+	*to = PW_ANYWHERE;
+	if (!(arg->flags & PAGEWELL_REMAP_FIXED))
+		return arg->target ? -EINVAL : 0;
+	if (!(arg->flags & PAGEWELL_REMAP_MAYMOVE) ||
+	    user_range(heap, arg->target, arg->new_length, to, &end))
 		return -EINVAL;
-	if (user_range(heap, arg->addr, arg->old_length, lo, hi))
+	return *to < hi && lo < end ? -EINVAL : 0;
+}
+
+static int check_remap(struct pw_heap *heap, const struct pagewell_remap *arg,
+		       unsigned long *lo, unsigned long *hi, unsigned long *to)
+{
+	if (arg->flags & ~(PAGEWELL_REMAP_MAYMOVE | PAGEWELL_REMAP_FIXED) ||
+	    !arg->new_length)
+		return -EINVAL;
+	if (user_range(heap, arg->addr, arg->old_length, lo, hi) ||
+	    check_target(heap, arg, *lo, *hi, to))
 		return -EINVAL;
 	if (arg->new_length > (u64)heap->window << PAGE_SHIFT) {
 		pw_heap_refused(heap, arg->new_length >> PAGE_SHIFT);
@@ -1125,16 +1201,15 @@ static int check_remap(struct pw_heap *heap, const struct pagewell_remap *arg,
  * @heap: the caller's
  * @arg: see PAGEWELL_IOC_REMAP
  *
- * Return: 0, -EINVAL, -EFAULT or -ENOMEM.
+ * Return: 0, -EINVAL, -EFAULT, -EEXIST or -ENOMEM.
  */
 int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
 {
-	unsigned long lo, hi, nr;
-	int err = check_remap(heap, arg, &lo, &hi);
+	unsigned long lo, hi, to;
+	int err = check_remap(heap, arg, &lo, &hi, &to);
 
 	if (err)
 		return err;
-	nr = pages_up(arg->new_length);
 
 	/* Nobody unmaps while we hold this, so what is mapped stays so. */
 	pw_lock(&heap->unmap_lock);
@@ -1142,12 +1217,8 @@ int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
 		err = -EFAULT;
 	} else if (span_has_shared(heap, lo, hi)) {
 		err = -EINVAL;
-	} else if (nr > hi - lo) {
-		err = remap_grow(heap, arg->flags, &lo, hi, nr);
-	} else if (nr < hi - lo) {
-		pw_lock(&heap->lock);
-		unmap_spans(heap, lo + nr, hi);
-		pw_unlock(&heap->lock);
+	} else {
+		err = remap(heap, arg->flags, &lo, hi, pages_up(arg->new_length), to);
 	}
 	pw_unlock(&heap->unmap_lock);
 	if (!err)

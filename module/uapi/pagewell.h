@@ -47,6 +47,7 @@
 #define PAGEWELL_FEATURE_CONTROL	(1ULL << 6)
 #define PAGEWELL_FEATURE_PROTECT	(1ULL << 7)
 #define PAGEWELL_FEATURE_SHARE		(1ULL << 8)
+#define PAGEWELL_FEATURE_REMAP_FIXED	(1ULL << 9)
 
 /**
  * struct pagewell_info - PAGEWELL_IOC_INFO: what is here, and which heap is mine
@@ -245,6 +246,7 @@ struct pagewell_unmap {
 
 /* pagewell_remap.flags */
 #define PAGEWELL_REMAP_MAYMOVE	(1U << 0)
+#define PAGEWELL_REMAP_FIXED	(1U << 1) /* to target, replacing maps there */
 
 /**
  * struct pagewell_remap - PAGEWELL_IOC_REMAP: resize a region, as mremap(2)
@@ -253,11 +255,17 @@ struct pagewell_unmap {
  * @addr: in: start of the old range; out: start of the new one
  * @old_length: bytes, rounded up to a page; the whole range must be mapped
  * @new_length: bytes, rounded up to a page
+ * @target: with FIXED, which needs MAYMOVE: where to; else zero. Not in the struct
+ *          as first published: PAGEWELL_FEATURE_REMAP_FIXED says that it is known
  *
  * Shrinks or grows in place, or with MAYMOVE moves by changing which pages the
- * addresses stand for; nothing is copied. Errors: EFAULT (old range not wholly
- * mapped), ENOMEM (no room in place and no MAYMOVE; limit, pool, addresses),
- * EINVAL. The old range is then as it was.
+ * addresses stand for; nothing is copied. With FIXED it always moves. What is added
+ * has protection and page size of what was the end of the old range.
+ *
+ * Errors: EFAULT (old range not wholly mapped), ENOMEM (no room in place and no
+ * MAYMOVE; limit, pool, addresses), EEXIST (FIXED on a break), EINVAL (the target
+ * overlaps the old range or leaves the window). The old range is then as it was; maps
+ * at the target may be gone.
  */
 struct pagewell_remap {
 	__u32 size;
@@ -265,6 +273,7 @@ struct pagewell_remap {
 	__u64 addr;
 	__u64 old_length;
 	__u64 new_length;
+	__u64 target;
 };
 
 /* pagewell_advise.advice */

@@ -31,6 +31,7 @@ static const struct call {
 	unsigned long cmd;
 	size_t size;
 	uint32_t known;		/* bits the second word may have */
+	size_t first;		/* size as first published, 0 for the same */
 } calls[] = {
 	{ "info", PAGEWELL_IOC_INFO, sizeof(struct pagewell_info), 0 },
 	{ "heap", PAGEWELL_IOC_HEAP, sizeof(struct pagewell_heap), 7 },
@@ -39,7 +40,8 @@ static const struct call {
 	{ "brk_destroy", PAGEWELL_IOC_BRK_DESTROY, sizeof(struct pagewell_brk_destroy), 0 },
 	{ "map", PAGEWELL_IOC_MAP, sizeof(struct pagewell_map), 15 },
 	{ "unmap", PAGEWELL_IOC_UNMAP, sizeof(struct pagewell_unmap), 0 },
-	{ "remap", PAGEWELL_IOC_REMAP, sizeof(struct pagewell_remap), 1 },
+	{ "remap", PAGEWELL_IOC_REMAP, sizeof(struct pagewell_remap), 3,
+	  offsetof(struct pagewell_remap, target) },
 	{ "advise", PAGEWELL_IOC_ADVISE, sizeof(struct pagewell_advise), 7 },
 	{ "mailbox", PAGEWELL_IOC_MAILBOX, sizeof(struct pagewell_mailbox), 0 },
 	{ "protect", PAGEWELL_IOC_PROTECT, sizeof(struct pagewell_protect), 3 },
@@ -119,7 +121,8 @@ TEST_F(abi, valid_calls)
 TEST_F(abi, too_small)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
-		uint32_t sizes[] = { 0, 1, 4, 8, calls[i].size - 8, calls[i].size - 1 };
+		uint32_t first = calls[i].first ?: calls[i].size;
+		uint32_t sizes[] = { 0, 1, 4, 8, first - 8, first - 1 };
 
 		for (size_t j = 0; j < ARRAY_SIZE(sizes); j++) {
 			valid(&self->h, self->arg, &calls[i]);
@@ -127,6 +130,22 @@ TEST_F(abi, too_small)
 			EXPECT_EQ(-EINVAL, pw_ioctl(self->h.fd, calls[i].cmd, self->arg))
 				TH_LOG("%s with size %u", calls[i].name, sizes[j]);
 		}
+	}
+}
+
+/* Programs that were built when a struct was shorter go on working. */
+TEST_F(abi, as_first_published)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		if (!calls[i].first)
+			continue;
+		valid(&self->h, self->arg, &calls[i]);
+		self->arg->size = calls[i].first;
+		memset(self->arg->bytes + calls[i].first, 0x5a, 64);
+		EXPECT_EQ(0, pw_ioctl(self->h.fd, calls[i].cmd, self->arg))
+			TH_LOG("%s", calls[i].name);
+		for (int k = 0; k < 64; k++)
+			ASSERT_EQ(0x5a, self->arg->bytes[calls[i].first + k]);
 	}
 }
 
@@ -455,6 +474,39 @@ TEST_F(abi, bad_remap)
 	EXPECT_EQ(-1, pw_wrong(p, 3, 1));
 }
 
+TEST_F(abi, bad_remap_target)
+{
+	const uint32_t fixed = PAGEWELL_REMAP_MAYMOVE | PAGEWELL_REMAP_FIXED;
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 10), *q = pw_map_pages(&self->h, 1), *start;
+	uint64_t committed = pw_committed(fd), window;
+	uint32_t id;
+
+	self->arg->info = (struct pagewell_info){ .size = sizeof(self->arg->info) };
+	ASSERT_EQ(0, pw_ioctl(fd, PAGEWELL_IOC_INFO, self->arg));
+	EXPECT_TRUE(self->arg->info.features & PAGEWELL_FEATURE_REMAP_FIXED);
+	window = self->arg->info.window;
+	pw_fill(p, 10, 1);
+	pw_fill(q, 1, 2);
+	ASSERT_EQ(0, pw_brk_create(fd, HUGE, &id, &start));
+	EXPECT_EQ(-EINVAL, pw_remap_to(fd, PAGEWELL_REMAP_FIXED, p, 2 * PAGE, PAGE, q));
+	EXPECT_EQ(-EINVAL, pw_remap_to(fd, PAGEWELL_REMAP_MAYMOVE, p, 2 * PAGE, PAGE, q));
+	EXPECT_EQ(-EINVAL, pw_remap_to(fd, fixed, p, 2 * PAGE, PAGE, q + 8));
+	EXPECT_EQ(-EINVAL, pw_remap_to(fd, fixed, p, 2 * PAGE, PAGE, NULL));
+	EXPECT_EQ(-EINVAL, pw_remap_to(fd, fixed, p, 2 * PAGE, PAGE, self->h.base - PAGE));
+	EXPECT_EQ(-EINVAL, pw_remap_to(fd, fixed, p, 2 * PAGE, 2 * PAGE,
+				       self->h.base + window - PAGE));
+	/* Over the old range, at either end, and all of it. */
+	EXPECT_EQ(-EINVAL, pw_remap_to(fd, fixed, p + PAGE, 2 * PAGE, 2 * PAGE, p));
+	EXPECT_EQ(-EINVAL, pw_remap_to(fd, fixed, p + PAGE, 2 * PAGE, PAGE, p + 2 * PAGE));
+	EXPECT_EQ(-EINVAL, pw_remap_to(fd, fixed, p + PAGE, 2 * PAGE, 2 * PAGE, p + PAGE));
+	EXPECT_EQ(-EEXIST, pw_remap_to(fd, fixed, p, 2 * PAGE, PAGE, start + 7 * PAGE));
+	EXPECT_EQ(-EFAULT, pw_remap_to(fd, fixed, p + 500 * PAGE, PAGE, PAGE, q));
+	EXPECT_EQ(committed, pw_committed(fd));
+	EXPECT_EQ(-1, pw_wrong(p, 10, 1));
+	EXPECT_EQ(-1, pw_wrong(q, 1, 2));
+}
+
 TEST_F(abi, bad_advise)
 {
 	int fd = self->h.fd;
@@ -618,7 +670,7 @@ TEST_F(abi, compat)
 		valid(&self->h, self->arg, &calls[i]);
 		EXPECT_EQ(0, int80(54, self->h.fd, calls[i].cmd, (long)self->arg))
 			TH_LOG("%s", calls[i].name);
-		self->arg->size = calls[i].size - 1;
+		self->arg->size = (calls[i].first ?: calls[i].size) - 1;
 		EXPECT_EQ(-EINVAL, int80(54, self->h.fd, calls[i].cmd, (long)self->arg))
 			TH_LOG("%s", calls[i].name);
 	}

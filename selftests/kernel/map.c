@@ -357,6 +357,117 @@ TEST_F(map, remap_part)
 	EXPECT_EQ(*(uint64_t *)(p + 4 * PAGE), pw_word(1, 4, 0));
 }
 
+#define TO_FIXED	(PAGEWELL_REMAP_MAYMOVE | PAGEWELL_REMAP_FIXED)
+
+/* To a place of the program's choice; what is there goes. */
+TEST_F(map, remap_fixed)
+{
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 700), *to = pw_map_pages(&self->h, 1000);
+	long pages;
+
+	pw_fill(p, 700, 1);
+	pw_fill(to, 1000, 2);
+	pages = pw_resident(fd) / PAGE;
+	/* As long as it is, over one end of a map. */
+	ASSERT_EQ(0, pw_remap_to(fd, TO_FIXED, p, 700 * PAGE, 700 * PAGE, to + 600 * PAGE));
+	pw_cover(&self->h, to + 3000 * PAGE);
+	EXPECT_EQ(-1, pw_wrong(to + 600 * PAGE, 700, 1));
+	EXPECT_EQ(-1, pw_wrong(to, 600, 2));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 699 * PAGE));
+	EXPECT_EQ(1300 * PAGE, pw_committed(fd));
+	EXPECT_EQ((pages - 400), (long)(pw_resident(fd) / PAGE));
+	/* Longer: what is added reads as zero. */
+	ASSERT_EQ(0, pw_remap_to(fd, TO_FIXED, to, 600 * PAGE, 650 * PAGE, p));
+	EXPECT_EQ(-1, pw_wrong(p, 600, 2));
+	EXPECT_EQ(-1, pw_nonzero(p + 600 * PAGE, 50));
+	EXPECT_EQ(SIGSEGV, pw_try_read(p + 650 * PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_read(to));
+	EXPECT_EQ(1350 * PAGE, pw_committed(fd));
+	/* Shorter, out of the middle, to where nothing is: the rest of that part goes. */
+	ASSERT_EQ(0, pw_remap_to(fd, TO_FIXED, p + 100 * PAGE, 200 * PAGE, 50 * PAGE,
+				 to + 2000 * PAGE));
+	EXPECT_EQ(*(uint64_t *)(to + 2000 * PAGE), pw_word(2, 100, 0));
+	EXPECT_EQ(*(uint64_t *)(to + 2049 * PAGE), pw_word(2, 149, 0));
+	EXPECT_EQ(SIGSEGV, pw_try_read(to + 2050 * PAGE));
+	EXPECT_EQ(-1, pw_wrong(p, 100, 2));
+	for (int i = 100; i < 300; i += 33)
+		EXPECT_EQ(SIGSEGV, pw_try_read(p + i * PAGE));
+	EXPECT_EQ(*(uint64_t *)(p + 300 * PAGE), pw_word(2, 300, 0));
+	EXPECT_EQ(1200 * PAGE, pw_committed(fd));
+}
+
+/* Pages of 2 MiB go along where they lie as before, and are cut where not. */
+TEST_F(map, remap_fixed_huge)
+{
+	int fd = self->h.fd;
+	char *p, *to;
+
+	ASSERT_EQ(0, pw_set_huge(fd, PAGEWELL_HUGE_ALWAYS));
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 2 * HUGE, HUGE, &p));
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 4 * HUGE, HUGE, &to));
+	pw_cover(&self->h, to + 4 * HUGE);
+	pw_fill(p, 1024, 1);
+	pw_fill(to, 2048, 2);
+	ASSERT_EQ(0, pw_remap_to(fd, TO_FIXED, p, 2 * HUGE, 2 * HUGE, to + HUGE));
+	EXPECT_EQ(-1, pw_wrong(to + HUGE, 1024, 1));
+	EXPECT_EQ(-1, pw_wrong(to, 512, 2));
+	EXPECT_EQ(*(uint64_t *)(to + 3 * HUGE), pw_word(2, 1536, 0));
+	ASSERT_EQ(0, pw_remap_to(fd, TO_FIXED, to + HUGE, 2 * HUGE, 2 * HUGE, p + 5 * PAGE));
+	pw_cover(&self->h, p + 5 * PAGE + 2 * HUGE);
+	EXPECT_EQ(-1, pw_wrong(p + 5 * PAGE, 1024, 1));
+	/* Five pages of what is left lay where it ends. */
+	EXPECT_EQ(4 * HUGE - 5 * PAGE, pw_committed(fd));
+}
+
+/* What it has no room for leaves the old range as it was. */
+TEST_F(map, remap_fixed_refused)
+{
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 64), *to = pw_map_pages(&self->h, 30);
+
+	pw_fill(p, 64, 1);
+	pw_fill(to, 30, 2);
+	ASSERT_EQ(0, pw_set_limit(fd, 100 * PAGE));
+	EXPECT_EQ(-ENOMEM, pw_remap_to(fd, TO_FIXED, p, 64 * PAGE, 71 * PAGE, to));
+	EXPECT_EQ(94 * PAGE, pw_committed(fd));
+	EXPECT_EQ(-1, pw_wrong(p, 64, 1));
+	EXPECT_EQ(-1, pw_wrong(to, 30, 2));
+	EXPECT_EQ(0, pw_remap_to(fd, TO_FIXED, p, 64 * PAGE, 70 * PAGE, to));
+	EXPECT_EQ(70 * PAGE, pw_committed(fd));
+	EXPECT_EQ(-1, pw_wrong(to, 64, 1));
+}
+
+/* What is added is as what it is added to. */
+TEST_F(map, remap_grows_alike)
+{
+	int fd = self->h.fd;
+	char *p = pw_map_pages(&self->h, 20), *at;
+
+	pw_fill(p, 20, 1);
+	ASSERT_EQ(0, pw_protect(fd, PAGEWELL_PROT_READ, p + 10 * PAGE, 10 * PAGE));
+	ASSERT_EQ(0, pw_remap(fd, 0, p, 20 * PAGE, 30 * PAGE, NULL));
+	EXPECT_EQ(0, pw_try_read(p + 25 * PAGE));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 25 * PAGE, 1));
+	EXPECT_EQ(0, pw_try_write(p + 5 * PAGE, 1));
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED, p + 30 * PAGE, PAGE, 0, NULL));
+	ASSERT_EQ(0, pw_remap(fd, PAGEWELL_REMAP_MAYMOVE, p, 30 * PAGE, 40 * PAGE, &at));
+	pw_cover(&self->h, at + 40 * PAGE);
+	EXPECT_EQ(SIGSEGV, pw_try_write(at + 35 * PAGE, 1));
+	EXPECT_EQ(0, pw_try_read(at + 35 * PAGE));
+
+	/* The page size, too: a touch maps 2 MiB. */
+	ASSERT_EQ(0, pw_set_huge(fd, PAGEWELL_HUGE_NEVER));
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 2 * HUGE, HUGE, &p));
+	ASSERT_EQ(0, pw_unmap(fd, p + PAGE, 2 * HUGE - PAGE));
+	pw_cover(&self->h, p + 2 * HUGE);
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_HUGEPAGE, p, PAGE));
+	ASSERT_EQ(0, pw_remap(fd, 0, p, PAGE, 2 * HUGE, NULL));
+	EXPECT_EQ(0, pw_try_write(p + HUGE, 1));
+	EXPECT_EQ((long)(HUGE / KIB), pw_smaps(p + HUGE, HUGE, "FilePmdMapped"));
+}
+
 TEST_F_TIMEOUT(map, many_regions, 900)
 {
 	const long count = pw_scaled(100000);

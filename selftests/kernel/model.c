@@ -301,7 +301,48 @@ static void op_remap(void)
 	/* What is added is new: as the heap says, whatever was inherited. */
 	set_range(lo, lo + old, (struct page){ NONE });
 	memcpy(&model[to], saved, old * sizeof(*saved));
-	set_range(to + old, to + nr, (struct page){ MAP, strict });
+	set_range(to + old, to + nr, (struct page){ MAP, strict, saved[old - 1].denied });
+}
+
+static void op_remap_fixed(void)
+{
+	long lo = SLOT + pick(PAGES - SLOT), old = 1 + pick(pick(4) ? 60 : 900);
+	long nr = pick(4) ? 1 + pick(120) : 1 + pick(1100), to = pick(PAGES);
+	static struct page saved[PAGES];
+	int err, try;
+
+	while (old > 1 && (lo + old > PAGES || !all_are(lo, lo + old, MAP)))
+		old /= 2;
+	if (to + nr > PAGES)
+		return;
+	for (try = 0; try < 2; try++) {
+		err = pw_remap_to(heap.fd, PAGEWELL_REMAP_MAYMOVE | PAGEWELL_REMAP_FIXED,
+				  addr(lo), old * PAGE, nr * PAGE, addr(to));
+		if (err != -ENOMEM)
+			break;
+		/* Part of a page of 2 MiB that a pipe refers to; the target is empty. */
+		set_range(to, to + nr, (struct page){ NONE });
+		op_let_go();
+	}
+	if (to < lo + old && lo < to + nr) {
+		MUST(err == -EINVAL);
+		return;
+	}
+	if (!all_are(lo, lo + old, MAP)) {
+		MUST(err == -EFAULT);
+		return;
+	}
+	if (to < SLOT) {
+		MUST(err == -EEXIST);
+		return;
+	}
+	if (err == -ENOMEM && huge)
+		return;
+	MUST(err == 0);
+	memcpy(saved, &model[lo], old * sizeof(*saved));
+	set_range(lo, lo + old, (struct page){ NONE });
+	set_range(to, to + nr, (struct page){ MAP, strict, saved[old - 1].denied });
+	memcpy(&model[to], saved, (nr < old ? nr : old) * sizeof(*saved));
 }
 
 static void op_dontneed(void)
@@ -412,6 +453,7 @@ static void run(long ops)
 	static void (*const all[])(void) = {
 		op_write, op_write, op_write, op_write, op_read, op_read, op_brk,
 		op_map, op_map, op_map_fixed, op_unmap, op_remap, op_remap,
+		op_remap_fixed,
 		op_dontneed, op_populate, op_map_slots, op_hold, op_let_go, op_collapse,
 		op_protect, op_free, op_cold,
 	};

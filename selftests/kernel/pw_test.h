@@ -209,6 +209,19 @@ static inline int pw_remap(int fd, uint32_t flags, const void *addr,
 	return err;
 }
 
+static inline int pw_remap_to(int fd, uint32_t flags, const void *addr,
+			      uint64_t old_len, uint64_t new_len, const void *target)
+{
+	struct pagewell_remap arg = {
+		.size = sizeof(arg), .flags = flags, .addr = (uintptr_t)addr,
+		.old_length = old_len, .new_length = new_len, .target = (uintptr_t)target,
+	};
+	int err = pw_ioctl(fd, PAGEWELL_IOC_REMAP, &arg);
+
+	CHECK(err || arg.addr == (uintptr_t)target);
+	return err;
+}
+
 static inline int pw_advise(int fd, uint32_t advice, const void *addr, uint64_t len)
 {
 	struct pagewell_advise arg = {

@@ -110,7 +110,12 @@ static void do_remap(struct thread *t)
 {
 	struct range r = any(t), to = any(t);
 
-	pw_remap(t->h->fd, rnd(t, 2) ? PAGEWELL_REMAP_MAYMOVE : 0, r.at, r.len, to.len, NULL);
+	if (rnd(t, 3))
+		pw_remap(t->h->fd, rnd(t, 2) ? PAGEWELL_REMAP_MAYMOVE : 0, r.at, r.len, to.len,
+			 NULL);
+	else
+		pw_remap_to(t->h->fd, PAGEWELL_REMAP_MAYMOVE | PAGEWELL_REMAP_FIXED, r.at, r.len,
+			    to.len, to.at);
 }
 
 /* What is made is left to the unmaps of everybody. */
