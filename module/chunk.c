@@ -1327,13 +1327,20 @@ void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 	unsigned long end;
 
 	for (; lo < hi; lo = end) {
-		bool mapped = pw_region_lookup(heap, lo, &where);
+		unsigned long slot = lo >> PW_SLOT_SHIFT;
+		bool mapped;
 
+		/* A VMA may be much longer than what it was ever used for. */
+		if (!pw_slot_next(heap, &slot, (hi - 1) >> PW_SLOT_SHIFT))
+			return;
+		lo = max(lo, slot << PW_SLOT_SHIFT);
+		mapped = pw_region_lookup(heap, lo, &where);
 		end = (lo | PW_SLOT_MASK) + 1;
 		if (mapped)
 			end = min(end, where.hi);
 		end = min(end, hi);
 		forget(heap, lo, end, mapped && where.promised);
+		cond_resched();
 	}
 }
 

@@ -47,6 +47,22 @@ static pmd_t *find_pmd(struct mm_struct *mm, unsigned long addr)
 	return pmd_none(*pmd) ? NULL : pmd;
 }
 
+/* As far as one page table reaches, or would if there were one further up. */
+static unsigned long table_end(struct mm_struct *mm, unsigned long addr, unsigned long end)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+
+	if (pgd_none(*pgd))
+		return pgd_addr_end(addr, end);
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return p4d_addr_end(addr, end);
+	if (pud_none(*pud_offset(p4d, addr)))
+		return pud_addr_end(addr, end);
+	return pmd_addr_end(addr, end);
+}
+
 /* NR_FILE_MAPPED counts pages, not entries: only first mappings reach it. */
 static void flush_mapped(struct tally *t)
 {
@@ -462,9 +478,10 @@ void pw_map_wrprotect(struct vm_area_struct *vma)
 	for (addr = vma->vm_start; addr < vma->vm_end; addr = next) {
 		pmd_t *pmd = find_pmd(vma->vm_mm, addr);
 
-		next = pmd_addr_end(addr, vma->vm_end);
+		next = table_end(vma->vm_mm, addr, vma->vm_end);
 		if (pmd && !wrprotect_huge(vma->vm_mm, pmd))
 			wrprotect_table(vma->vm_mm, pmd, addr, next);
+		cond_resched();
 	}
 }
 

@@ -468,6 +468,39 @@ TEST_F(map, remap_grows_alike)
 	EXPECT_EQ((long)(HUGE / KIB), pw_smaps(p + HUGE, HUGE, "FilePmdMapped"));
 }
 
+static double fork_time(void)
+{
+	double least = 1e9;
+
+	for (int i = 0; i < 5; i++) {
+		double t = pw_now();
+		pid_t pid = pw_fork();
+
+		if (!pid)
+			_exit(0);
+		CHECK(pw_wait(pid) == 0);
+		t = pw_now() - t;
+		least = t < least ? t : least;
+	}
+	return least;
+}
+
+/* A mapping may be as long as it likes: where nothing is there is nothing to do. */
+TEST_F(map, length_costs_nothing)
+{
+	const size_t len = 60UL << 40;
+	double usual = fork_time(), t;
+	char *p;
+
+	ASSERT_EQ(0, munmap(self->h.base, self->h.len));
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, self->h.fd, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	EXPECT_LE(fork_time(), 30 * usual);
+	t = pw_now();
+	ASSERT_EQ(0, munmap(p + len / 4, len - len / 4));
+	EXPECT_LE(pw_now() - t, 100 * usual);
+}
+
 TEST_F_TIMEOUT(map, many_regions, 900)
 {
 	const long count = pw_scaled(100000);
