@@ -160,7 +160,7 @@ void pw_slot_ask_vmas(struct pw_heap *heap, unsigned long slot,
 
 static bool is_due(const struct pw_chunk *c)
 {
-	return time_after_eq(jiffies, c->looked + READ_ONCE(idle_s) * HZ);
+	return time_after_eq(jiffies, c->looked + (unsigned long)READ_ONCE(idle_s) * HZ);
 }
 
 /*

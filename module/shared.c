@@ -10,6 +10,7 @@
  * Chunks come into a heap, and are handed to a child, under pw_heap.lock along
  * with the region tree's entry: where the tree says shared, they are there.
  */
+#include <linux/fs.h>
 #include <linux/overflow.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -17,6 +18,9 @@
 #include "heap.h"
 #include "pool.h"
 #include "stats.h"
+
+/* A window for each region's pages in the inode, behind that of the heaps. */
+#define MAX_PLACES	((MAX_LFS_FILESIZE >> PAGE_SHIFT) / PW_WINDOW_PAGES)
 
 /**
  * struct pw_shared - a shared region
@@ -81,7 +85,7 @@ static struct pw_shared *alloc_shared(struct pw_family *family,
 	refcount_set(&s->refs, 1);
 	s->nr = nr;
 	err = xa_alloc_cyclic(&family->shared, &s->id, NULL,
-			      XA_LIMIT(1, U32_MAX), &family->shared_id,
+			      XA_LIMIT(1, MAX_PLACES - 1), &family->shared_id,
 			      GFP_KERNEL_ACCOUNT);
 	if (err < 0) {
 		kvfree(s);

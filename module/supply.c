@@ -384,7 +384,7 @@ static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
 void pw_supply_tick(void)
 {
 	if (!delayed_work_pending(&decay_work))
-		schedule_delayed_work(&decay_work, max(READ_ONCE(pool_idle_s), 1U) *
+		schedule_delayed_work(&decay_work, max_t(unsigned long, READ_ONCE(pool_idle_s), 1) *
 				      HZ / DECAY_STEPS);
 }
 
