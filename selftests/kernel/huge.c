@@ -397,7 +397,8 @@ TEST_F(huge, unmapped_without_memory)
 	pw_hog_stop(hog);
 	pw_set(go, 1);
 	EXPECT_EQ(0, pw_wait(child));
-	ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED, self->p + 256 * PAGE, SLOT * PAGE, 0, NULL));
+	ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED, self->p + 256 * PAGE,
+			    SLOT * PAGE, 0, NULL));
 	EXPECT_EQ(-1, pw_nonzero(self->p + 256 * PAGE, SLOT));
 	munmap(go, PAGE);
 }
@@ -494,7 +495,7 @@ TEST_F(huge, held_and_unmapped_by_halves)
 	}
 }
 
-/* Neither the child nor the pipe keeps a strict heap from writing; the pipe tells what was there. */
+/* Neither child nor pipe keeps a strict heap from writing; the pipe tells what was there. */
 TEST_F(huge, held_and_written_without_memory)
 {
 	static char buf[PAGE];
