@@ -449,7 +449,13 @@ extern size_t pw_fastbin_bytes;
 extern size_t pw_fastbin_limit;
 
 /* So many bytes more are in fast bins, or in hardened mode's depot. */
-void fastbins_count(size_t bytes);
+static inline void fastbins_count(size_t bytes)
+{
+	if (single_threaded())
+		pw_fastbin_bytes += bytes;
+	else
+		__atomic_fetch_add(&pw_fastbin_bytes, bytes, __ATOMIC_RELAXED);
+}
 
 #define FASTBIN_LIMIT		(512 * KIB)
 #define FASTBIN_LIMIT_MAX	(32 * MIB)

@@ -936,14 +936,6 @@ struct fastbin pw_fastbins[NR_CLASSES];
 size_t pw_fastbin_bytes;
 size_t pw_fastbin_limit = FASTBIN_LIMIT;
 
-void fastbins_count(size_t bytes)
-{
-	if (single_threaded())
-		pw_fastbin_bytes += bytes;
-	else
-		__atomic_fetch_add(&pw_fastbin_bytes, bytes, __ATOMIC_RELAXED);
-}
-
 void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
 {
 	struct fastbin *f = &pw_fastbins[c];

@@ -73,6 +73,14 @@ static void *harden_alloc(size_t size, size_t align)
 	return p ? p : no_memory();
 }
 
+noinline void *pw_malloc_hard(size_t size)
+{
+	void *p = harden_alloc(size, MIN_ALIGN);
+
+	trace(TRACE_MALLOC, p, size, 0);
+	return p;
+}
+
 static noinline void *malloc_any(size_t size, size_t c)
 {
 	bool zeroed;
@@ -83,22 +91,13 @@ static noinline void *malloc_any(size_t size, size_t c)
 	return p;
 }
 
-noinline void *pw_malloc_hard(size_t size)
-{
-	void *p = harden_alloc(size, MIN_ALIGN);
-
-	trace(TRACE_MALLOC, p, size, 0);
-	return p;
-}
-
 noinline void *pw_malloc_slow(size_t size, size_t c)
 {
 	void *p;
 
-	if (size - 1 < HOT_READ(pw_tune.hard_most))
-		return harden_malloc(size);
 	if (unlikely(pw_env.harden))
-		return pw_malloc_hard(size);
+		return likely(size - 1 < HOT_READ(pw_tune.hard_most)) ? harden_malloc(size) :
+		       pw_malloc_hard(size);
 	p = tcache_pop_list(c);
 	return likely(p) ? p : malloc_any(size, c);
 }

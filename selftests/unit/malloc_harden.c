@@ -115,7 +115,7 @@ static void large_blocks_wait(void)
 /* A large block grows where it is, if it can; its end is where it was asked to. */
 static void growth_in_place(void)
 {
-	unsigned int stays = 0;
+	unsigned int moves = 0;
 	unsigned char *p, *q;
 	size_t size;
 
@@ -127,11 +127,11 @@ static void growth_in_place(void)
 		q = pw_realloc(p, size);
 		CHECK(pw_malloc_usable_size(q) == size);
 		CHECK(q[size - 10 * KIB - 1] == (unsigned char)(size >> 12));
-		stays += p == q;
+		moves += p != q;
 		p = q;
 	}
-	printf("# %u of 187 times\n", stays);
-	CHECK(stays > 170);
+	printf("# %u moves\n", moves);
+	CHECK(moves < 8);
 	pw_free(p);
 }
 
@@ -206,7 +206,7 @@ static void guard_page(void)
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && !strcmp(text, "here"));
 }
 
-#define HANDED_OVER	20000
+#define HANDED_OVER	2000
 
 static void *handed_over[HANDED_OVER];
 
@@ -219,26 +219,23 @@ static void *free_all(void *arg)
 	return arg;
 }
 
-/* What one thread frees serves another one: the heap does not grow. */
+/* What one thread frees serves another one, or is sorted back. */
 static void handover(void)
 {
-	size_t system = 0;
-	pthread_t thread;
 	unsigned int round, i;
+	pthread_t thread;
 
 	harden();
-	for (round = 0; round < 20; round++) {
+	for (round = 0; round < 10; round++) {
 		for (i = 0; i < HANDED_OVER; i++)
 			handed_over[i] = pw_malloc(100 + i % 100);
+		CHECK(pw_mallinfo2().fsmblks < 100 * KIB);
 		CHECK(!pthread_create(&thread, NULL, free_all, NULL));
 		pthread_join(thread, NULL);
-		if (round == 2)
-			system = pw_mallinfo2().arena;
+		CHECK(pw_mallinfo2().fsmblks > 200 * KIB);
 	}
-	printf("# %zu KiB, then %zu\n", system / KIB, pw_mallinfo2().arena / KIB);
-	CHECK(pw_mallinfo2().arena <= system + system / 4);
 	pw_malloc_trim(0);
-	CHECK(pw_mallinfo2().uordblks == 0);
+	CHECK(!pw_mallinfo2().fsmblks && !pw_mallinfo2().uordblks);
 }
 
 static void *exchange(void *arg)
