@@ -534,9 +534,10 @@ static cold_path void *realloc_traced(void *p, size_t size)
 
 static noinline void *realloc_move(void *p, size_t old, size_t size)
 {
-	size_t ask = with_slack(p, old, size);
+	struct span *s = span_of((uintptr_t)p);
+	size_t ask = with_slack(p, old, size), index;
 
-	if (unlikely(!span_block_start(span_of((uintptr_t)p), (uintptr_t)p)))
+	if (unlikely(!span_divide(s, (uintptr_t)p - span_addr(s), &index)))
 		pw_heap_error("realloc()", "invalid pointer", p);
 	if (size > old && old >= EXTEND_MIN && ask <= CLASS_MAX && extend_in_place(p, ask))
 		return p;
