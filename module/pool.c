@@ -62,6 +62,12 @@ unsigned int pw_avail_take_some(unsigned int nr)
 	return take;
 }
 
+/* While the pool holds more than its ceiling nobody has that much all the same. */
+static bool take_within(unsigned long nr)
+{
+	return nr <= READ_ONCE(pw_pool.max) && pw_avail_take(nr);
+}
+
 /* From the kernel, if that could help, or of what was lost. */
 static bool find_more(unsigned long lack)
 {
@@ -75,10 +81,11 @@ static bool avail_take_grow(unsigned long nr)
 
 	mutex_lock(&pw_pool.size_lock);
 	pw_pcp_close();
-	while (!(taken = pw_avail_take(nr))) {
+	while (!(taken = take_within(nr)) && nr <= READ_ONCE(pw_pool.max)) {
 		long lack = (long)nr - atomic_long_read(&pw_pool.avail);
 
-		if (nr > LONG_MAX || !find_more(lack))
+		/* Pages may have come back this moment. */
+		if (lack > 0 && !find_more(lack))
 			break;
 	}
 	pw_pcp_open();
@@ -101,7 +108,7 @@ int pw_pool_reserve(unsigned long nr)
 {
 	if (likely(pw_pcp_credit_take(nr)))
 		return 0;
-	if (pw_avail_take(nr)) {
+	if (take_within(nr)) {
 		tell_low(false);
 		return 0;
 	}

@@ -423,7 +423,10 @@ static void decay_give_back(unsigned long nr)
 	}
 }
 
-/* Have the floor in blocks, and all of it. Return: whether there is more to do. */
+/*
+ * Have the floor in blocks, and all of it, and no more than the ceiling. Return:
+ * whether there is more to do.
+ */
 static bool mend(void)
 {
 	unsigned int i;
@@ -434,6 +437,7 @@ static bool mend(void)
 	for (i = 0; i < MEND_BATCH && has_idle_parts(); i++)
 		if (!replace_parts())
 			break;
+	pw_supply_fit();
 	held = READ_ONCE(pw_pool.buddy.nr_owned);
 	if (held < pw_pool.floor)
 		pw_supply_grow(pw_pool.floor - held, false);
