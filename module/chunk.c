@@ -959,10 +959,12 @@ static void copy_rest(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 
 		end = min(hi, end);
 		to = i + (end - lo);
-		if (lazy)
+		if (lazy) {
 			got = pw_pool_alloc(c->pfn + i, to - i, 0);
-		else if (!pw_pool_reserve_over(to - i))
+		} else if (!pw_pool_reserve_over(to - i)) {
 			got = pw_pool_alloc(c->pfn + i, to - i, PW_ALLOC_PROMISED);
+			pw_pool_unreserve(to - i - got);
+		}
 		pw_chunk_filled(c, i, to - i);
 		atomic_long_add(to - i, &heap->resident);
 		if (lazy)

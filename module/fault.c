@@ -684,8 +684,9 @@ static u32 page_for_copy(struct touch *t, u32 old)
 	if (!pw_pool_alloc(&new, 1, 0) &&
 	    !(pw_heaps_reclaim(1) && pw_pool_alloc(&new, 1, 0)) &&
 	    t->promised && !pw_page_sharers(pfn_to_page(old)) &&
-	    !pw_pool_reserve_over(1))
-		pw_pool_alloc(&new, 1, PW_ALLOC_PROMISED);
+	    !pw_pool_reserve_over(1) &&
+	    !pw_pool_alloc(&new, 1, PW_ALLOC_PROMISED))
+		pw_pool_unreserve(1);
 	return new;
 }
 

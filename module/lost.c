@@ -151,8 +151,9 @@ void pw_lost_exit(void)
 {
 	struct page *page, *next;
 
-	cancel_delayed_work_sync(&look_work);
+	/* What cannot come back after all has the work done again. */
 	pw_lost_look();
+	cancel_delayed_work_sync(&look_work);
 	list_for_each_entry_safe(page, next, &lost, lru) {
 		list_del(&page->lru);
 		disown(page);

@@ -53,14 +53,16 @@ static unsigned long table_end(struct mm_struct *mm, unsigned long addr, unsigne
 	pgd_t *pgd = pgd_offset(mm, addr);
 	p4d_t *p4d;
 
+	/* A level that the kernel is built without has no end of its own. */
+	end = pgd_addr_end(addr, end);
 	if (pgd_none(*pgd))
-		return pgd_addr_end(addr, end);
+		return end;
 	p4d = p4d_offset(pgd, addr);
+	end = p4d_addr_end(addr, end);
 	if (p4d_none(*p4d))
-		return p4d_addr_end(addr, end);
-	if (pud_none(*pud_offset(p4d, addr)))
-		return pud_addr_end(addr, end);
-	return pmd_addr_end(addr, end);
+		return end;
+	end = pud_addr_end(addr, end);
+	return pud_none(*pud_offset(p4d, addr)) ? end : pmd_addr_end(addr, end);
 }
 
 /* NR_FILE_MAPPED counts pages, not entries: only first mappings reach it. */

@@ -34,11 +34,12 @@ void depot_push(unsigned int c, struct magazine *m)
 {
 	struct depot *d = &pw_depots[c];
 
+	/* Before somebody else can have it. */
+	fastbins_count(m->nr * class_size(c));
 	lock(&d->lock);
 	m->next = d->full;
 	WRITE_ONCE(d->full, m);
 	unlock(&d->lock);
-	fastbins_count(m->nr * class_size(c));
 }
 
 struct magazine *depot_pop(unsigned int c)

@@ -554,6 +554,8 @@ static void *take_large(struct thread *t, unsigned int c)
 	enum content content;
 	void *p;
 
+	/* The bin has none, however often the hit path tries and counts it down. */
+	hard->bins[c].may_leave = NONE_MAY_LEAVE;
 	if (!take_apart(t, c, 1, &p, &content))
 		return NULL;
 	if (content == WAS_FREE)

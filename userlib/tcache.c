@@ -84,9 +84,12 @@ void tcache_start(void)
 {
 	static struct lock key_lock;
 
+	/* The lock is not one of those that fork() takes: hardly anybody gets so far. */
+	if (likely(__atomic_load_n(&exit_key_made, __ATOMIC_ACQUIRE)))
+		return;
 	lock(&key_lock);
-	if (!exit_key_made)
-		WRITE_ONCE(exit_key_made, !pthread_key_create(&exit_key, thread_exit));
+	if (!exit_key_made && !pthread_key_create(&exit_key, thread_exit))
+		__atomic_store_n(&exit_key_made, true, __ATOMIC_RELEASE);
 	unlock(&key_lock);
 }
 

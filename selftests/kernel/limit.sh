@@ -104,6 +104,8 @@ same "no limit, no heap, no account" "" "$(account user nobody 1)"
 
 # A cgroup and those below it
 $pw set cgroup-max /pwa 64M
+# There are no more than five events a second.
+sleep 1
 has "a cgroup's limit holds below it" MemoryError "$(in_cgroup /pwa/b sh -c "$(use 100)" 2>&1)"
 check "an event says which cgroup" told " limit cgroup=/pwa max=67108864 used="
 has "within it a heap works" had "$(in_cgroup /pwa/b sh -c "$(use 32)" 2>&1)"
