@@ -440,12 +440,13 @@ static bool take_left(struct thread *t, unsigned int c, struct batch *batch)
 
 static bool take(struct thread *t, unsigned int c, unsigned int want, struct batch *batch)
 {
+	bool is_large = class_size(c) >= LARGE_BLOCK, done;
+	struct arena *a, *roomy;
+
 	if (class_size(c) >= BIG_SIZE && take_left(t, c, batch))
 		return true;
-	struct arena *a = enter(t, c), *roomy;
-	bool is_large = class_size(c) >= LARGE_BLOCK;
-	bool done = bin_take(a, c, want, USED_PAGES, batch);
-
+	a = enter(t, c);
+	done = bin_take(a, c, want, USED_PAGES, batch);
 	if (!done && !is_large)
 		done = bin_take_larger(a, c, want, batch) ||
 		       bin_take(a, c, want, OWN_PAGES, batch);
