@@ -484,12 +484,6 @@ static inline unsigned int list_blocks(uintptr_t word)
 	return (unsigned int)(word >> 48);
 }
 
-/* Where the first block of a list leads to the next list. */
-static inline struct block **list_link(struct block *first, bool smallest)
-{
-	return (struct block **)first + (smallest ? 1 : 2);
-}
-
 /* Blocks of 16 bytes have no room for it beside the key, and go without one. */
 static inline uintptr_t *list_next(struct block *first, unsigned int c)
 {

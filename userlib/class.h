@@ -63,15 +63,16 @@ static inline size_t class_size(unsigned int c)
 	return (size_t)((1U << STEP_SHIFT) + step + 1) << (log - STEP_SHIFT);
 }
 
-/* How many blocks make a full list. */
+/*
+ * How many blocks make a full list: more are moved whole more rarely, and are
+ * more memory that waits in each thread.
+ */
 static inline unsigned int class_room(size_t size)
 {
-	if (size <= 256)
-		return 64;
 	if (size <= 2 * KIB)
-		return (unsigned int)(16 * KIB / size);
+		return MIN(64U, (unsigned int)(32 * KIB / size));
 	if (size <= 32 * KIB)
-		return 8;
+		return 12;
 	if (size <= 64 * KIB)
 		return 4;
 	return size <= 256 * KIB ? 2 : 1;

@@ -61,9 +61,11 @@ static inline __attribute__((always_inline)) void *fast_malloc(size_t size)
 		return pw_malloc_slow(size, 0);
 	c = big_steps(size);
 	b = bin_pop(c, BIG_STEPS);
-	if (likely(b))
+	if (likely(b)) {
+		/* Compilers would join this with the other path, for an instruction. */
+		KEEP(b);
 		return b;
-	HIDE(c);
+	}
 	return pw_malloc_slow(size, c + BIG_STEPS);
 }
 
@@ -91,6 +93,7 @@ static inline __attribute__((always_inline)) void fast_free(void *p)
 {
 	uintptr_t d = distance(p), key = pw_base, base = tcache_base();
 	struct block *b = p;
+	head_t *head;
 	size_t c;
 
 	if (unlikely(d >= HOT_READ(pw_fast_limit))) {
@@ -108,9 +111,10 @@ static inline __attribute__((always_inline)) void fast_free(void *p)
 		return;
 	}
 	b->key = key;
-	b->next = *head_at(base, c);
-	HIDE(c);
-	*head_at(base, c) = b;
+	head = head_at(base, c);
+	KEEP(head);
+	b->next = *head;
+	*head = b;
 }
 
 #endif /* PW_ENTRY_H */

@@ -314,6 +314,14 @@ static noinline void *calloc_slow(size_t size, size_t c)
 	return p;
 }
 
+static noinline void *calloc_big(size_t size)
+{
+	size_t c = size <= CLASS_MAX ? big_class(size) : 0;
+	struct block *b = c ? tcache_pop(c) : NULL;
+
+	return b ? memset(b, 0, size) : calloc_slow(size, c);
+}
+
 PUBLIC void *NAME(calloc)(size_t n, size_t each)
 {
 	struct block *b;
@@ -321,11 +329,8 @@ PUBLIC void *NAME(calloc)(size_t n, size_t each)
 
 	if (unlikely(__builtin_mul_overflow(n, each, &size)))
 		return no_memory();
-	if (unlikely(size > SMALL_MAX)) {
-		c = size <= CLASS_MAX ? big_class(size) : 0;
-		b = c ? tcache_pop(c) : NULL;
-		return b ? memset(b, 0, size) : calloc_slow(size, c);
-	}
+	if (unlikely(size > SMALL_MAX))
+		return calloc_big(size);
 	c = small_class(size);
 	b = bin_unlink(c, 0);
 	if (unlikely(!b))

@@ -15,7 +15,7 @@
  * What all full lists of a thread may hold, of small and of large blocks. Small
  * ones, a part of what the thread's arena has out if that is more.
  */
-#define SMALL_BYTES	(MIB + MIB / 4)
+#define SMALL_BYTES	(2 * MIB)
 #define SMALL_SHIFT_OUT	6
 #define LARGE_BYTES	(32 * MIB)
 
@@ -181,13 +181,13 @@ struct arena **tcache_arena(void)
 
 /* ---- lists in and out ---- */
 
-static struct block *stack_pop(struct stack *st, unsigned int c)
+static struct block *stack_pop(struct stack *st)
 {
 	struct block *first = st->lists;
 
 	if (!first)
 		return NULL;
-	st->lists = *list_link(first, c == 1);
+	st->lists = *stack_link(st, first);
 	st->nr--;
 	st->low = MIN(st->low, st->nr);
 	return first;
@@ -199,21 +199,22 @@ static struct stack *stack_of(struct thread *t, unsigned int c)
 	struct stack *st = &t->full[c];
 
 	if (unlikely(!st->room)) {
-		st->room = (uint16_t)class_room(class_size(c));
+		st->room = (uint8_t)class_room(class_size(c));
+		st->link = c == 1 ? sizeof(struct block *) : sizeof(struct block);
 		st->size = (uint32_t)(st->room * class_size(c));
 		t->used[c / 64] |= 1UL << (c % 64);
 	}
 	return st;
 }
 
-/* Empties a bin; its list is shorter than a full one. */
-static struct block *bin_unload(unsigned int c, unsigned int *blocks)
+/* Empties a bin. Without room for more, its blocks were no full list. */
+static struct block *bin_unload(unsigned int c, unsigned int room, unsigned int *blocks)
 {
 	uintptr_t base = tcache_base();
 	struct block *first = *head_at(base, c);
 
 	*blocks = class_room(class_size(c)) - (unsigned int)*room_at(base, c);
-	set_bin(c, NULL, 0);
+	set_bin(c, NULL, (int)room);
 	return first;
 }
 
@@ -222,14 +223,14 @@ static void drain_stack(struct thread *t, unsigned int c)
 {
 	struct block *first;
 
-	while ((first = stack_pop(&t->full[c], c)))
+	while ((first = stack_pop(&t->full[c])))
 		list_sort_back(first);
 }
 
 static void drain_class(struct thread *t, unsigned int c)
 {
 	unsigned int blocks;
-	struct block *first = bin_unload(c, &blocks);
+	struct block *first = bin_unload(c, t->full[c].room, &blocks);
 
 	if (first)
 		list_sort_back(first);
@@ -306,7 +307,7 @@ static void sweep_class(struct thread *t, unsigned int c)
 	st->budget = (uint16_t)(st->budget - less);
 	*bytes -= MIN(*bytes, (size_t)less * st->size);
 	/* What is pushed may have everything of this thread's sorted back. */
-	while (unused-- && (first = stack_pop(st, c)))
+	while (unused-- && (first = stack_pop(st)))
 		fastbin_push(c, first, st->room);
 	st->low = st->nr;
 }
@@ -575,13 +576,14 @@ void tcache_spill(struct block *b, size_t c)
 
 bool tcache_has(struct block *b, size_t c)
 {
-	struct block *first = pw_tcache.thread ? pw_tcache.thread->full[c].lists : NULL;
+	struct thread *t = pw_tcache.thread;
+	struct block *first = t ? t->full[c].lists : NULL;
 	struct block *p;
 
 	for (p = *head_at(tcache_base(), c); p; p = p->next)
 		if (p == b)
 			return true;
-	for (; first; first = *list_link(first, c == 1))
+	for (; first; first = *stack_link(&t->full[c], first))
 		for (p = first; p; p = p->next)
 			if (p == b)
 				return true;
@@ -615,12 +617,12 @@ void tcache_grown(void *q)
 static void give_class_back(struct thread *t, unsigned int c)
 {
 	unsigned int blocks;
-	struct block *first = bin_unload(c, &blocks);
+	struct block *first = bin_unload(c, 0, &blocks);
 	struct stack *st = &t->full[c];
 
 	if (first)
 		fastbin_push(c, first, blocks);
-	while ((first = stack_pop(st, c)))
+	while ((first = stack_pop(st)))
 		fastbin_push(c, first, st->room);
 	*st = (struct stack){ .lists = NULL };
 }

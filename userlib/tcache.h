@@ -17,6 +17,7 @@
  * @lists: first block of the last one in, NULL for none
  * @size: bytes of all blocks of a full list
  * @room: blocks of a full list; 0: the class was never used here
+ * @link: bytes into the first block of a list is what leads to the next list
  * @nr: how many lists
  * @budget: how many there may be
  * @low: the least there were since unused ones were last given back
@@ -27,7 +28,8 @@
 struct stack {
 	struct block *lists;
 	uint32_t size;
-	uint16_t room;
+	uint8_t room;
+	uint8_t link;
 	uint16_t nr;
 	uint16_t budget;
 	uint16_t low;
@@ -106,6 +108,7 @@ extern uint32_t pw_nr_threads;
 #if defined(__x86_64__) && !defined(PW_TEST)
 typedef struct block *__seg_fs head_t;
 typedef int16_t __seg_fs room_t;
+typedef struct thread *__seg_fs thread_t;
 
 static inline uintptr_t tcache_base(void)
 {
@@ -127,6 +130,7 @@ static inline bool take_room(uintptr_t base, size_t c)
 #else
 typedef struct block *head_t;
 typedef int16_t room_t;
+typedef struct thread *thread_t;
 
 static inline uintptr_t tcache_base(void)
 {
@@ -140,11 +144,18 @@ static inline bool take_room(uintptr_t base, size_t c)
 #endif
 
 /*
- * Of two uses of the same bin, each can be one instruction with the address in
- * it. Compilers compute it once, which takes one more: this hides that it is
- * the same.
+ * Keeps a value in a register of its own. The head of a bin needs its address in
+ * one: with an index in the address, what one call stores reaches the load of the
+ * next one late, and a pair of calls takes half as long again (Golden Cove).
  */
-#define HIDE(x)	__asm__("" : "+r"(x))
+#define KEEP(x)	__asm__("" : "+r"(x))
+
+/* And away from that of the result, which would take a move more. */
+#ifdef __x86_64__
+#define KEEP_AWAY(x)	__asm__("" : "+c"(x))
+#else
+#define KEEP_AWAY(x)	KEEP(x)
+#endif
 
 static inline head_t *head_at(uintptr_t base, size_t c)
 {
@@ -154,6 +165,12 @@ static inline head_t *head_at(uintptr_t base, size_t c)
 static inline room_t *room_at(uintptr_t base, size_t c)
 {
 	return (room_t *)(base + offsetof(struct tcache, rooms)) + c;
+}
+
+/* The calling thread, NULL before its first miss. */
+static inline struct thread *thread_at(uintptr_t base)
+{
+	return *(thread_t *)(base + offsetof(struct tcache, thread));
 }
 
 static inline void set_bin(size_t c, struct block *head, int room)
@@ -168,13 +185,14 @@ static inline void set_bin(size_t c, struct block *head, int room)
 static inline struct block *bin_unlink(size_t c, size_t add)
 {
 	uintptr_t base = tcache_base();
-	struct block *b = head_at(base, c)[add];
+	head_t *head = head_at(base, c) + add;
+	struct block *b;
 
+	KEEP_AWAY(head);
+	b = *head;
 	if (unlikely(!b))
 		return NULL;
-	HIDE(c);
-	head_at(base, c)[add] = b->next;
-	HIDE(c);
+	*head = b->next;
 	room_at(base, c)[add]++;
 	return b;
 }
@@ -194,10 +212,17 @@ static inline struct block *tcache_pop(size_t c)
 	return bin_pop(c, 0);
 }
 
+/* Where the first block of a full list leads to the next list. */
+static inline struct block **stack_link(const struct stack *st, struct block *first)
+{
+	return (struct block **)((char *)first + st->link);
+}
+
 /* The same for a bin that is empty: from the thread's last full list. */
 static inline struct block *tcache_pop_list(size_t c)
 {
-	struct thread *t = pw_tcache.thread;
+	uintptr_t base = tcache_base();
+	struct thread *t = thread_at(base);
 	struct stack *st;
 	struct block *b;
 
@@ -207,32 +232,39 @@ static inline struct block *tcache_pop_list(size_t c)
 	b = st->lists;
 	if (unlikely(!b))
 		return NULL;
-	st->lists = *list_link(b, c == 1);
+	st->lists = *stack_link(st, b);
 	if (--st->nr < st->low)
 		st->low = st->nr;
-	set_bin(c, b->next, 1);
+	*head_at(base, c) = b->next;
+	*room_at(base, c) = 1;
 	b->key = 0;
 	return b;
 }
 
-/* Files the full list of a bin and starts a new one; false: tcache_spill(). */
+/*
+ * Files the full list of a bin and starts a new one; false: tcache_spill(). A
+ * bin without room that has no list has no budget either.
+ */
 static inline bool tcache_push_list(struct block *b, size_t c)
 {
-	struct thread *t = pw_tcache.thread;
-	struct block *first = *head_at(tcache_base(), c);
+	uintptr_t base = tcache_base();
+	struct thread *t = thread_at(base);
+	struct block *first;
 	struct stack *st;
 
-	if (unlikely(!t || !first))
+	if (unlikely(!t))
 		return false;
 	st = &t->full[c];
 	if (unlikely(st->nr >= st->budget || !--t->tick))
 		return false;
-	*list_link(first, c == 1) = st->lists;
+	first = *head_at(base, c);
+	*stack_link(st, first) = st->lists;
 	st->lists = first;
 	st->nr++;
 	b->key = pw_base;
 	b->next = NULL;
-	set_bin(c, b, st->room - 1);
+	*head_at(base, c) = b;
+	*room_at(base, c) = (int16_t)(st->room - 1);
 	return true;
 }
 
