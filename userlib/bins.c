@@ -366,12 +366,12 @@ static void bits_free(struct span *s)
 }
 
 /* Writes the map entries of a span: what free() finds. */
-static void map_span(struct span *s, uint16_t value)
+static void map_span(struct span *s, unsigned int c)
 {
 	size_t granule = span_granule(s), i;
 
 	for (i = 0; i < s->granules; i++)
-		WRITE_ONCE(*map_entry(granule + i), value);
+		WRITE_ONCE(*map_entry(granule + i), (uint16_t)(c * MAP_UNIT));
 }
 
 /*
@@ -424,7 +424,7 @@ static struct span *span_create(struct arena *a, unsigned int c, enum source sou
 	for (i = 1; i < granules; i++)
 		span_entry(granule + i)->head = (uint32_t)granule;
 	if (!a->private)
-		map_span(s, (uint16_t)c);
+		map_span(s, c);
 	return s;
 }
 
@@ -447,7 +447,7 @@ bool span_extend(struct arena *a, struct span *s, unsigned int c)
 	s->reciprocal = shape->reciprocal;
 	s->returned = 0;
 	if (!a->private)
-		map_span(s, (uint16_t)c);
+		map_span(s, c);
 	return true;
 }
 
@@ -515,7 +515,7 @@ static struct span *span_convert(struct arena *a, struct span *s, unsigned int c
 	bits_free(&old);
 	s->returned = old.returned;
 	if (!a->private)
-		map_span(s, (uint16_t)c);
+		map_span(s, c);
 	return s;
 }
 

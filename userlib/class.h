@@ -25,24 +25,16 @@ static inline size_t small_class(size_t size)
 	return (size + MIN_ALIGN - 1) / MIN_ALIGN;
 }
 
-/*
- * Class of a size above SMALL_MAX, up to CLASS_MAX, less BIG_STEPS: the hit
- * path leaves adding that to an address it uses anyway.
- */
-#define BIG_STEPS	(NR_SMALL + 1 - ((SMALL_SHIFT + 1 - STEP_SHIFT) << STEP_SHIFT))
+#define BIG_STEPS	((uint32_t)NR_SMALL + 1 - ((SMALL_SHIFT + 1) << STEP_SHIFT))
 
-static inline size_t big_steps(size_t size)
-{
-	uint32_t last = (uint32_t)size - 1;
-	unsigned int shift = (31 ^ (unsigned int)__builtin_clz(last)) - STEP_SHIFT;
-
-	/* What is shifted has its leading bit: 2^STEP_SHIFT and more. */
-	return (size_t)(last >> shift) + ((size_t)shift << STEP_SHIFT);
-}
-
+/* Class of a size above SMALL_MAX, up to CLASS_MAX. */
 static inline size_t big_class(size_t size)
 {
-	return big_steps(size) + BIG_STEPS;
+	unsigned int log = 31 ^ (unsigned int)__builtin_clz((uint32_t)size);
+	uint32_t last = ((uint32_t)size - 1) << STEP_SHIFT;
+
+	/* A power of two is one step short of its own doubling: the last of the one before. */
+	return (last >> log) + (log << STEP_SHIFT) + BIG_STEPS;
 }
 
 static inline size_t class_of(size_t size)

@@ -42,31 +42,31 @@ PUBLIC void NAME(malloc_stats)(void);
 PUBLIC int NAME(malloc_info)(int options, FILE *fp);
 PUBLIC int NAME(malloc_trim)(size_t pad);
 
-void *pw_malloc_slow(size_t size, size_t c);
+void *pw_malloc_slow(size_t size, struct tcache_bin *bin);
 void pw_free_slow(void *p, uintptr_t distance);
-void pw_free_full(void *p, size_t c);
-void pw_free_twice(void *p, size_t c);
+void pw_free_full(void *p, struct tcache_bin *bin);
+void pw_free_twice(void *p, struct tcache_bin *bin);
 
 static inline __attribute__((always_inline)) void *fast_malloc(size_t size)
 {
+	struct tcache_bin *bin;
 	struct block *b;
-	size_t c;
 
 	if (likely(size <= SMALL_MAX)) {
-		c = small_class(size);
-		b = tcache_pop(c);
-		return likely(b) ? b : pw_malloc_slow(size, c);
+		bin = bin_at(small_class(size) * MAP_UNIT);
+		b = bin_pop(bin);
+		return likely(b) ? b : pw_malloc_slow(size, bin);
 	}
 	if (unlikely(size > CLASS_MAX))
-		return pw_malloc_slow(size, 0);
-	c = big_steps(size);
-	b = bin_pop(c, BIG_STEPS);
+		return pw_malloc_slow(size, pw_bins);
+	bin = bin_at(big_class(size) * MAP_UNIT);
+	b = bin_pop(bin);
 	if (likely(b)) {
 		/* Compilers would join this with the other path, for an instruction. */
 		KEEP(b);
 		return b;
 	}
-	return pw_malloc_slow(size, c + BIG_STEPS);
+	return pw_malloc_slow(size, bin);
 }
 
 /*
@@ -86,35 +86,34 @@ static inline size_t fast_class(const void *p)
 {
 	uintptr_t d = distance(p);
 
-	return likely(d < HOT_READ(pw_fast_limit)) ? HOT_READ(*map_entry(d >> GRANULE_UNIT_SHIFT)) : 0;
+	if (unlikely(d >= HOT_READ(pw_fast_limit)))
+		return 0;
+	return HOT_READ(*map_entry(d >> GRANULE_UNIT_SHIFT)) / MAP_UNIT;
 }
 
 static inline __attribute__((always_inline)) void fast_free(void *p)
 {
-	uintptr_t d = distance(p), key = pw_base, base = tcache_base();
+	uintptr_t d = distance(p), key = pw_base;
+	struct tcache_bin *bin;
 	struct block *b = p;
-	head_t *head;
-	size_t c;
 
 	if (unlikely(d >= HOT_READ(pw_fast_limit))) {
 		pw_free_slow(p, d);
 		return;
 	}
-	/* No class is 0, and bin 0 never has room. */
-	c = HOT_READ(*map_entry(d >> GRANULE_UNIT_SHIFT));
-	if (unlikely(take_room(base, c))) {
-		pw_free_full(p, c);
+	/* No class is bin 0, which never has room. */
+	bin = bin_at(HOT_READ(*map_entry(d >> GRANULE_UNIT_SHIFT)));
+	if (unlikely(take_room(bin))) {
+		pw_free_full(p, bin);
 		return;
 	}
 	if (unlikely(b->key == key)) {
-		pw_free_twice(p, c);
+		pw_free_twice(p, bin);
 		return;
 	}
 	b->key = key;
-	head = head_at(base, c);
-	KEEP(head);
-	b->next = *head;
-	*head = b;
+	b->next = bin->head;
+	bin->head = b;
 }
 
 #endif /* PW_ENTRY_H */

@@ -729,21 +729,21 @@ static void *take_checked(struct thread *t, unsigned int c)
 /* What can be taken without a closer look, or NULL. */
 static inline __attribute__((always_inline)) void *take(size_t c, size_t size)
 {
-	struct thread *t = pw_tcache.thread;
+	struct hard *hard = tcache_self()->hard;
 	struct hard_bin *bin;
 	uint8_t *has;
 	void *p;
 
-	if (unlikely(!t))
+	if (unlikely(!hard))
 		return NULL;
-	bin = &t->hard->bins[c];
+	bin = &hard->bins[c];
 	if (unlikely(--bin->may_leave < 0))
 		return NULL;
 	p = bin->next;
 	has = has_byte(((uintptr_t)p - HOT_READ(pw_base)) >> UNIT_SHIFT);
 	if (unlikely(!untouched(p, bin->newest, bin->junk) || HOT_READ(*has)))
 		return NULL;
-	choose(t->hard, bin);
+	choose(hard, bin);
 	WRITE_ONCE(*has, write_canary(p, bin->room, size));
 	return p;
 }
@@ -807,7 +807,7 @@ bool harden_give(void *p, const char *call)
 
 	if (!has)
 		return false;
-	c = READ_ONCE(*map_entry(granule_of((uintptr_t)p)));
+	c = READ_ONCE(*map_entry(granule_of((uintptr_t)p))) / MAP_UNIT;
 	size = class_size(c);
 	WRITE_ONCE(*has_entry(units(p)), 0);
 	if (read_canary(p, room_of(size), has) == SIZE_MAX)
@@ -831,16 +831,16 @@ bool harden_give(void *p, const char *call)
 
 void harden_free(void *p, size_t distance)
 {
-	struct thread *t = pw_tcache.thread;
+	struct hard *hard = tcache_self()->hard;
 	struct hard_bin *bin;
 	uint8_t *entry;
 	size_t has;
 
-	if (unlikely(!t))
+	if (unlikely(!hard))
 		goto slow;
 	entry = has_byte(distance);
 	has = READ_ONCE(*entry);
-	bin = &t->hard->bins[READ_ONCE(*map_entry(distance >> GRANULE_UNIT_SHIFT))];
+	bin = &hard->bins[READ_ONCE(*map_entry(distance >> GRANULE_UNIT_SHIFT)) / MAP_UNIT];
 	/* Where the canary is depends on @has, which may take as long to come. */
 	__builtin_prefetch(p, 1);
 	__builtin_prefetch(last_word(p, bin->room), 1);

@@ -4,8 +4,8 @@
  *
  * Two tables lie at fixed distances below the window, so that finding an entry
  * needs no other load than that of the window's address: the map, 16 bits a
- * granule, is all that free() looks at; struct span has the rest. Both are
- * mapped as far as the window is used.
+ * granule, is all that free() looks at, and says where the bin of the granule's
+ * class is; struct span has the rest. Both are mapped as far as the window is used.
  */
 #ifndef PW_HEAP_H
 #define PW_HEAP_H
@@ -20,6 +20,9 @@ struct span;
 #define MAX_WINDOW	(MAX_GRANULES * GRANULE)	/* 16 TiB */
 #define SPAN_BYTES	64UL
 #define SPAN_DISTANCE	(MAP_DISTANCE + MAX_GRANULES * SPAN_BYTES)
+
+/* What the map has is the class times this. */
+#define MAP_UNIT	16UL
 
 /* Hardened, a third table has a byte for each 16: what the program has of a block there. */
 #define HAS_BYTES	(GRANULE / MIN_ALIGN)

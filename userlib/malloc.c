@@ -91,15 +91,15 @@ static noinline void *malloc_any(size_t size, size_t c)
 	return p;
 }
 
-noinline void *pw_malloc_slow(size_t size, size_t c)
+noinline void *pw_malloc_slow(size_t size, struct tcache_bin *bin)
 {
 	void *p;
 
 	if (unlikely(pw_env.harden))
 		return likely(size - 1 < HOT_READ(pw_tune.hard_most)) ? harden_malloc(size) :
 		       pw_malloc_hard(size);
-	p = tcache_pop_list(c);
-	return likely(p) ? p : malloc_any(size, c);
+	p = tcache_pop_list(bin);
+	return likely(p) ? p : malloc_any(size, (size_t)(bin - pw_bins));
 }
 
 /* Is @b in a list? It may be one of a smaller class. */
@@ -198,7 +198,6 @@ noinline void pw_free_hard(void *p)
 static noinline void free_unusual(void *p, size_t c)
 {
 	if (!c) {
-		*room_at(tcache_base(), 0) = 0;
 		free_any(p, "free()");
 		return;
 	}
@@ -207,25 +206,25 @@ static noinline void free_unusual(void *p, size_t c)
 }
 
 /* The bin has no room, or is bin 0: not a block of a class. */
-noinline void pw_free_full(void *p, size_t c)
+noinline void pw_free_full(void *p, struct tcache_bin *bin)
 {
-	if (unlikely(!c || ((struct block *)p)->key == pw_base)) {
-		free_unusual(p, c);
+	if (unlikely(bin == pw_bins || ((struct block *)p)->key == pw_base)) {
+		WRITE_ONCE(bin->room, 0);
+		free_unusual(p, (size_t)(bin - pw_bins));
 		return;
 	}
-	if (unlikely(!tcache_push_list(p, c)))
-		tcache_spill(p, c);
+	if (unlikely(!tcache_push_list(bin, p)))
+		tcache_spill(p, (size_t)(bin - pw_bins));
 }
 
 /* The key of a free block; the bin's room has been counted down for it. */
-noinline void pw_free_twice(void *p, size_t c)
+noinline void pw_free_twice(void *p, struct tcache_bin *bin)
 {
-	uintptr_t base = tcache_base();
 	struct block *b = p;
 
 	check_not_free(b, "free()");
-	b->next = *head_at(base, c);
-	*head_at(base, c) = b;
+	b->next = bin->head;
+	bin->head = b;
 }
 
 /* ---- size of a block ---- */
@@ -295,7 +294,7 @@ static inline void zero_block(void *p, size_t size)
 	last[-2] = zero;
 }
 
-static noinline void *calloc_slow(size_t size, size_t c)
+static noinline void *calloc_slow(size_t size, struct tcache_bin *bin)
 {
 	bool zeroed = false;
 	void *p;
@@ -307,7 +306,8 @@ static noinline void *calloc_slow(size_t size, size_t c)
 	if (unlikely(pw_heap.slow) && pw_env.harden)
 		p = harden_alloc(size, MIN_ALIGN);
 	else
-		p = tcache_pop_list(c) ?: alloc_slow(size, c, &zeroed);
+		p = tcache_pop_list(bin) ?:
+		    alloc_slow(size, (size_t)(bin - pw_bins), &zeroed);
 	trace(TRACE_CALLOC, p, size, 0);
 	if (p && (!zeroed || pw_heap.slow))
 		memset(p, 0, size);
@@ -319,23 +319,24 @@ static noinline void *calloc_big(size_t size)
 	size_t c = size <= CLASS_MAX ? big_class(size) : 0;
 	struct block *b = c ? tcache_pop(c) : NULL;
 
-	return b ? memset(b, 0, size) : calloc_slow(size, c);
+	return b ? memset(b, 0, size) : calloc_slow(size, pw_bins + c);
 }
 
 PUBLIC void *NAME(calloc)(size_t n, size_t each)
 {
+	struct tcache_bin *bin;
 	struct block *b;
-	size_t size, c;
+	size_t size;
 
 	if (unlikely(__builtin_mul_overflow(n, each, &size)))
 		return no_memory();
 	if (unlikely(size > SMALL_MAX))
 		return calloc_big(size);
-	c = small_class(size);
-	b = bin_unlink(c, 0);
+	bin = bin_at(small_class(size) * MAP_UNIT);
+	b = bin_unlink(bin);
 	if (unlikely(!b))
-		return calloc_slow(size, c);
-	zero_block(b, c * MIN_ALIGN);
+		return calloc_slow(size, bin);
+	zero_block(b, ALIGN_UP(size, MIN_ALIGN));
 	return b;
 }
 
@@ -400,7 +401,7 @@ static void *alloc_grown(size_t size)
 	c = big_class(size);
 	p = tcache_pop(c);
 	if (!p)
-		p = tcache_pop_list(c);
+		p = tcache_pop_list(pw_bins + c);
 	if (!p)
 		p = tcache_refill(c);
 	if (!p)
@@ -603,7 +604,7 @@ static noinline void *aligned_slow(size_t align, size_t size, size_t c)
 	void *p;
 
 	if (likely(c && !pw_heap.slow))
-		return pw_malloc_slow(class_size((unsigned int)c), c);
+		return pw_malloc_slow(class_size((unsigned int)c), pw_bins + c);
 	if (unlikely(pw_heap.slow) && pw_env.harden)
 		p = harden_alloc(size, align);
 	else if (c)
@@ -644,7 +645,7 @@ static inline void *aligned_hit(size_t align, size_t size)
 	if (likely(size - 1 < SMALL_MAX && align >= MIN_ALIGN))
 		return tcache_pop(size / MIN_ALIGN);
 	if (likely(size - 1 < CLASS_MAX && align - MIN_ALIGN <= GRANULE - MIN_ALIGN))
-		return bin_pop(big_steps(size), BIG_STEPS);
+		return tcache_pop(big_class(size));
 	return NULL;
 }
 

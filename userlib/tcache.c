@@ -50,7 +50,11 @@
 #define WORTH_LEAST	(128 * KIB)
 #define SORT_MAX	(8 * MIB)
 
-__thread struct tcache pw_tcache __attribute__((tls_model("initial-exec")));
+struct thread pw_nobody;
+__thread struct tcache_bin *pw_bins __attribute__((tls_model("initial-exec"))) = pw_nobody.bins;
+
+/* It is exiting and keeps no caches any more. */
+static __thread bool thread_gone __attribute__((tls_model("initial-exec")));
 
 struct lock pw_threads_lock;
 struct thread *pw_threads;
@@ -118,7 +122,7 @@ static noinline struct thread *thread_attach(void)
 {
 	struct thread *t;
 
-	if (pw_tcache.gone || !pw_heap_start())
+	if (thread_gone || !pw_heap_start())
 		return NULL;
 	t = thread_alloc();
 	if (!t)
@@ -129,7 +133,6 @@ static noinline struct thread *thread_attach(void)
 	}
 	t->arena = pw_arenas[0];
 	t->tick = SWEEP_TICKS;
-	t->tcache = &pw_tcache;
 	t->prev = NULL;
 	lock(&pw_threads_lock);
 	t->next = pw_threads;
@@ -138,7 +141,7 @@ static noinline struct thread *thread_attach(void)
 	pw_threads = t;
 	pw_nr_threads++;
 	unlock(&pw_threads_lock);
-	pw_tcache.thread = t;
+	pw_bins = t->bins;
 	pw_fork_watch(single_threaded());
 	/* Whose end we would not see keeps no caches: they end with its stack. */
 	if (!is_first() && !watch_exit(t)) {
@@ -150,7 +153,9 @@ static noinline struct thread *thread_attach(void)
 
 static inline struct thread *this_thread(void)
 {
-	return likely(pw_tcache.thread) ? pw_tcache.thread : thread_attach();
+	struct thread *t = tcache_self();
+
+	return likely(tcache_attached(t)) ? t : thread_attach();
 }
 
 struct thread *tcache_thread(void)
@@ -207,14 +212,19 @@ static struct stack *stack_of(struct thread *t, unsigned int c)
 	return st;
 }
 
-/* Empties a bin. Without room for more, its blocks were no full list. */
-static struct block *bin_unload(unsigned int c, unsigned int room, unsigned int *blocks)
+static inline void set_bin(struct thread *t, size_t c, struct block *head, unsigned int room)
 {
-	uintptr_t base = tcache_base();
-	struct block *first = *head_at(base, c);
+	t->bins[c] = (struct tcache_bin){ .head = head, .room = (int32_t)room };
+}
 
-	*blocks = class_room(class_size(c)) - (unsigned int)*room_at(base, c);
-	set_bin(c, NULL, (int)room);
+/* Empties a bin. Without room for more, its blocks were no full list. */
+static struct block *bin_unload(struct thread *t, unsigned int c, unsigned int room,
+				unsigned int *blocks)
+{
+	struct block *first = t->bins[c].head;
+
+	*blocks = class_room(class_size(c)) - (unsigned int)t->bins[c].room;
+	set_bin(t, c, NULL, room);
 	return first;
 }
 
@@ -230,7 +240,7 @@ static void drain_stack(struct thread *t, unsigned int c)
 static void drain_class(struct thread *t, unsigned int c)
 {
 	unsigned int blocks;
-	struct block *first = bin_unload(c, t->full[c].room, &blocks);
+	struct block *first = bin_unload(t, c, t->full[c].room, &blocks);
 
 	if (first)
 		list_sort_back(first);
@@ -342,7 +352,7 @@ struct block *tcache_refill(size_t c)
 	if (!word)
 		return NULL;
 	b = list_first(word);
-	set_bin(c, b->next, (int)(st->room - list_blocks(word) + 1));
+	set_bin(t, c, b->next, st->room - list_blocks(word) + 1);
 	b->key = 0;
 	return b;
 }
@@ -369,12 +379,12 @@ static size_t stacks_bytes(const struct thread *t)
 }
 
 __attribute__((no_sanitize("thread")))
-static size_t bin_bytes(const struct tcache *tc, unsigned int c)
+static size_t bin_bytes(const struct tcache_bin *bin, unsigned int c)
 {
 	size_t size = class_size(c);
-	int blocks = (int)class_room(size) - READ_ONCE(tc->rooms[c]);
+	int blocks = (int)class_room(size) - READ_ONCE(bin->room);
 
-	return READ_ONCE(tc->heads[c]) && blocks > 0 ? (size_t)blocks * size : 0;
+	return READ_ONCE(bin->head) && blocks > 0 ? (size_t)blocks * size : 0;
 }
 
 /* What a thread has cached, but for the first @few bytes of each bin. */
@@ -384,7 +394,7 @@ static size_t thread_bytes(const struct thread *t, size_t few)
 	unsigned int c;
 
 	for (c = 1; c < NR_CLASSES; c++) {
-		size_t bytes = bin_bytes(t->tcache, c);
+		size_t bytes = bin_bytes(&t->bins[c], c);
 
 		sum += bytes - MIN(bytes, few);
 	}
@@ -521,7 +531,7 @@ struct block *tcache_refill_arena(size_t c, bool *fresh)
 	if (!take(t, c, first_few(st), &batch))
 		return NULL;
 	st->taken++;
-	set_bin(c, batch.rest, (int)(st->room - batch.nr_rest));
+	set_bin(t, c, batch.rest, st->room - batch.nr_rest);
 	*fresh = batch.fresh;
 	batch.first->key = 0;
 	return batch.first;
@@ -540,18 +550,19 @@ static void sort_back_few(unsigned int c)
 void tcache_spill(struct block *b, size_t c)
 {
 	struct thread *t = this_thread();
-	struct block *first = *head_at(tcache_base(), c);
+	struct block *first;
 	struct stack *st;
 
 	b->next = NULL;
 	b->key = pw_base;
 	if (unlikely(!t)) {
-		*room_at(tcache_base(), c) = 0;
+		WRITE_ONCE(pw_bins[c].room, 0);
 		list_sort_back(b);
 		return;
 	}
 	st = stack_of(t, c);
-	set_bin(c, b, st->room - 1);
+	first = t->bins[c].head;
+	set_bin(t, c, b, st->room - 1U);
 	if (first) {
 		st->flushed++;
 		t->spilled += st->size / KIB;
@@ -576,11 +587,11 @@ void tcache_spill(struct block *b, size_t c)
 
 bool tcache_has(struct block *b, size_t c)
 {
-	struct thread *t = pw_tcache.thread;
-	struct block *first = t ? t->full[c].lists : NULL;
+	struct thread *t = tcache_self();
+	struct block *first = t->full[c].lists;
 	struct block *p;
 
-	for (p = *head_at(tcache_base(), c); p; p = p->next)
+	for (p = t->bins[c].head; p; p = p->next)
 		if (p == b)
 			return true;
 	for (; first; first = *stack_link(&t->full[c], first))
@@ -599,16 +610,14 @@ static void **grown_slot(struct thread *t, void *p)
 
 bool tcache_grows(void *p)
 {
-	struct thread *t = pw_tcache.thread;
-
-	return t && *grown_slot(t, p) == p;
+	return *grown_slot(tcache_self(), p) == p;
 }
 
 void tcache_grown(void *q)
 {
-	struct thread *t = pw_tcache.thread;
+	struct thread *t = tcache_self();
 
-	if (t)
+	if (tcache_attached(t))
 		*grown_slot(t, q) = q;
 }
 
@@ -617,7 +626,7 @@ void tcache_grown(void *q)
 static void give_class_back(struct thread *t, unsigned int c)
 {
 	unsigned int blocks;
-	struct block *first = bin_unload(c, 0, &blocks);
+	struct block *first = bin_unload(t, c, 0, &blocks);
 	struct stack *st = &t->full[c];
 
 	if (first)
@@ -645,17 +654,17 @@ static void thread_exit(void *arg)
 	/* What libc still frees for this thread goes straight to its span. */
 	t->bytes[false] = 0;
 	t->bytes[true] = 0;
-	pw_tcache.gone = true;
-	pw_tcache.thread = NULL;
+	thread_gone = true;
+	pw_bins = pw_nobody.bins;
 	thread_unlist(t);
 }
 
 void tcache_drain(void)
 {
-	struct thread *t = pw_tcache.thread;
+	struct thread *t = tcache_self();
 	unsigned int c;
 
-	if (!t)
+	if (!tcache_attached(t))
 		return;
 	if (t->hard)
 		harden_drain(t);
@@ -677,11 +686,12 @@ size_t tcaches_bytes(void)
 
 void tcache_fork_child(void)
 {
-	struct thread *self = pw_tcache.thread;
+	struct thread *self = tcache_self();
+	bool attached = tcache_attached(self);
 
-	pw_threads = self;
-	pw_nr_threads = self ? 1 : 0;
-	if (self) {
+	pw_threads = attached ? self : NULL;
+	pw_nr_threads = attached;
+	if (attached) {
 		self->next = NULL;
 		self->prev = NULL;
 	}

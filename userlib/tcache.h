@@ -2,8 +2,9 @@
 /*
  * tcache.h - the thread's own bins
  *
- * The hit paths are inline: no lock, no atomic operation, no call. All zeroes
- * is a valid tcache that misses, so nothing asks whether it was set up.
+ * The hit paths are inline: no lock, no atomic operation, no call. A thread that
+ * has no bins yet uses those of nobody, which miss, so nothing asks whether it
+ * was set up.
  */
 #ifndef PW_TCACHE_H
 #define PW_TCACHE_H
@@ -38,12 +39,26 @@ struct stack {
 	uint32_t taken;
 };
 
-struct tcache;
+/**
+ * struct tcache_bin - the tcache's bin of one class
+ * @head: first of the bin's list of free blocks
+ * @room: how many more may be added until it is full
+ *
+ * Both in words of their own, and reached without an index: only so do processors
+ * hand what one call stores to the load of the next one at once.
+ */
+struct tcache_bin {
+	struct block *head;
+	int32_t room;
+};
+
+_Static_assert(sizeof(struct tcache_bin) == MAP_UNIT, "the map has distances of bins");
 
 #define NR_GROWN	8
 
 /**
- * struct thread - what a thread needs on the slow paths
+ * struct thread - a thread's caches, and what it needs on the slow paths
+ * @bins: by class. Bin 0 is no class: it has no blocks and never room
  * @full: full lists
  * @used: classes that ever had a list here
  * @bytes: of the lists that the budgets in @full allow, of small and large blocks
@@ -55,11 +70,11 @@ struct tcache;
  * @trace_id: its number in the trace, from 1
  * @trace_quiet: it is inside a call that is recorded as a whole
  * @arena: where it allocates
- * @tcache: its bins
  * @next: in the list of all threads, or of unused ones
  * @prev: in the list of all threads
  */
 struct thread {
+	struct tcache_bin bins[NR_CLASSES];
 	struct stack full[NR_CLASSES];
 	uint64_t used[(NR_CLASSES + 63) / 64];
 	size_t bytes[2];
@@ -71,135 +86,80 @@ struct thread {
 	uint16_t trace_id;
 	bool trace_quiet;
 	struct arena *arena;
-	struct tcache *tcache;
 	struct thread *next;
 	struct thread *prev;
 };
 
-/**
- * struct tcache - the thread-local part: a bin for each class
- * @heads: first of the bin's list of free blocks
- * @rooms: how many more may be added until it is full
- * @gone: the thread is exiting and keeps no caches any more
- * @thread: NULL before the first miss
- *
- * Bin 0 is no class: it has no blocks and never room. All of it has to fit into
- * what libc sets aside for libraries that are loaded later, about 1.6 KiB.
+/* Whoever has no caches, not yet or not any more: all empty, and no room. */
+extern HIDDEN struct thread pw_nobody;
+
+/*
+ * The calling thread's bins, the first member of its struct thread. All that is
+ * thread-local, so that the library can be loaded later, too.
  */
-struct tcache {
-	struct block *heads[NR_CLASSES];
-	struct thread *thread;
-	int16_t rooms[NR_CLASSES];
-	bool gone;
-};
-
-_Static_assert(sizeof(struct tcache) <= 1640, "to be loaded by dlopen()");
-
-extern HIDDEN __thread struct tcache pw_tcache __attribute__((tls_model("initial-exec")));
+extern HIDDEN __thread struct tcache_bin *pw_bins __attribute__((tls_model("initial-exec")));
 
 extern struct lock pw_threads_lock;
 extern struct thread *pw_threads;
 extern uint32_t pw_nr_threads;
 
 /*
- * Compilers add the thread pointer to an address before they use it. Through
- * its segment a bin costs an instruction less.
+ * The bin whose distance the map says. Compilers load the address of the bins
+ * first and add then, an instruction more. Volatile, as a call in between may be
+ * the thread's first.
  */
+static inline struct tcache_bin *bin_at(size_t distance)
+{
 #if defined(__x86_64__) && !defined(PW_TEST)
-typedef struct block *__seg_fs head_t;
-typedef int16_t __seg_fs room_t;
-typedef struct thread *__seg_fs thread_t;
+	uintptr_t bins;
 
-static inline uintptr_t tcache_base(void)
-{
-	uintptr_t base;
-
-	__asm__("movq pw_tcache@gottpoff(%%rip), %0" : "=r"(base));
-	return base;
-}
-
-/* Counts one down; true if there was none. Compilers make two instructions of it. */
-static inline bool take_room(uintptr_t base, size_t c)
-{
-	bool none;
-
-	__asm__ volatile("subw $1, %%fs:%c3(%1,%2,2)" : "=@ccs"(none)
-			 : "r"(base), "r"(c), "i"(offsetof(struct tcache, rooms)) : "memory");
-	return none;
-}
+	__asm__ volatile("movq pw_bins@gottpoff(%%rip), %0\n\t"
+			 "addq %%fs:(%0), %1" : "=&r"(bins), "+r"(distance) : : "cc");
+	return (struct tcache_bin *)distance;
 #else
-typedef struct block *head_t;
-typedef int16_t room_t;
-typedef struct thread *thread_t;
-
-static inline uintptr_t tcache_base(void)
-{
-	return (uintptr_t)&pw_tcache;
-}
-
-static inline bool take_room(uintptr_t base, size_t c)
-{
-	return --((struct tcache *)base)->rooms[c] < 0;
-}
+	return (struct tcache_bin *)((char *)pw_bins + distance);
 #endif
+}
 
-/*
- * Keeps a value in a register of its own. The head of a bin needs its address in
- * one: with an index in the address, what one call stores reaches the load of the
- * next one late, and a pair of calls takes half as long again (Golden Cove).
- */
+/* The calling thread, or nobody. */
+static inline struct thread *tcache_self(void)
+{
+	return (struct thread *)pw_bins;
+}
+
+static inline bool tcache_attached(const struct thread *t)
+{
+	return t != &pw_nobody;
+}
+
+/* Keeps a value from what compilers know about it. */
 #define KEEP(x)	__asm__("" : "+r"(x))
 
-/* And away from that of the result, which would take a move more. */
-#ifdef __x86_64__
-#define KEEP_AWAY(x)	__asm__("" : "+c"(x))
+/* Counts one down; true if there was none. Those of nobody are everybody's. */
+static inline bool take_room(struct tcache_bin *bin)
+{
+#ifdef __SANITIZE_THREAD__
+	return __atomic_sub_fetch(&bin->room, 1, __ATOMIC_RELAXED) < 0;
 #else
-#define KEEP_AWAY(x)	KEEP(x)
+	return --bin->room < 0;
 #endif
-
-static inline head_t *head_at(uintptr_t base, size_t c)
-{
-	return (head_t *)(base + offsetof(struct tcache, heads)) + c;
 }
 
-static inline room_t *room_at(uintptr_t base, size_t c)
+/* A block, or NULL; the caller clears its key. */
+static inline struct block *bin_unlink(struct tcache_bin *bin)
 {
-	return (room_t *)(base + offsetof(struct tcache, rooms)) + c;
-}
+	struct block *b = bin->head;
 
-/* The calling thread, NULL before its first miss. */
-static inline struct thread *thread_at(uintptr_t base)
-{
-	return *(thread_t *)(base + offsetof(struct tcache, thread));
-}
-
-static inline void set_bin(size_t c, struct block *head, int room)
-{
-	uintptr_t base = tcache_base();
-
-	*head_at(base, c) = head;
-	*room_at(base, c) = (int16_t)room;
-}
-
-/* A block of class @c + @add, or NULL; the caller clears its key. */
-static inline struct block *bin_unlink(size_t c, size_t add)
-{
-	uintptr_t base = tcache_base();
-	head_t *head = head_at(base, c) + add;
-	struct block *b;
-
-	KEEP_AWAY(head);
-	b = *head;
 	if (unlikely(!b))
 		return NULL;
-	*head = b->next;
-	room_at(base, c)[add]++;
+	bin->head = b->next;
+	bin->room++;
 	return b;
 }
 
-static inline struct block *bin_pop(size_t c, size_t add)
+static inline struct block *bin_pop(struct tcache_bin *bin)
 {
-	struct block *b = bin_unlink(c, add);
+	struct block *b = bin_unlink(bin);
 
 	if (likely(b))
 		b->key = 0;
@@ -209,7 +169,15 @@ static inline struct block *bin_pop(size_t c, size_t add)
 /* A block of the class, or NULL. */
 static inline struct block *tcache_pop(size_t c)
 {
-	return bin_pop(c, 0);
+	return bin_pop(bin_at(c * MAP_UNIT));
+}
+
+_Static_assert(sizeof(struct stack) == 2 * sizeof(struct tcache_bin), "found by a bin's place");
+
+/* The full lists of a bin's class: by its distance, as compilers would shift to and fro. */
+static inline struct stack *stack_of_bin(struct thread *t, const struct tcache_bin *bin)
+{
+	return (struct stack *)((char *)t->full + 2 * ((uintptr_t)bin - (uintptr_t)t->bins));
 }
 
 /* Where the first block of a full list leads to the next list. */
@@ -219,24 +187,19 @@ static inline struct block **stack_link(const struct stack *st, struct block *fi
 }
 
 /* The same for a bin that is empty: from the thread's last full list. */
-static inline struct block *tcache_pop_list(size_t c)
+static inline struct block *tcache_pop_list(struct tcache_bin *bin)
 {
-	uintptr_t base = tcache_base();
-	struct thread *t = thread_at(base);
-	struct stack *st;
-	struct block *b;
+	struct thread *t = tcache_self();
+	struct stack *st = stack_of_bin(t, bin);
+	struct block *b = st->lists;
 
-	if (unlikely(!t))
-		return NULL;
-	st = &t->full[c];
-	b = st->lists;
 	if (unlikely(!b))
 		return NULL;
 	st->lists = *stack_link(st, b);
 	if (--st->nr < st->low)
 		st->low = st->nr;
-	*head_at(base, c) = b->next;
-	*room_at(base, c) = 1;
+	bin->head = b->next;
+	bin->room = 1;
 	b->key = 0;
 	return b;
 }
@@ -245,26 +208,22 @@ static inline struct block *tcache_pop_list(size_t c)
  * Files the full list of a bin and starts a new one; false: tcache_spill(). A
  * bin without room that has no list has no budget either.
  */
-static inline bool tcache_push_list(struct block *b, size_t c)
+static inline bool tcache_push_list(struct tcache_bin *bin, struct block *b)
 {
-	uintptr_t base = tcache_base();
-	struct thread *t = thread_at(base);
+	struct thread *t = tcache_self();
+	struct stack *st = stack_of_bin(t, bin);
 	struct block *first;
-	struct stack *st;
 
-	if (unlikely(!t))
-		return false;
-	st = &t->full[c];
 	if (unlikely(st->nr >= st->budget || !--t->tick))
 		return false;
-	first = *head_at(base, c);
+	first = bin->head;
 	*stack_link(st, first) = st->lists;
 	st->lists = first;
 	st->nr++;
 	b->key = pw_base;
 	b->next = NULL;
-	*head_at(base, c) = b;
-	*room_at(base, c) = (int16_t)(st->room - 1);
+	bin->head = b;
+	bin->room = st->room - 1;
 	return true;
 }
 
