@@ -19,6 +19,7 @@
 #include "compat.h"
 #include "heap.h"
 #include "pool.h"
+#include "trace.h"
 
 #define PAGEWELL_FS_MAGIC	0x50574c4c
 
@@ -193,9 +194,14 @@ static int ioc_brk_create(struct pw_heap *heap, union ioc_arg *arg)
 
 static int ioc_brk(struct pw_heap *heap, union ioc_arg *arg)
 {
+	int err;
+
 	if (arg->brk.flags || arg->brk.pad)
 		return -EINVAL;
-	return pw_brk_move(heap, &arg->brk);
+	err = pw_brk_move(heap, &arg->brk);
+	if (!err)
+		trace_pw_brk(arg->brk.id, arg->brk.brk);
+	return err;
 }
 
 static int ioc_brk_destroy(struct pw_heap *heap, union ioc_arg *arg)
@@ -207,25 +213,43 @@ static int ioc_brk_destroy(struct pw_heap *heap, union ioc_arg *arg)
 
 static int ioc_map(struct pw_heap *heap, union ioc_arg *arg)
 {
-	return pw_map(heap, &arg->map);
+	int err = pw_map(heap, &arg->map);
+
+	if (!err)
+		trace_pw_map(arg->map.addr, arg->map.length);
+	return err;
 }
 
 static int ioc_unmap(struct pw_heap *heap, union ioc_arg *arg)
 {
+	int err;
+
 	if (arg->unmap.flags)
 		return -EINVAL;
-	return pw_unmap(heap, arg->unmap.addr, arg->unmap.length);
+	err = pw_unmap(heap, arg->unmap.addr, arg->unmap.length);
+	if (!err)
+		trace_pw_unmap(arg->unmap.addr, arg->unmap.length);
+	return err;
 }
 
 static int ioc_remap(struct pw_heap *heap, union ioc_arg *arg)
 {
-	return pw_remap(heap, &arg->remap);
+	struct pagewell_remap was = arg->remap;
+	int err = pw_remap(heap, &arg->remap);
+
+	if (!err)
+		trace_pw_remap(was.addr, was.old_length, arg->remap.addr, was.new_length);
+	return err;
 }
 
 static int ioc_advise(struct pw_heap *heap, union ioc_arg *arg)
 {
-	return pw_advise(heap, arg->advise.addr, arg->advise.length,
-			 arg->advise.advice);
+	int err = pw_advise(heap, arg->advise.addr, arg->advise.length,
+			    arg->advise.advice);
+
+	if (!err)
+		trace_pw_advise(arg->advise.addr, arg->advise.length, arg->advise.advice);
+	return err;
 }
 
 static int ioc_mailbox(struct pw_heap *heap, union ioc_arg *arg)

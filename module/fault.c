@@ -26,6 +26,7 @@
 #include "map.h"
 #include "pool.h"
 #include "stats.h"
+#include "trace.h"
 
 /* Pages that are there already are mapped in aligned groups of this many. */
 #define REFAULT_PAGES	64
@@ -400,6 +401,7 @@ static vm_fault_t insert(struct touch *t, unsigned long from, unsigned int nr)
 static vm_fault_t no_page(struct touch *t)
 {
 	pw_stat_inc(sigbus);
+	trace_pw_no_page(addr_of(t, t->page));
 	pw_heap_refused(t->heap, 1);
 	return VM_FAULT_SIGBUS;
 }
@@ -492,6 +494,7 @@ static vm_fault_t map_zero(struct touch *t)
 	__set_bit(t->page & PW_SLOT_MASK, t->c->zeros);
 	WRITE_ONCE(t->heap->zeros, true);
 	pw_stat_inc(zero_faults);
+	trace_pw_zero_page(addr_of(t, t->page));
 	return pw_map_zero(t->vma, addr_of(t, t->page)) ?
 	       VM_FAULT_OOM : VM_FAULT_NOPAGE;
 }
@@ -502,6 +505,7 @@ static void count_fault(struct touch *t, unsigned int nr)
 	pw_stat_add(fault_pages, nr);
 	atomic64_inc(&t->heap->faults);
 	atomic64_add(nr, &t->heap->fault_pages);
+	trace_pw_touch(addr_of(t, t->page), t->write, nr, false);
 }
 
 /* A page that stands alone, as most do that are touched here and there. */
@@ -554,6 +558,7 @@ static vm_fault_t first_touch(struct touch *t)
 		pw_stat_inc(faults);
 		pw_stat_inc(huge_faults);
 		atomic64_inc(&t->heap->faults);
+		trace_pw_touch(addr_of(t, t->page), t->write, PW_SLOT_PAGES, true);
 		return map_block(t);
 	}
 	plan_singles(t, &p);
@@ -717,6 +722,7 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 		pw_chunk_pay_copies(t->heap, t->c, i, 1);
 	pw_stat_inc(cow_copies);
 	atomic64_inc(&t->heap->cow_copies);
+	trace_pw_copy(addr);
 	return insert(t, t->page, 1);
 }
 
@@ -800,9 +806,10 @@ static vm_fault_t touch_block(struct touch *t)
 	return slot_is_whole(t) ? map_block(t) : map_part(t);
 }
 
-static vm_fault_t segv(void)
+static vm_fault_t segv(struct touch *t)
 {
 	pw_stat_inc(segv);
+	trace_pw_segv(addr_of(t, t->page));
 	return VM_FAULT_SIGSEGV;
 }
 
@@ -840,7 +847,7 @@ static struct pw_chunk *lock_slot(struct touch *t, vm_fault_t *ret)
 	if (c)
 		return c;
 	if (!look_up(t)) {
-		*ret = segv();
+		*ret = segv(t);
 		return NULL;
 	}
 	*ret = VM_FAULT_OOM;
@@ -873,7 +880,7 @@ static vm_fault_t pw_fault(struct vm_fault *vmf)
 	if (look_up(&t))
 		ret = touch(&t);
 	else
-		ret = segv();
+		ret = segv(&t);
 	if (t.c)
 		pw_chunk_unlock(t.c);
 	return ret;
@@ -891,7 +898,7 @@ static vm_fault_t pw_mkwrite(struct vm_fault *vmf)
 	if (*entry_at(&t, t.page) != page_to_pfn(vmf->page))
 		goto out;
 	if (!look_up(&t))
-		ret = segv();
+		ret = segv(&t);
 	else if (t.c->block)
 		ret = write_block(&t, 1);
 	else
@@ -923,7 +930,7 @@ static vm_fault_t pw_zero_mkwrite(struct vm_fault *vmf)
 			ret = VM_FAULT_NOPAGE;
 		}
 	} else {
-		ret = segv();
+		ret = segv(&t);
 	}
 	if (t.c)
 		pw_chunk_unlock(t.c);

@@ -18,6 +18,7 @@
 #include "map.h"
 #include "pool.h"
 #include "stats.h"
+#include "trace.h"
 
 /* Writes to pages that are mapped read-only are ours from here on. */
 static void use_cow_table(struct vm_area_struct *vma)
@@ -173,6 +174,7 @@ static struct pw_heap *make_child(struct pw_heap *parent, struct mm_struct *mm)
 	child->poisoned = parent->poisoned || pw_region_fork(child, parent);
 	protect_parent(parent);
 	pw_stat_inc(fork_heaps);
+	trace_pw_fork(parent->id, child->id);
 	return child;
 }
 

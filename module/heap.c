@@ -12,6 +12,7 @@
 #include "heap.h"
 #include "pool_hit.h"
 #include "stats.h"
+#include "trace.h"
 #include "watch.h"
 
 /*
@@ -284,6 +285,7 @@ void pw_heap_refused(struct pw_heap *heap, unsigned long nr)
 	get_task_comm(st.comm, current);
 	atomic64_inc(&heap->refused);
 	pw_stat_inc(refused);
+	trace_pw_refused(heap->id, nr);
 	pw_netlink_heap_limit(&st, nr << PAGE_SHIFT);
 }
 

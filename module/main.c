@@ -13,6 +13,9 @@
 #include "stats.h"
 #include "watch.h"
 
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
 static unsigned long pool_mb = 64;
 module_param(pool_mb, ulong, 0444);
 MODULE_PARM_DESC(pool_mb, "MiB held from load on (default 64)");

@@ -19,6 +19,7 @@
 #include "heap.h"
 #include "pool_hit.h"
 #include "stats.h"
+#include "trace.h"
 
 /*
  * Words of the program's, with one look at whether all could be had. As
@@ -256,6 +257,7 @@ static noinline long quick_brk(struct file *file, unsigned int cmd, unsigned lon
 	if (!done)
 		goto long_way;
 	pw_stat_inc(brk_calls);
+	trace_pw_brk(id, brk);
 	/* The break is where it was wanted, as the program's struct says already. */
 	return 0;
 
@@ -318,6 +320,7 @@ static noinline long quick_map(struct file *file, unsigned int cmd, unsigned lon
 	if (!done)
 		goto long_way;
 	pw_stat_inc(map_calls);
+	trace_pw_map(addr, length);
 	if (!user_write_access_begin(&uarg->addr, sizeof(addr)))
 		return -EFAULT;
 	unsafe_put_user(addr, &uarg->addr, lost);
@@ -400,6 +403,7 @@ static noinline long quick_unmap(struct file *file, unsigned int cmd, unsigned l
 	if (!done)
 		goto long_way;
 	pw_stat_inc(unmap_calls);
+	trace_pw_unmap(addr, length);
 	return 0;
 
 long_way:

@@ -19,6 +19,7 @@
 
 #include "compat.h"
 #include "pool_int.h"
+#include "trace.h"
 
 /* Pages given back in one go under size_lock, by the decay. */
 #define DECAY_BATCH	(16 * PW_BLOCK_PAGES)
@@ -178,6 +179,8 @@ unsigned long pw_supply_grow(unsigned long nr, bool must)
 		cond_resched();
 	}
 	pw_supply_tick();
+	if (got)
+		trace_pw_pool(got, READ_ONCE(pw_pool.buddy.nr_owned));
 	return got;
 }
 
@@ -197,8 +200,10 @@ bool pw_supply_grow_block(void)
 	if (page)
 		ok = add_piece(page, PW_BLOCK_ORDER);
 	mutex_unlock(&pw_pool.size_lock);
-	if (ok)
+	if (ok) {
 		pw_supply_tick();
+		trace_pw_pool(PW_BLOCK_PAGES, READ_ONCE(pw_pool.buddy.nr_owned));
+	}
 	return ok;
 }
 
@@ -271,6 +276,8 @@ unsigned long pw_supply_give_back(unsigned long nr)
 		pw_supply_free_block(blk);
 		cond_resched();
 	}
+	if (gone)
+		trace_pw_pool(-(long)gone, READ_ONCE(pw_pool.buddy.nr_owned));
 	return gone;
 }
 

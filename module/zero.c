@@ -32,6 +32,7 @@
 
 #include "pace.h"
 #include "pool_int.h"
+#include "trace.h"
 
 static int zero_stock_mb = -1;
 module_param(zero_stock_mb, int, 0644);
@@ -281,6 +282,7 @@ static int zero_thread(void *data)
 			unsigned int nr = hand_zero(hand);
 
 			pw_stat_add(zeroed_ahead, nr);
+			trace_pw_zeroed(node, nr);
 			pw_pace(&owed, nr, READ_ONCE(zero_mbps));
 			pw_stat_add(zero_ahead_ns, pw_pace_ran(&before));
 		}
