@@ -44,7 +44,7 @@
  * are enough until then; and fewer where they are to be zeroed first. Who wants no
  * 2 MiB gets as many pages, if they are zeroed.
  */
-#define SINGLE_MAX	128
+#define SINGLE_MAX	96
 #define SINGLE_DIRTY	32
 
 /* A run starts with the rest of an aligned group of this many pages. */
