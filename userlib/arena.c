@@ -9,6 +9,7 @@
 #include "arena.h"
 #include "env.h"
 #include "meta.h"
+#include "probe.h"
 #include "tcache.h"
 #include "tune.h"
 
@@ -328,6 +329,7 @@ static int move_break(struct arena *a, struct segment *seg, size_t bytes)
 		a->purged_at = arena_now();
 	seg->end = (uint32_t)granule_of(seg->brk.brk);
 	WRITE_ONCE(a->size, a->size + bytes);
+	probe(arena_more, a->id, seg->brk.brk, bytes);
 	if (pw_env.huge == HUGE_ALWAYS)
 		os_brk_grew_large(&seg->brk, ALIGN_DOWN(old, HUGE_SIZE));
 	else if (a->size >= HUGE_FROM && !a->big)
@@ -463,6 +465,7 @@ static size_t purge(struct arena *a, size_t threshold, size_t pad)
 	a->peak_out = a->blocks_out;
 	a->waiting = parts ? 0 : a->waiting + a->given;
 	a->given = 0;
+	probe(arena_less, a->id, bytes);
 	return bytes;
 }
 

@@ -10,6 +10,7 @@
 
 #include "env.h"
 #include "large.h"
+#include "probe.h"
 #include "report.h"
 #include "tcache.h"
 #include "tune.h"
@@ -58,6 +59,7 @@ void *large_alloc(size_t size, size_t align)
 		.offset = block_offset(length, size, align),
 	};
 	count_large(1, length);
+	probe(large_map, addr, length);
 	return (void *)(addr + s->offset);
 }
 
@@ -124,6 +126,7 @@ static void large_free(struct span *s)
 	*s = (struct span){ .state = SPAN_NONE };
 	count_large((size_t)-1, -length);
 	pw_tune_freed(length);
+	probe(large_unmap, addr, length);
 	os_unmap(addr, length, flags);
 }
 
@@ -172,6 +175,7 @@ static void *large_resize(struct span *s, size_t size)
 	copy.size = length;
 	*span_entry(granule_of(addr)) = copy;
 	count_large(0, length - old);
+	probe(large_remap, from, addr, length);
 	return (void *)addr;
 }
 

@@ -9,6 +9,7 @@
 #include "env.h"
 #include "harden.h"
 #include "large.h"
+#include "probe.h"
 #include "report.h"
 #include "tcache.h"
 #include "tracer.h"
@@ -16,6 +17,7 @@
 
 static cold_path void *no_memory(void)
 {
+	probe(no_memory);
 	errno = ENOMEM;
 	return NULL;
 }

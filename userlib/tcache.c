@@ -8,6 +8,7 @@
 #include "fork.h"
 #include "harden.h"
 #include "meta.h"
+#include "probe.h"
 #include "sys.h"
 #include "tcache.h"
 
@@ -531,6 +532,7 @@ struct block *tcache_refill_arena(size_t c, bool *fresh)
 	if (!take(t, c, first_few(st), &batch))
 		return NULL;
 	st->taken++;
+	probe(refill, class_size(c), batch.nr_rest + 1);
 	set_bin(t, c, batch.rest, st->room - batch.nr_rest);
 	*fresh = batch.fresh;
 	batch.first->key = 0;
@@ -567,6 +569,7 @@ void tcache_spill(struct block *b, size_t c)
 		st->flushed++;
 		t->spilled += st->size / KIB;
 		st->flushed_at = t->spilled;
+		probe(spill, class_size(c), st->room);
 		/*
 		 * The first few are likely to be wanted again soon, and what came
 		 * from other threads, by others.

@@ -353,8 +353,32 @@ symbols()
 		END { if (!bad) print "as they should be" }'
 }
 
+# What debuggers and tracers see: a block of 100 bytes, then one too many.
+probes()
+{
+	cc -x c -fno-builtin -o "$work/probed" - <<-'END'
+		#include <stdlib.h>
+		int main(void)
+		{
+			void *volatile p = malloc(100);
+			volatile size_t most = -1;
+
+			free(p);
+			p = malloc(most);
+			return p != NULL;
+		}
+	END
+	PAGEWELL_BACKEND=anon gdb -q -batch -ex "set startup-with-shell off" \
+		-ex "set environment LD_PRELOAD $root/build/libpagewell.so" \
+		-ex "break main" -ex run \
+		-ex "break -probe-stap pagewell:refill" \
+		-ex "break -probe-stap pagewell:no_memory" -ex continue \
+		-ex 'printf "blocks of %d\n", $_probe_arg0' -ex continue "$work/probed" 2>&1 |
+		grep -oE "^blocks of 112|no_memory \(\)" | tr '\n' ' '
+}
+
 echo "TAP version 13"
-echo "1..9"
+echo "1..10"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
@@ -363,5 +387,6 @@ test_case "a static program" used all_static
 test_case "loaded by dlopen" loaded loaded
 test_case "operator new and delete, shared" "all forms" operators
 test_case "operator new and delete, archive" "all forms" operators_archive
+test_case "probes" "blocks of 112 no_memory () " probes
 test_case "the exported names and their versions" "as they should be" symbols
 exit $failed
