@@ -110,7 +110,7 @@ static bool is_listed(struct block *b, unsigned int c)
 	size_t size = class_size(c);
 
 	for (; c && class_size(c) * HOLE_TIMES >= size; c--)
-		if (tcache_has(b, c) || fastbin_has(c, b))
+		if (tcaches_have(b, c) || fastbin_has(c, b))
 			return true;
 	return false;
 }

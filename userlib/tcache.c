@@ -588,20 +588,55 @@ void tcache_spill(struct block *b, size_t c)
 		sweep(t);
 }
 
-bool tcache_has(struct block *b, size_t c)
+/*
+ * Their threads run on meanwhile: what is followed may by now be what a program wrote
+ * there. It ends where that leads out of the blocks of classes.
+ */
+__attribute__((no_sanitize("thread")))
+static struct block *follow(struct block *const *link)
 {
-	struct thread *t = tcache_self();
-	struct block *first = t->full[c].lists;
+	uintptr_t next = (uintptr_t)READ_ONCE(*link);
+
+	return !(next % MIN_ALIGN) && in_window(next) && READ_ONCE(*map_entry(granule_of(next))) ?
+	       (struct block *)next : NULL;
+}
+
+static bool list_has(struct block *first, struct block *b, unsigned int most)
+{
 	struct block *p;
 
-	for (p = t->bins[c].head; p; p = p->next)
+	for (p = first; p && most; p = follow(&p->next), most--)
 		if (p == b)
 			return true;
-	for (; first; first = *stack_link(&t->full[c], first))
-		for (p = first; p; p = p->next)
-			if (p == b)
-				return true;
 	return false;
+}
+
+__attribute__((no_sanitize("thread")))
+static bool thread_has(const struct thread *t, struct block *b, size_t c)
+{
+	const struct stack *st = &t->full[c];
+	unsigned int lists = READ_ONCE(st->nr);
+	struct block *first = follow(&st->lists);
+
+	if (list_has(follow(&t->bins[c].head), b, st->room))
+		return true;
+	for (; first && lists; first = follow(stack_link(st, first)), lists--)
+		if (list_has(first, b, st->room))
+			return true;
+	return false;
+}
+
+bool tcaches_have(struct block *b, size_t c)
+{
+	bool found = false;
+	struct thread *t;
+
+	lock(&pw_threads_lock);
+	for (t = pw_threads; t && !found; t = t->next)
+		/* Once may be a pointer of the program's. */
+		found = thread_has(t, b, c) && thread_has(t, b, c);
+	unlock(&pw_threads_lock);
+	return found;
 }
 
 /* ---- blocks that grow ---- */

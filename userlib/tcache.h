@@ -255,8 +255,11 @@ struct thread *tcache_thread(void);
 /* The calling thread's arena. */
 struct arena **tcache_arena(void);
 
-/* Is @b in one of the calling thread's lists? */
-bool tcache_has(struct block *b, size_t c);
+/*
+ * Is @b in one of the lists that threads have? What others take and free meanwhile may be
+ * missed.
+ */
+bool tcaches_have(struct block *b, size_t c);
 
 /* Are there enough cached blocks that sorting them back may save @a, locked, a growth? */
 bool tcache_worth_sorting(struct thread *t, struct arena *a);

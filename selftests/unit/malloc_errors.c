@@ -2,8 +2,15 @@
 /*
  * malloc_errors.c - misuse of the heap ends in one clear line and SIGABRT
  */
+#include <pthread.h>
+#include <semaphore.h>
+
 #include "malloc_test.h"
 #include "../../userlib/pagewell.h"
+
+#define MANY	160
+
+static sem_t freed;
 
 static void expect(const char *text, const void *p)
 {
@@ -70,6 +77,79 @@ static void twice_as_smaller(void)
 		;
 	expect("free(): double free of", p[i + 2]);
 	pw_free(p[i + 2]);
+}
+
+/* Before, the calling thread took as many and freed them: it keeps them now. */
+static void free_all(void **blocks, unsigned int nr)
+{
+	void *own[MANY];
+	unsigned int round, i;
+
+	for (round = 0; round < 10; round++) {
+		for (i = 0; i < nr; i++)
+			own[i] = pw_malloc(2000);
+		for (i = 0; i < nr && round < 9; i++)
+			pw_free(own[i]);
+	}
+	for (i = 0; i < nr; i++)
+		pw_free(blocks[i]);
+}
+
+static void *free_one(void *block)
+{
+	pw_free(block);
+	sem_post(&freed);
+	return pause() ? NULL : block;
+}
+
+static void *free_many(void *blocks)
+{
+	free_all(blocks, MANY);
+	CHECK(tcache_self()->full[class_of(2000)].nr == MANY / class_room(2000) - 1);
+	return free_one(pw_malloc(1));
+}
+
+/* What another thread has freed, and keeps. */
+static void free_by_another(void *(*run)(void *), void *what)
+{
+	pthread_t thread;
+
+	CHECK(!sem_init(&freed, 0, 0));
+	CHECK(!pthread_create(&thread, NULL, run, what));
+	CHECK(!sem_wait(&freed));
+}
+
+static void twice_by_two(void)
+{
+	void *p = pw_malloc(100);
+
+	free_by_another(free_one, p);
+	expect("free(): double free of", p);
+	pw_free(p);
+}
+
+static void twice_by_two_later(void)
+{
+	static void *p[MANY];
+	int i;
+
+	for (i = 0; i < MANY; i++)
+		p[i] = pw_malloc(2000);
+	free_by_another(free_many, p);
+	expect("free(): double free of", p[MANY / 2]);
+	pw_free(p[MANY / 2]);
+}
+
+/* The key is there, but the block is the program's: nothing is wrong. */
+static void key_by_chance(void)
+{
+	void *p = pw_malloc(100), *q = pw_malloc(100);
+
+	free_by_another(free_one, p);
+	((uintptr_t *)q)[1] = pw_base;
+	pw_free(q);
+	expect("free(): double free of", q);
+	pw_free(q);
 }
 
 static void twice_large(void)
@@ -424,6 +504,9 @@ int main(void)
 		{ "double free of a block in a full list", twice_later },
 		{ "double free of a block that was sorted back", twice_sorted_back },
 		{ "double free of a block that is to be a smaller one", twice_as_smaller },
+		{ "double free by two threads", twice_by_two },
+		{ "double free by two threads, of a block in a full list", twice_by_two_later },
+		{ "a block with the key of a free one, and then double free", key_by_chance },
 		{ "double free of a large block", twice_large },
 		{ "realloc of a free block", twice_in_realloc },
 		{ "free of a local variable", from_the_stack },
