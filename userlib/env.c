@@ -9,11 +9,15 @@
 #include "report.h"
 #include "sys.h"
 
+/* How hardened builds are when nothing else is said; not before it could be said. */
+#ifdef PW_HARDEN
+#define HARDEN	true
+#else
+#define HARDEN	false
+#endif
+
 struct env pw_env = {
 	.limit = SIZE_MAX,
-#ifdef PW_HARDEN
-	.harden = true,
-#endif
 };
 
 /* The dynamic loader's note of where the kernel put argc, argv and envp. */
@@ -122,6 +126,7 @@ void pw_env_read(void)
 	char **e = first_environment();
 	char name[24];
 
+	pw_env.harden = HARDEN;
 	if (!e || getauxval(AT_SECURE))
 		return;
 	for (; *e; e++) {

@@ -83,11 +83,24 @@ noinline void *pw_malloc_hard(size_t size)
 	return p;
 }
 
+/*
+ * The first call of all may be that of a constructor that runs before ours: nobody has
+ * read the variables yet.
+ */
+static bool is_hard(void)
+{
+	if (unlikely(!READ_ONCE(pw_heap.ready)))
+		pw_heap_start();
+	return unlikely(pw_env.harden);
+}
+
 static noinline void *malloc_any(size_t size, size_t c)
 {
 	bool zeroed;
 	void *p;
 
+	if (is_hard())
+		return pw_malloc_hard(size);
 	p = alloc_slow(size, c, &zeroed);
 	trace(TRACE_MALLOC, p, size, 0);
 	return p;
@@ -305,10 +318,9 @@ static noinline void *calloc_slow(size_t size, struct tcache_bin *bin)
 		p = harden_malloc(size);
 		return p ? memset(p, 0, size) : NULL;
 	}
-	if (unlikely(pw_heap.slow) && pw_env.harden)
-		p = harden_alloc(size, MIN_ALIGN);
-	else
-		p = tcache_pop_list(bin) ?:
+	p = tcache_pop_list(bin);
+	if (!p)
+		p = is_hard() ? harden_alloc(size, MIN_ALIGN) :
 		    alloc_slow(size, (size_t)(bin - pw_bins), &zeroed);
 	trace(TRACE_CALLOC, p, size, 0);
 	if (p && (!zeroed || pw_heap.slow))
@@ -605,9 +617,9 @@ static noinline void *aligned_slow(size_t align, size_t size, size_t c)
 	bool zeroed;
 	void *p;
 
-	if (likely(c && !pw_heap.slow))
+	if (likely(c && READ_ONCE(pw_heap.ready) && !pw_heap.slow))
 		return pw_malloc_slow(class_size((unsigned int)c), pw_bins + c);
-	if (unlikely(pw_heap.slow) && pw_env.harden)
+	if (is_hard())
 		p = harden_alloc(size, align);
 	else if (c)
 		p = alloc_slow(class_size((unsigned int)c), c, &zeroed);

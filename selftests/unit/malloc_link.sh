@@ -270,6 +270,47 @@ int main()
 }
 END
 
+# A library's constructor may come before ours; whatever it calls is the first call.
+cat >"$work/early.c" <<'END'
+#include <malloc.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *first(char call)
+{
+	void *p = NULL;
+
+	switch (call) {
+	case 'm':
+		return malloc(552);
+	case 'c':
+		return calloc(1, 552);
+	case 'r':
+		return realloc(NULL, 552);
+	case 'a':
+		return aligned_alloc(512, 552);
+	case 'p':
+		return posix_memalign(&p, 512, 552) ? NULL : p;
+	case 'l':
+		return malloc(300000);
+	}
+	return NULL;
+}
+
+__attribute__((constructor)) static void early(void)
+{
+	const char *call = getenv("FIRST");
+	char *p = first(*call);
+
+	if (!p || malloc_usable_size(p) < 552 || (strchr("ap", *call) && (uintptr_t)p % 512))
+		abort();
+	memset(p, 1, 552);
+	p = realloc(p, 1000);
+	free(p);
+}
+END
+
 n=0
 failed=0
 test_case()
@@ -311,6 +352,23 @@ hardened()
 		make -s -f userlib/build.mk "USERLIB_BUILD=$work/hardened" HARDEN=1 userlib || return 1
 	LD_PRELOAD=$work/hardened/libpagewell.so PAGEWELL_HARDEN=0 "$work/past" || return 1
 	(LD_PRELOAD=$work/hardened/libpagewell.so exec "$work/past") 2>&1 | sed 's/ 0x.*//'
+}
+
+# The library, and how it is to be hardened: every kind of first call.
+early()
+{
+	local call
+
+	if [ ! -e "$work/early" ]; then
+		cc -O1 -fno-builtin -shared -fPIC -o "$work/libearly.so" "$work/early.c" &&
+			echo '#include <stdio.h>
+			int main(void) { puts("started"); return 0; }' >"$work/main.c" &&
+			cc -o "$work/early" "$work/main.c" -Wl,--no-as-needed "-L$work" -learly \
+				"-Wl,-rpath,$work" || return 1
+	fi
+	for call in m c r a p l; do
+		FIRST=$call LD_PRELOAD=$1 PAGEWELL_HARDEN=$2 "$work/early" || return 1
+	done
 }
 
 # As build/ is after make.
@@ -378,10 +436,14 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..10"
+echo "1..13"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
+test_case "a constructor before ours" started early "$root/build/libpagewell.so" 0
+test_case "a constructor before ours, hardened" started early "$root/build/libpagewell.so" 1
+test_case "a constructor before ours, a hardened build that is not to be" started \
+	early "$work/hardened/libpagewell.so" 0
 test_case "linked with the archive" used with_archive
 test_case "a static program" used all_static
 test_case "loaded by dlopen" loaded loaded
