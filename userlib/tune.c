@@ -21,6 +21,9 @@
 
 #define ARENAS_A_CPU	8
 
+/* What mallopt(3) allows; it changes nothing here. */
+#define MXFAST_MAX	((int)(80 * sizeof(size_t) / 4))
+
 struct tune pw_tune = {
 	.mmap_threshold = MMAP_THRESHOLD,
 	.trim_threshold = 128 * KIB,
@@ -90,9 +93,13 @@ PUBLIC int NAME(mallopt)(int param, int value)
 		return value >= 0 && set_size(&pw_tune.mmap_max, value, true);
 	case M_ARENA_MAX:
 		return value >= 0 && set_size(&pw_tune.arena_max, value, false);
-	case M_ARENA_TEST:
 	case M_MXFAST:
+		return value >= 0 && value <= MXFAST_MAX;
+	case M_ARENA_TEST:
 	case M_CHECK_ACTION:
+	case M_NLBLKS:
+	case M_GRAIN:
+	case M_KEEP:
 		/* Their mechanisms do not exist here; they change nothing. */
 		return 1;
 	case M_PERTURB:

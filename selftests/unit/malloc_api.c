@@ -255,7 +255,12 @@ static void options(void)
 	CHECK(pw_mallopt(M_TRIM_THRESHOLD, 1 << 20) == 1);
 	CHECK(pw_mallopt(M_TOP_PAD, 1 << 20) == 1);
 	CHECK(pw_mallopt(M_ARENA_MAX, 1) == 1);
-	CHECK(pw_mallopt(M_MXFAST, 64) == 1);
+	CHECK(pw_mallopt(M_MXFAST, 160) == 1);
+	CHECK(pw_mallopt(M_MXFAST, 161) == 0);
+	CHECK(pw_mallopt(M_MXFAST, -1) == 0);
+	/* Of System V, and without effect with glibc, too. */
+	CHECK(pw_mallopt(M_NLBLKS, 1) == 1 && pw_mallopt(M_GRAIN, 1) == 1);
+	CHECK(pw_mallopt(M_KEEP, 1) == 1);
 	CHECK(pw_mallopt(12345, 1) == 0);
 }
 
