@@ -147,6 +147,9 @@ static noinline void check_not_free(struct block *b, const char *call)
 {
 	if (is_free(b))
 		pw_heap_error(call, "double free of", b);
+	/* Its span may have gone meanwhile, and blocks of another size be there. */
+	if (!span_block_start(span_of((uintptr_t)b), (uintptr_t)b))
+		pw_heap_error(call, "invalid pointer", b);
 }
 
 /* Blocks of heaps of the program's, and all blocks in slow mode. */

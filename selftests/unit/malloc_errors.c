@@ -216,6 +216,16 @@ static void middle_of_block(void)
 	pw_malloc_trim(0);
 }
 
+static void middle_with_key(void)
+{
+	char *p = pw_malloc(2000);
+
+	/* As a block has it that was freed before one of 2,000 bytes came to lie there. */
+	((uintptr_t *)(p + 48))[1] = pw_base;
+	expect("free(): invalid pointer", p + 48);
+	pw_free(p + 48);
+}
+
 static void overwritten_list(void)
 {
 	uintptr_t *p[10];
@@ -514,6 +524,7 @@ int main(void)
 		{ "free of a misaligned address", misaligned },
 		{ "free of the middle of a large block", middle_of_large },
 		{ "free of the middle of a block", middle_of_block },
+		{ "double free of a block that a larger one covers by now", middle_with_key },
 		{ "a free block that was written to", overwritten_list },
 		{ "realloc of a local variable", realloc_wild },
 		{ "realloc of the middle of a block", realloc_middle },
