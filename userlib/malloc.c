@@ -756,3 +756,20 @@ PUBLIC void NAME(cfree)(void *p)
 {
 	fast_free(p);
 }
+
+#ifndef PW_PREFIX
+/*
+ * glibc's own names. Programs that bring some functions of malloc's call them for the
+ * others' work; what these return comes to our free() all the same, and ours to theirs.
+ */
+#define LIBC_NAME(name)	\
+	PUBLIC extern __typeof__(name) __libc_ ## name __attribute__((alias(#name), copy(name)))
+
+LIBC_NAME(malloc);
+LIBC_NAME(free);
+LIBC_NAME(calloc);
+LIBC_NAME(realloc);
+LIBC_NAME(memalign);
+LIBC_NAME(valloc);
+LIBC_NAME(pvalloc);
+#endif

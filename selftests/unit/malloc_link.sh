@@ -311,6 +311,46 @@ __attribute__((constructor)) static void early(void)
 }
 END
 
+# It counts calls of malloc() and free(), and leaves the other functions alone.
+cat >"$work/wrap.c" <<'END'
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_realloc(void *p, size_t size);
+extern void __libc_free(void *p);
+
+static int taken, freed;
+
+void *malloc(size_t size)
+{
+	taken++;
+	return __libc_malloc(size);
+}
+
+void free(void *p)
+{
+	freed++;
+	__libc_free(p);
+}
+
+int main(void)
+{
+	void *p[6] = { malloc(100), calloc(1, 100), aligned_alloc(64, 128), strdup("libc's"),
+		       realloc(malloc(100), 100000), __libc_realloc(malloc(100), 100000) };
+	int i, before = freed;
+
+	if (taken != 4)
+		return 1;
+	for (i = 0; i < 6; i++)
+		free(p[i]);
+	puts(freed - before == 6 ? "wrapped" : "not wrapped");
+	return 0;
+}
+END
+
 n=0
 failed=0
 test_case()
@@ -369,6 +409,13 @@ early()
 	for call in m c r a p l; do
 		FIRST=$call LD_PRELOAD=$1 PAGEWELL_HARDEN=$2 "$work/early" || return 1
 	done
+}
+
+wrapped()
+{
+	cc -O1 -fno-builtin -o "$work/wrap" "$work/wrap.c" && "$work/wrap" &&
+		LD_PRELOAD=$root/build/libpagewell.so "$work/wrap" &&
+		LD_PRELOAD=$root/build/libpagewell.so PAGEWELL_HARDEN=1 "$work/wrap"
 }
 
 # As build/ is after make.
@@ -444,6 +491,7 @@ test_case "a constructor before ours" started early "$root/build/libpagewell.so"
 test_case "a constructor before ours, hardened" started early "$root/build/libpagewell.so" 1
 test_case "a constructor before ours, a hardened build that is not to be" started \
 	early "$work/hardened/libpagewell.so" 0
+test_case "a program that wraps malloc and free" wrapped wrapped
 test_case "linked with the archive" used with_archive
 test_case "a static program" used all_static
 test_case "loaded by dlopen" loaded loaded
