@@ -309,6 +309,7 @@ bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
 	if (page_count(head) != 1 || pw_page_sharers(head))
 		return false;
 	pw_pool_split_huge(c->block);
+	pw_page_split_charge(head);
 	c->block = 0;
 	pw_stat_inc(huge_cut);
 	return true;
@@ -317,8 +318,10 @@ bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
 /* Let go of a block, which another chunk may keep. */
 static void put_block(u32 pfn, unsigned int flags)
 {
-	if (!pw_page_unshare(pfn))
-		pw_pool_free_huge(pfn, flags);
+	if (pw_page_unshare(pfn))
+		return;
+	pw_page_uncharge(pfn_to_page(pfn));
+	pw_pool_free_huge(pfn, flags);
 }
 
 /**
@@ -351,6 +354,67 @@ void pw_chunk_pay_copies(struct pw_heap *heap, struct pw_chunk *c,
 		found += !__test_and_set_bit(i, c->paid);
 	c->payer = heap;
 	pw_heap_paid(heap, found);
+}
+
+/**
+ * pw_chunk_pays_for() - is a page charged to a heap that has it?
+ * @heap: which
+ * @c: its chunk, locked
+ * @i: the entry
+ * @promised: it lies in a strict region of that heap
+ */
+bool pw_chunk_pays_for(const struct pw_heap *heap, const struct pw_chunk *c,
+		       unsigned int i, bool promised)
+{
+	return promised || (c->payer == heap && test_bit(i, c->paid));
+}
+
+/**
+ * pw_chunk_take_charge() - a page goes, but what was in it stays the heap's
+ * @heap: whose; a charge that the page has taken along is its own from now on
+ * @c: its chunk, locked, not shared
+ * @i: the entry
+ */
+void pw_chunk_take_charge(struct pw_heap *heap, struct pw_chunk *c, unsigned int i)
+{
+	if (pw_page_is_charged(pfn_to_page(c->pfn[i])))
+		pw_chunk_pay_copies(heap, c, i, 1);
+}
+
+/*
+ * A heap is about to let go of [from, to), and others keep some of that: what is
+ * charged to it goes with the pages. Only what was shared can be others'.
+ */
+static void pass_charge(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
+			unsigned int to, bool promised)
+{
+	unsigned int i;
+
+	for (i = find_next_bit(c->suspect, to, from); i < to;
+	     i = find_next_bit(c->suspect, to, i + 1)) {
+		u32 pfn = c->block ?: c->pfn[i];
+
+		if (pw_pfn_is_page(pfn) && pw_chunk_pays_for(heap, c, i, promised) &&
+		    (c->users > 1 || pw_page_sharers(pfn_to_page(pfn))))
+			pw_page_charge(heap, pfn);
+		if (c->block && pw_page_is_charged(pfn_to_page(pfn)))
+			return;
+	}
+}
+
+/* The same for all of a slot. */
+static void pass_slot_charge(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
+{
+	unsigned long first = slot << PW_SLOT_SHIFT, end;
+	unsigned int i, to;
+
+	for (i = find_first_bit(c->suspect, PW_SLOT_PAGES); i < PW_SLOT_PAGES;
+	     i = find_next_bit(c->suspect, PW_SLOT_PAGES, to)) {
+		bool promised = pw_region_promised(heap, first + i, &end);
+
+		to = min(end - first, (unsigned long)PW_SLOT_PAGES);
+		pass_charge(heap, c, i, to, promised);
+	}
 }
 
 /* All of a slot are copies now, which are charged where nothing was promised. */
@@ -401,6 +465,7 @@ bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
 	unmap_block(heap, slot, pfn_to_page(c->block));
 	for (i = 0; i < PW_SLOT_PAGES; i++)
 		copy_highpage(pfn_to_page(pfns[i]), pfn_to_page(c->pfn[i]));
+	pass_slot_charge(heap, slot, c);
 	put_block(c->block, 0);
 	memcpy(c->pfn, pfns, sizeof(c->pfn));
 	bitmap_zero(c->suspect, PW_SLOT_PAGES);
@@ -619,6 +684,7 @@ static unsigned int drop_shares(u32 *pfns, unsigned int nr)
 		    atomic_long_dec_return((atomic_long_t *)&page->private) >= 0)
 			continue;
 		set_page_private(page, 0);
+		pw_page_uncharge(page);
 		pfns[last++] = pfns[i];
 	}
 	return last;
@@ -671,6 +737,9 @@ static void leave(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c,
 {
 	count_gone(heap, nr);
 	atomic_long_sub(c->packed, &heap->packed);
+	/* A child that has only what it inherited pays for none of that. */
+	if (heap->cow && !c->shared && (atomic_long_read(&heap->committed) || c->payer == heap))
+		pass_slot_charge(heap, slot, c);
 	remove_slot(heap, slot, c);
 	if (!c->users && c->nr) {
 		pw_family_wait(heap);
@@ -804,6 +873,7 @@ struct drop {
 	struct pw_heap *heap;
 	bool mapped;		/* there may be entries: zap, under mmap_lock */
 	bool leave;		/* for good; what is shared on purpose others keep */
+	bool promised;		/* it is, or was, a strict region */
 	bool keep_promise;	/* or else nothing may fail: what is there must go */
 	bool mmap_locked;
 	int err;		/* only with @keep_promise */
@@ -913,6 +983,7 @@ static void drop_block(struct drop *d, unsigned long slot, struct pw_chunk *c)
 		return;
 	}
 	left = end_left(c, 0, PW_SLOT_PAGES);
+	pass_charge(d->heap, c, 0, PW_SLOT_PAGES, d->promised);
 	pfn = detach_block(d->heap, slot, c, d->mapped);
 	pw_family_wait(d->heap);
 	d->dropped += PW_SLOT_PAGES - left;
@@ -987,6 +1058,7 @@ static void leave_block(struct drop *d, unsigned long slot, struct pw_chunk *c,
 	u32 block = c->block;
 
 	unmap_block(d->heap, slot, pfn_to_page(block));
+	pass_slot_charge(d->heap, slot, c);
 	detach_block(d->heap, slot, c, false);
 	copy_rest(d->heap, first, first + from, c, block);
 	copy_rest(d->heap, first + to, first + PW_SLOT_PAGES, c, block);
@@ -1051,6 +1123,9 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		drop_block(d, slot, c);
 		return;
 	}
+	/* The rest of the block may lie in no region of the heap's. */
+	if (c->block && !d->keep_promise)
+		pass_charge(d->heap, c, from, to, d->promised);
 	if (!make_small(d->heap, slot, c)) {
 		if (!must_leave(c))
 			clear_part(d, slot, c, from, to);
@@ -1071,6 +1146,7 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 	left = end_left(c, from, to);
 	if (!d->keep_promise)
 		d->dropped -= left;
+	pass_charge(d->heap, c, from, to, d->promised);
 	for (;; from = b.end) {
 		detach(d->heap, c, from, to, &b);
 		if (!b.nr)
@@ -1219,6 +1295,7 @@ static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
  * @heap: the caller's own
  * @lo: first page
  * @hi: page behind the last
+ * @promised: the range was strict
  *
  * Takes the mmap_lock for read if there is something to unmap. Of what is shared
  * on purpose the range has whole slots.
@@ -1226,9 +1303,11 @@ static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
  * Return: pages dropped.
  */
 unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
-			    unsigned long hi)
+			    unsigned long hi, bool promised)
 {
-	struct drop d = { .heap = heap, .mapped = true, .leave = true };
+	struct drop d = {
+		.heap = heap, .mapped = true, .leave = true, .promised = promised,
+	};
 
 	drop_range(&d, lo, hi);
 	return d.dropped;
@@ -1248,7 +1327,8 @@ int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		   bool promised)
 {
 	struct drop d = {
-		.heap = heap, .mapped = true, .keep_promise = promised,
+		.heap = heap, .mapped = true,
+		.promised = promised, .keep_promise = promised,
 	};
 
 	drop_range(&d, lo, hi);
@@ -1303,7 +1383,9 @@ void pw_range_unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 static void forget(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		   bool promised)
 {
-	struct drop d = { .heap = heap, .keep_promise = promised };
+	struct drop d = {
+		.heap = heap, .promised = promised, .keep_promise = promised,
+	};
 
 	drop_range(&d, lo, hi);
 	if (d.err) {

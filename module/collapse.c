@@ -74,8 +74,11 @@ static void move_to_block(struct pw_heap *heap, unsigned long slot,
 			  struct pw_chunk *c, u32 block, bool promised)
 {
 	DECLARE_BITMAP(holes, PW_SLOT_PAGES);
+	unsigned int i;
 
 	if (!promised) {
+		for_each_set_bit(i, c->used, PW_SLOT_PAGES)
+			pw_chunk_take_charge(heap, c, i);
 		c->payer = heap;
 		bitmap_complement(holes, c->used, PW_SLOT_PAGES);
 		bitmap_or(c->paid, c->paid, holes, PW_SLOT_PAGES);

@@ -147,11 +147,15 @@ static unsigned int move_entries(struct walk *w, struct pw_heap *heap, struct pw
 	}
 	w->entry = end_of(found, got);
 	for_each_set_bit_from(i, found, w->entry) {
+		struct pw_payer *payer;
+
 		old = c->pfn[i];
+		payer = pw_page_payer(pfn_to_page(old));
 		if (!pw_evac_copy(old, pfns[n])) {
 			w->misses[pw_evac_find(&w->evac, old)]++;
 			continue;
 		}
+		pw_page_set_payer(pfn_to_page(pfns[n]), payer);
 		c->pfn[i] = pfns[n];
 		__clear_bit(i, c->suspect);
 		pfns[n++] = old;

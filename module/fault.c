@@ -700,6 +700,7 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 	unsigned int i = t->page & PW_SLOT_MASK;
 	u32 *entry = entry_at(t, t->page);
 	unsigned long addr = addr_of(t, t->page);
+	bool pays = pw_chunk_pays_for(t->heap, t->c, i, t->promised);
 	u32 old = *entry, new;
 
 	pw_chunk_keep(t->heap, t->c, i, 1);
@@ -708,9 +709,14 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 		return no_copy(t, t->page, old);
 	copy_user_highpage(pfn_to_page(new), pfn_to_page(old), addr, t->vma);
 	pw_map_zap(t->vma, addr, PAGE_SIZE);
+	/* What it pays for from here on is the copy; others keep the page. */
+	if (pays && pw_page_sharers(pfn_to_page(old)))
+		pw_page_charge(t->heap, old);
 	if (!pw_page_unshare(old)) {
 		/* Nobody else has it in an index, or not any more. */
 		if (pw_chunk_clear_suspect(t->c, i, mapped)) {
+			if (pays)
+				pw_page_uncharge(pfn_to_page(old));
 			pw_pool_free(&new, 1, 0);
 			return insert(t, t->page, 1);
 		}

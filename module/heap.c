@@ -53,6 +53,12 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 
 	if (!heap)
 		return NULL;
+	heap->payer = pw_payer_new(gfp);
+	if (!heap->payer) {
+		kfree(heap);
+		return NULL;
+	}
+	heap->payers = heap->payer->who;
 	heap->mm = mm;
 	heap->family = family;
 	refcount_inc(&family->refs);
@@ -70,13 +76,12 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 		heap->streams.at[i] = U32_MAX / 2;
 		heap->streams.stream[i].step = 1;
 	}
-	pw_limits_get(&heap->payers);
 
 	mutex_lock(&pw_heaps_lock);
 	heap->id = pw_heap_last_id + 1;
 	if (xa_err(xa_store(&pw_heaps_by_id, heap->id, heap, gfp))) {
 		mutex_unlock(&pw_heaps_lock);
-		pw_limits_put(&heap->payers);
+		pw_payer_put(heap->payer);
 		pw_region_destroy(heap);
 		pw_family_put(family);
 		kfree(heap);
@@ -123,7 +128,7 @@ void pw_heap_put(struct pw_heap *heap)
 	pw_heap_free_pages(heap);
 	WARN_ON_ONCE(atomic_long_read(&heap->paid));
 	pw_limit_uncharge(&heap->payers, atomic_long_read(&heap->committed));
-	pw_limits_put(&heap->payers);
+	pw_payer_put(heap->payer);
 	pw_region_destroy(heap);
 	xa_destroy(&heap->breaks);
 	pw_slots_free(heap);

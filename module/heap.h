@@ -319,6 +319,7 @@ struct pw_slot_branch {
  * @huge: PAGEWELL_HUGE_
  * @mapped: pages that may be touched; what the limit of a strict heap is for
  * @payers: the user and the cgroup that @committed and @paid are charged to
+ * @payer: the same, for pages to refer to
  * @paid: pages found without a promise
  * @committed: of these, pages in strict regions
  * @promised: promises held and not yet turned into pages
@@ -375,6 +376,7 @@ struct pw_heap {
 	atomic_long_t mapped;
 	atomic_long_t committed;
 	struct pw_limits payers;
+	struct pw_payer *payer;
 	atomic_long_t paid;
 	atomic_long_t promised;
 	atomic_long_t resident;
@@ -461,6 +463,7 @@ bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
 		      struct pw_where *where);
 bool pw_region_unpromised(struct pw_heap *heap, unsigned long page,
 			  unsigned long *end);
+bool pw_region_promised(struct pw_heap *heap, unsigned long page, unsigned long *end);
 bool pw_region_passed(struct pw_heap *heap, unsigned long page,
 		      const struct pw_where *where);
 void pw_region_init(struct pw_heap *heap);
@@ -626,6 +629,9 @@ void pw_chunk_pay(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
 		  unsigned int nr);
 void pw_chunk_pay_copies(struct pw_heap *heap, struct pw_chunk *c,
 			 unsigned int i, unsigned int nr);
+bool pw_chunk_pays_for(const struct pw_heap *heap, const struct pw_chunk *c,
+		       unsigned int i, bool promised);
+void pw_chunk_take_charge(struct pw_heap *heap, struct pw_chunk *c, unsigned int i);
 void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		    struct pw_chunk *c);
 void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
@@ -650,7 +656,7 @@ bool pw_chunk_is_private(struct pw_chunk *c);
 bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi);
 unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
-			    unsigned long hi);
+			    unsigned long hi, bool promised);
 bool pw_slot_try_empty(struct pw_heap *heap, unsigned long slot,
 		       unsigned int from, unsigned int to);
 int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
@@ -714,6 +720,26 @@ static inline void pw_chunk_packed(struct pw_heap *heap, struct pw_chunk *c,
 static inline unsigned long pw_page_sharers(struct page *page)
 {
 	return atomic_long_read((atomic_long_t *)&page->private);
+}
+
+/* charge.c */
+void pw_page_charge(struct pw_heap *heap, u32 pfn);
+void pw_page_end_charge(struct page *page);
+void pw_page_split_charge(struct page *head);
+struct pw_payer *pw_page_payer(const struct page *page);
+void pw_page_set_payer(struct page *page, struct pw_payer *payer);
+
+/* A bit that the pool clears from pages, and the kernel leaves to their owner. */
+static inline bool pw_page_is_charged(const struct page *page)
+{
+	return test_bit(PG_owner_priv_1, &page->flags);
+}
+
+/* To be called when nobody has a page any more. */
+static inline void pw_page_uncharge(struct page *page)
+{
+	if (unlikely(pw_page_is_charged(page)))
+		pw_page_end_charge(page);
 }
 
 /* fault.c */

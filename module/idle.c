@@ -196,6 +196,8 @@ static unsigned int pack_run(struct look *l, struct pw_chunk *c, unsigned int fr
 		entry = pw_pack(pfn_to_page(c->pfn[from]));
 		if (!entry)
 			continue;
+		pw_chunk_take_charge(l->heap, c, from);
+		pw_page_uncharge(pfn_to_page(c->pfn[from]));
 		pfns[n++] = c->pfn[from];
 		c->pfn[from] = entry;
 		__clear_bit(from, c->suspect);

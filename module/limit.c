@@ -4,12 +4,12 @@
  *
  * An account counts what all heaps of a user, or of a cgroup and those below
  * it, have committed, whether it has a limit or not, so that a limit set later
- * finds the sum. It lives as long as a heap is charged to it, an account below
- * it does, or it has a limit. The limit of a removed cgroup ends when it is the
+ * finds the sum. It lives as long as a heap or a page is charged to it, an account
+ * below it does, or it has a limit. The limit of a removed cgroup ends when it is the
  * last of these, and accounts are looked at.
  *
  * Charging takes no lock: the counter is the authority. Accounts come and go
- * under one mutex, when heaps do.
+ * under one mutex, when heaps do, and the last pages of theirs.
  */
 #include <linux/cgroup.h>
 #include <linux/cred.h>
@@ -158,32 +158,43 @@ static void account_put(struct pw_account *acc)
 }
 
 /**
- * pw_limits_get() - charge a new heap to the process that makes it
- * @who: filled in
+ * pw_payer_new() - charge a new heap to the process that makes it
+ * @gfp: for what is returned
  *
  * Sleeps, may be called with an mmap_lock held.
+ *
+ * Return: who pays, with a reference for the caller, or NULL.
  */
-void pw_limits_get(struct pw_limits *who)
+struct pw_payer *pw_payer_new(gfp_t gfp)
 {
+	struct pw_payer *payer = kzalloc(sizeof(*payer), gfp);
+
+	if (!payer)
+		return NULL;
+	refcount_set(&payer->refs, 1);
 	mutex_lock(&accounts_lock);
-	who->user = account_user(current_uid());
-	who->user->refs++;
-	who->cgroup = account_current_cgroup();
+	payer->who.user = account_user(current_uid());
+	payer->who.user->refs++;
+	payer->who.cgroup = account_current_cgroup();
 	mutex_unlock(&accounts_lock);
+	return payer;
 }
 
 /**
- * pw_limits_put() - a heap is gone
- * @who: of pw_limits_get(); everything has been uncharged
+ * pw_payer_put() - a heap is gone, or a page that had taken its charge along
+ * @payer: of pw_payer_new(); what the reference stood for has been uncharged
+ *
+ * Sleeps, may be called with a chunk locked.
  */
-void pw_limits_put(struct pw_limits *who)
+void pw_payer_put(struct pw_payer *payer)
 {
+	if (!refcount_dec_and_test(&payer->refs))
+		return;
 	mutex_lock(&accounts_lock);
-	account_put(who->user);
-	account_put(who->cgroup);
+	account_put(payer->who.user);
+	account_put(payer->who.cgroup);
 	mutex_unlock(&accounts_lock);
-	who->user = NULL;
-	who->cgroup = NULL;
+	kfree(payer);
 }
 
 /* What there is to say of an account; @st->path has room. */

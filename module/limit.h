@@ -4,8 +4,9 @@
  *
  * A heap is charged to the user and the cgroup (v2) that its process had when
  * the heap was made, and to all cgroups above that one. It stays with them
- * wherever the process goes. All in pages: those it has committed, and those that
- * it has found where nothing was promised.
+ * wherever the process goes. All in pages: those it has committed, those that
+ * it has found where nothing was promised, and those that others keep when it
+ * lets go of them (charge.c).
  */
 #ifndef PAGEWELL_LIMIT_H
 #define PAGEWELL_LIMIT_H
@@ -13,6 +14,7 @@
 #include <linux/atomic.h>
 #include <linux/jump_label.h>
 #include <linux/list.h>
+#include <linux/refcount.h>
 #include <linux/types.h>
 #include <linux/uidgid.h>
 
@@ -51,8 +53,18 @@ struct pw_limits {
 	struct pw_account *user, *cgroup;
 };
 
-void pw_limits_get(struct pw_limits *who);
-void pw_limits_put(struct pw_limits *who);
+/**
+ * struct pw_payer - the same, for the heap and for pages that outlive it
+ * @who: the accounts
+ * @refs: lifetime; one for the heap, one for each page that takes its charge along
+ */
+struct pw_payer {
+	struct pw_limits who;
+	refcount_t refs;
+};
+
+struct pw_payer *pw_payer_new(gfp_t gfp);
+void pw_payer_put(struct pw_payer *payer);
 int pw_limit_charge(const struct pw_limits *who, unsigned long nr);
 bool pw_limit_charge_quietly(const struct pw_limits *who, unsigned long nr);
 unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr);

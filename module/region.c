@@ -210,6 +210,36 @@ bool pw_region_unpromised(struct pw_heap *heap, unsigned long page,
 }
 
 /**
+ * pw_region_promised() - does a promise of the heap stand behind a page?
+ * @heap: whose
+ * @page: heap-relative
+ * @end: the answer is the same for all up to here
+ *
+ * Of pages that are being moved or unmapped, too, but for what lies behind a break.
+ *
+ * Context: no matter; the page's chunk is locked.
+ */
+bool pw_region_promised(struct pw_heap *heap, unsigned long page, unsigned long *end)
+{
+	MA_STATE(mas, &heap->regions, page, page);
+	struct pw_where where = { };
+	unsigned long flags;
+	void *entry;
+
+	rcu_read_lock();
+	entry = pw_spare_walk(heap, &mas);
+	*end = min(mas.last, heap->window) + 1;
+	flags = entry_flags(entry);
+	if (!is_break(entry))
+		where.promised = flags & (PW_REGION_MAP | PW_REGION_DYING) &&
+				 !(flags & PW_REGION_LAZY);
+	else if (break_lookup(entry, page, &where))
+		*end = where.hi;
+	rcu_read_unlock();
+	return where.promised;
+}
+
+/**
  * pw_region_passed() - does a page lie behind the break as the program keeps it?
  * @heap: whose
  * @page: heap-relative, in a region
@@ -521,11 +551,11 @@ static void shrink_break(struct pw_heap *heap, struct pw_break *b,
 	pw_break_set(b, brk);
 	pw_region_changed(heap);
 	if (strict < old) {
-		backed = pw_range_drop(heap, strict, old);
+		backed = pw_range_drop(heap, strict, old, true);
 		pw_heap_uncommit(heap, old - strict, true, backed);
 	}
 	if (new < strict) {
-		pw_range_drop(heap, new, strict);
+		pw_range_drop(heap, new, strict, false);
 		pw_heap_uncommit(heap, strict - new, false, 0);
 	}
 	pw_end_drop(heap);
@@ -715,15 +745,15 @@ static bool unmap_untouched(struct pw_heap *heap, struct span *s)
  */
 static void unmap_touched(struct pw_heap *heap, struct span *s)
 {
+	bool strict = entry_is_strict(s->entry);
 	unsigned long backed;
 
 	pw_begin_drop(heap);
-	set_gone(heap, s, PW_REGION_DYING);
+	set_gone(heap, s, PW_REGION_DYING | (entry_flags(s->entry) & PW_REGION_LAZY));
 	pw_unlock(&heap->lock);
 
-	backed = pw_range_drop(heap, s->lo, s->hi);
-	pw_heap_uncommit(heap, s->hi - s->lo, entry_is_strict(s->entry),
-			 backed);
+	backed = pw_range_drop(heap, s->lo, s->hi, strict);
+	pw_heap_uncommit(heap, s->hi - s->lo, strict, backed);
 
 	pw_lock(&heap->lock);
 	pw_end_drop(heap);

@@ -395,6 +395,16 @@ static uint64_t charged(FIXTURE_DATA(nl) *self)
 	return self->a.value[PAGEWELL_A_LIMIT_USED];
 }
 
+/* The last of a process's memory may go a moment after it was waited for. */
+static uint64_t charged_soon(FIXTURE_DATA(nl) *self, uint64_t want)
+{
+	double end = pw_now() + 20;
+
+	while (charged(self) != want && pw_now() < end)
+		usleep(20000);
+	return charged(self);
+}
+
 static int limit_self(FIXTURE_DATA(nl) *self, uint64_t max)
 {
 	struct nl_msg *msg = request(self->family, 0, PAGEWELL_CMD_LIMIT_SET);
@@ -463,9 +473,7 @@ TEST_F(nl, found_pages_are_charged)
 	}
 	EXPECT_EQ(0, pw_wait(pid));
 	pw_fill(p, 100, 6);
-	for (double end = pw_now() + 20; charged(self) != all - 50 * PAGE && pw_now() < end;)
-		usleep(20000);
-	EXPECT_EQ(all - 50 * PAGE, charged(self));
+	EXPECT_EQ(all - 50 * PAGE, charged_soon(self, all - 50 * PAGE));
 	EXPECT_EQ(pw_resident(h.fd), charged(self));
 	ASSERT_EQ(0, pw_unmap(h.fd, p, 6000 * PAGE));
 	EXPECT_EQ(0, charged(self));
@@ -509,9 +517,7 @@ TEST_F(nl, copies_at_fork_are_charged)
 	EXPECT_EQ(all + 64 * PAGE, charged(self));
 	ASSERT_EQ(1, write(go[1], "", 1));
 	EXPECT_EQ(0, pw_wait(pid));
-	for (double end = pw_now() + 20; charged(self) != all && pw_now() < end;)
-		usleep(20000);
-	EXPECT_EQ(all, charged(self));
+	EXPECT_EQ(all, charged_soon(self, all));
 	close(h.fd);
 }
 
@@ -548,7 +554,7 @@ TEST_F(nl, copies_of_a_held_block_are_charged)
 
 /*
  * The same where part of a block is on its way to another place. Its owner has
- * inherited it, so nothing of it is charged before.
+ * inherited it, and what is charged before is the block.
  */
 TEST_F(nl, copies_in_a_move_are_charged)
 {
@@ -567,7 +573,7 @@ TEST_F(nl, copies_in_a_move_are_charged)
 	pid = pw_fork();
 	if (!pid) {
 		pw_wait_for(step, 1);
-		CHECK(charged(self) == 0);
+		CHECK(charged(self) == HUGE);
 		CHECK(pw_remap(h.fd, PAGEWELL_REMAP_MAYMOVE, p, 100 * PAGE, 200 * PAGE, &q) == 0);
 		CHECK(q != p);
 		CHECK(charged(self) == HUGE);
@@ -581,6 +587,150 @@ TEST_F(nl, copies_in_a_move_are_charged)
 	EXPECT_EQ(0, pw_wait(pid));
 	EXPECT_EQ(0, charged(self));
 	close(h.fd);
+}
+
+/* What children keep of pages that their parent let go of is charged, whoever they are. */
+static void children_keep(struct __test_metadata *_metadata, FIXTURE_DATA(nl) *self,
+			  uint32_t commit, uint32_t huge)
+{
+	int *step = pw_shared();
+	pid_t child[3];
+	struct pw h;
+	char *p, *q;
+	int i;
+
+	become_user(self, &h);
+	ASSERT_EQ(0, pw_set_commit(h.fd, commit));
+	ASSERT_EQ(0, pw_set_huge(h.fd, huge));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, 2 * HUGE, HUGE, &p));
+	q = pw_map_pages(&h, 1);
+	q[0] = 1;
+	ASSERT_EQ(0, pw_unmap(h.fd, q, PAGE));
+	pw_cover(&h, p + 2 * HUGE);
+	pw_fill(p, 1024, 1);
+	ASSERT_EQ(2 * HUGE, charged(self));
+	ASSERT_EQ(0, limit_self(self, 3 * HUGE));
+	for (i = 0; i < 3; i++) {
+		child[i] = pw_fork();
+		if (!child[i]) {
+			pw_wait_for(step, 1);
+			exit(pw_wrong(p, 1024, 1 + i) != -1);
+		}
+		/* The last one's are not copied, they are unmapped. */
+		if (i < 2)
+			pw_fill(p, 1024, 2 + i);
+		else
+			EXPECT_EQ(0, pw_unmap(h.fd, p, 2 * HUGE));
+		EXPECT_EQ((i < 2 ? i + 2 : 3) * 2 * HUGE, charged(self));
+		if (commit == PAGEWELL_COMMIT_STRICT) {
+			EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, PAGE, 0, &q));
+		} else {
+			q = pw_map_pages(&h, 1);
+			EXPECT_EQ(SIGBUS, pw_try_write(q, 1));
+		}
+	}
+	pw_set(step, 1);
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(0, pw_wait(child[i]));
+	EXPECT_EQ(0, charged_soon(self, 0));
+	close(h.fd);
+}
+
+TEST_F(nl, what_a_child_keeps_is_charged)
+{
+	children_keep(_metadata, self, PAGEWELL_COMMIT_STRICT, PAGEWELL_HUGE_NEVER);
+}
+
+TEST_F(nl, blocks_that_a_child_keeps_are_charged)
+{
+	children_keep(_metadata, self, PAGEWELL_COMMIT_STRICT, PAGEWELL_HUGE_ALWAYS);
+}
+
+TEST_F(nl, what_a_child_keeps_of_a_lazy_heap_is_charged)
+{
+	children_keep(_metadata, self, PAGEWELL_COMMIT_LAZY, PAGEWELL_HUGE_NEVER);
+}
+
+TEST_F(nl, blocks_that_a_child_keeps_of_a_lazy_heap_are_charged)
+{
+	children_keep(_metadata, self, PAGEWELL_COMMIT_LAZY, PAGEWELL_HUGE_ALWAYS);
+}
+
+/* A process hands its heap on, by fork, and ends. Return: 0 in who has it now. */
+static pid_t hand_on(struct pw *h, char **p, uint32_t huge)
+{
+	pid_t first;
+
+	CHECK(pw_set_commit(h->fd, PAGEWELL_COMMIT_STRICT) == 0);
+	CHECK(pw_set_huge(h->fd, huge) == 0);
+	CHECK(pw_map(h->fd, 0, NULL, 2 * HUGE, HUGE, p) == 0);
+	CHECK(pw_unmap(h->fd, *p, 2 * HUGE) == 0);
+	pw_cover(h, *p + 2 * HUGE);
+	first = pw_fork();
+	if (first) {
+		CHECK(pw_wait(first) == 0);
+		return first;
+	}
+	CHECK(pw_map(h->fd, PAGEWELL_MAP_FIXED, *p, 2 * HUGE, 0, NULL) == 0);
+	memset(*p, 7, 2 * HUGE);
+	if (fork())
+		_exit(0);
+	alarm(120);
+	while (getppid() == first)
+		usleep(1000);
+	return 0;
+}
+
+static void heir(struct __test_metadata *_metadata, FIXTURE_DATA(nl) *self, uint32_t huge)
+{
+	int *step = pw_shared();
+	struct pw h;
+	char *p;
+	int i;
+
+	become_user(self, &h);
+	if (!hand_on(&h, &p, huge)) {
+		for (i = 0; i < 5; i++) {
+			pw_wait_for(step, 2 * i + 1);
+			switch (i) {
+			case 0: /* nobody else has it, so there are no copies */
+				memset(p, 8, 2 * HUGE);
+				break;
+			case 1:
+				CHECK(pw_set_huge(h.fd, PAGEWELL_HUGE_ALWAYS) == 0);
+				CHECK(pw_advise(h.fd, PAGEWELL_ADVISE_COLLAPSE, p, HUGE) == 0);
+				break;
+			case 2:
+				CHECK(pw_advise(h.fd, PAGEWELL_ADVISE_COLD, p + HUGE, HUGE) == 0);
+				break;
+			case 3:
+				CHECK(pw_unmap(h.fd, p + HUGE / 2, HUGE) == 0);
+				break;
+			}
+			pw_set(step, 2 * i + 2);
+		}
+		_exit(0);
+	}
+	EXPECT_EQ(2 * HUGE, charged_soon(self, 2 * HUGE));
+	for (i = 0; i < 5; i++) {
+		pw_set(step, 2 * i + 1);
+		pw_wait_for(step, 2 * i + 2);
+		if (i < 4)
+			EXPECT_EQ((i < 3 ? 2 : 1) * HUGE, charged(self));
+	}
+	EXPECT_EQ(0, charged_soon(self, 0));
+	close(h.fd);
+}
+
+/* So does what is left of a process that has ended. */
+TEST_F(nl, what_an_heir_has_is_charged)
+{
+	heir(_metadata, self, PAGEWELL_HUGE_NEVER);
+}
+
+TEST_F(nl, blocks_that_an_heir_has_are_charged)
+{
+	heir(_metadata, self, PAGEWELL_HUGE_ALWAYS);
 }
 
 TEST_F(nl, a_users_limit_holds_a_lazy_heap)
