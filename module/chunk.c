@@ -227,7 +227,7 @@ static void fill_pfns(u32 *to, u32 pfn)
  * @heap: whose
  * @slot: which
  * @c: its chunk, locked, not shared
- * @pfn: the head of the page
+ * @pfn: the head of the page, which counts as resident already
  */
 void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
 			struct pw_chunk *c, u32 pfn)
@@ -237,8 +237,6 @@ void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
 	fill_pfns(c->pfn, pfn);
 	c->block = pfn;
 	pw_chunk_filled(c, 0, PW_SLOT_PAGES);
-	if (!c->shared)
-		atomic_long_add(PW_SLOT_PAGES, &heap->resident);
 	head->mapping = heap->family->inode->i_mapping;
 	head->index = pw_chunk_index(c, slot << PW_SLOT_SHIFT);
 }
@@ -798,7 +796,8 @@ void pw_chunk_empty(struct pw_chunk *c)
  * pw_chunk_attach() - put a chunk that is shared on purpose into a heap
  * @heap: gets it
  * @slot: where
- * @c: the chunk; the caller holds a reference to its region
+ * @c: the chunk, which counts as resident already; the caller holds a reference to
+ *     its region
  * @gfp: for the index of the slots
  *
  * Return: 0, -ENOMEM, or -EEXIST when the slot has a chunk.
@@ -813,7 +812,6 @@ int pw_chunk_attach(struct pw_heap *heap, unsigned long slot,
 	if (!err) {
 		refcount_inc(&c->refs);
 		c->users++;
-		atomic_long_add(PW_SLOT_PAGES, &heap->resident);
 		atomic_long_inc(&heap->shared_slots);
 	}
 	mutex_unlock(&c->lock);
@@ -1572,6 +1570,7 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 
 	c = lock_own(heap, to >> PW_SLOT_SHIFT);
 	pw_chunk_set_block(heap, to >> PW_SLOT_SHIFT, c, pfn);
+	atomic_long_add(PW_SLOT_PAGES, &heap->resident);
 	bitmap_copy(c->left, left, PW_SLOT_PAGES);
 	if (suspect)
 		bitmap_fill(c->suspect, PW_SLOT_PAGES);

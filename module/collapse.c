@@ -85,7 +85,6 @@ static void move_to_block(struct pw_heap *heap, unsigned long slot,
 	}
 	copy_pages(c, block);
 	pw_chunk_keep(heap, c, 0, PW_SLOT_PAGES);
-	atomic_long_sub(c->nr, &heap->resident);
 	pw_chunk_empty(c);
 	bitmap_zero(c->suspect, PW_SLOT_PAGES);
 	bitmap_zero(c->zeros, PW_SLOT_PAGES);
@@ -122,7 +121,7 @@ static int collapse_chunk(struct pw_heap *heap, unsigned long slot,
 	pw_family_wait(heap);
 	if ((small && !pages_are_ours(c)) || !pw_map_free_table(vma, addr)) {
 		if (small)
-			pw_heap_unswap_block(heap, block, promised ? 0 : holes, used);
+			pw_heap_unswap_block(heap, block, holes, promised, used);
 		return -EBUSY;
 	}
 	if (small)

@@ -335,13 +335,9 @@ static void follow_plan(struct touch *t, const struct plan *p)
 /* A shared region is counted as a whole, and no promise is left to it. */
 static unsigned int take_pages(struct touch *t, u32 *pfns, unsigned int nr)
 {
-	unsigned int got;
-
 	if (t->c->shared)
 		return pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
-	got = pw_heap_alloc(t->heap, pfns, nr, t->promised);
-	atomic_long_add(got, &t->heap->resident);
-	return got;
+	return pw_heap_alloc(t->heap, pfns, nr, t->promised);
 }
 
 /*

@@ -384,41 +384,51 @@ void pw_heap_uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
 	pw_heap_unpromise(heap, nr - backed);
 }
 
+/*
+ * Count up to @nr pages, but no fewer than @least, as resident before they are
+ * looked for: threads that do so at once do not pass the limit together. A lazy heap
+ * is held to its limit here; a strict one was when the pages were mapped, those it
+ * inherited too. Return: how many, which may be 0.
+ */
+static unsigned long grow_resident(struct pw_heap *heap, unsigned long least,
+				   unsigned long nr)
+{
+	unsigned long limit = READ_ONCE(heap->limit), some;
+	long have;
+
+	if (likely(limit == ULONG_MAX || heap->commit == PAGEWELL_COMMIT_STRICT)) {
+		atomic_long_add(nr, &heap->resident);
+		return nr;
+	}
+	have = atomic_long_read(&heap->resident);
+	do {
+		some = have >= limit ? 0 : min(nr, limit - have);
+		if (!some || some < least)
+			return 0;
+	} while (!atomic_long_try_cmpxchg(&heap->resident, &have, have + some));
+	return some;
+}
+
 /**
  * pw_heap_attach() - take on pages that are shared on purpose, not promised
  * @heap: the caller's own
  * @nr: pages; they count as mapped, and as resident all of them
- *
- * Undone by pw_heap_uncommit().
  *
  * Return: 0, or -ENOMEM and nothing has changed.
  */
 int pw_heap_attach(struct pw_heap *heap, unsigned long nr)
 {
 	bool strict = READ_ONCE(heap->commit) == PAGEWELL_COMMIT_STRICT;
-	unsigned long limit = READ_ONCE(heap->limit);
+	unsigned long limit = strict ? READ_ONCE(heap->limit) : LONG_MAX;
 
-	if (!over_rlimit_data(heap, nr) &&
-	    (strict || limit == ULONG_MAX ||
-	     (nr <= limit && atomic_long_read(&heap->resident) <= limit - nr)) &&
-	    map_within(heap, nr, strict ? limit : LONG_MAX))
+	if (over_rlimit_data(heap, nr) || !grow_resident(heap, nr, nr))
+		goto refuse;
+	if (map_within(heap, nr, limit))
 		return 0;
+	atomic_long_sub(nr, &heap->resident);
+refuse:
 	pw_heap_refused(heap, nr);
 	return -ENOMEM;
-}
-
-/*
- * A lazy heap is held to its limit when pages are touched; a strict one was
- * when they were mapped, those it inherited too.
- */
-static unsigned int within_lazy_limit(struct pw_heap *heap, unsigned int nr)
-{
-	unsigned long limit = READ_ONCE(heap->limit);
-	unsigned long have = atomic_long_read(&heap->resident);
-
-	if (limit == ULONG_MAX || heap->commit == PAGEWELL_COMMIT_STRICT)
-		return nr;
-	return have >= limit ? 0 : min_t(unsigned long, nr, limit - have);
 }
 
 /**
@@ -443,22 +453,34 @@ void pw_heap_unpaid(struct pw_heap *heap, unsigned int nr)
 	atomic_long_sub(nr, &heap->paid);
 }
 
-/* Pages that nothing was promised for, as many as all limits permit. */
-static unsigned int charge_found(struct pw_heap *heap, unsigned int nr)
+/*
+ * Pages that nothing was promised for, as many as all limits permit, and at least
+ * @least as far as that of the heap does. They count as resident.
+ */
+static unsigned int charge_found(struct pw_heap *heap, unsigned int least, unsigned int nr)
 {
-	nr = within_lazy_limit(heap, nr);
-	nr = nr ? pw_limit_charge_some(&heap->payers, nr) : 0;
+	unsigned int counted = grow_resident(heap, least, nr);
+
+	nr = counted ? pw_limit_charge_some(&heap->payers, counted) : 0;
 	atomic_long_add(nr, &heap->paid);
+	if (unlikely(nr < counted))
+		atomic_long_sub(counted - nr, &heap->resident);
 	return nr;
+}
+
+static void uncharge_found(struct pw_heap *heap, unsigned int nr)
+{
+	atomic_long_sub(nr, &heap->resident);
+	pw_heap_unpaid(heap, nr);
 }
 
 static bool charge_holes(struct pw_heap *heap, unsigned int nr)
 {
-	unsigned int got = charge_found(heap, nr);
+	unsigned int got = charge_found(heap, nr, nr);
 
 	if (got == nr)
 		return true;
-	pw_heap_unpaid(heap, got);
+	uncharge_found(heap, got);
 	return false;
 }
 
@@ -468,14 +490,14 @@ static noinline unsigned int find_pages(struct pw_heap *heap, u32 *pfns,
 	unsigned int got;
 
 	if (charge)
-		nr = charge_found(heap, nr);
+		nr = charge_found(heap, 1, nr);
 	if (!nr)
 		return 0;
 	got = pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
 	if (!got && pw_heaps_reclaim(1))
 		got = pw_pool_alloc(pfns, 1, PW_ALLOC_ZERO);
 	if (charge && got < nr)
-		pw_heap_unpaid(heap, nr - got);
+		uncharge_found(heap, nr - got);
 	return got;
 }
 
@@ -490,7 +512,7 @@ static noinline unsigned int find_pages(struct pw_heap *heap, u32 *pfns,
  * (madvise or munmap inside the heap); then the page is looked for like in a
  * lazy heap.
  *
- * Return: how many there are, none when nothing can be had.
+ * Return: how many there are, which count as resident; none when nothing can be had.
  */
 unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 			   bool promised)
@@ -498,16 +520,19 @@ unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 	unsigned int got = promised ? take_up_to(&heap->promised, nr) : 0;
 
 	if (likely(got))
-		return pw_pool_alloc(pfns, got, PW_ALLOC_PROMISED |
-				     PW_ALLOC_ZERO);
-	return find_pages(heap, pfns, nr, !promised);
+		got = pw_pool_alloc(pfns, got, PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
+	else
+		got = find_pages(heap, pfns, nr, !promised);
+	if (promised)
+		atomic_long_add(got, &heap->resident);
+	return got;
 }
 
 /**
  * pw_heap_alloc_one() - the same for one page that was promised
  * @heap: which
  *
- * Return: its page frame number, or 0.
+ * Return: its page frame number, or 0; the caller counts it as resident.
  */
 u32 pw_heap_alloc_one(struct pw_heap *heap)
 {
@@ -539,8 +564,8 @@ static bool take_promises(struct pw_heap *heap, unsigned long nr)
  * @heap: which
  * @promised: it lies in a strict region
  *
- * Return: its page frame number, 0 when there is none; small pages may be
- * there all the same.
+ * Return: its page frame number, and it counts as resident; 0 when there is none;
+ * small pages may be there all the same.
  */
 u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised)
 {
@@ -551,15 +576,23 @@ u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised)
 			return 0;
 		pfn = pw_pool_alloc_huge(PW_ALLOC_ZERO);
 		if (!pfn)
-			pw_heap_unpaid(heap, PW_SLOT_PAGES);
+			uncharge_found(heap, PW_SLOT_PAGES);
 		return pfn;
 	}
 	if (!take_promises(heap, PW_SLOT_PAGES))
 		return 0;
 	pfn = pw_pool_alloc_huge(PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
-	if (!pfn)
-		atomic_long_add(PW_SLOT_PAGES, &heap->promised);
+	atomic_long_add(PW_SLOT_PAGES, pfn ? &heap->resident : &heap->promised);
 	return pfn;
+}
+
+static void unswap(struct pw_heap *heap, unsigned long holes, bool promised,
+		   unsigned long used)
+{
+	atomic_long_sub(holes, &heap->resident);
+	atomic_long_add(used, &heap->promised);
+	if (!promised)
+		pw_heap_unpaid(heap, holes);
 }
 
 /**
@@ -570,7 +603,7 @@ u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised)
  * @used: out: promises for the holes that were used up, for the way back
  *
  * Those that are there go to the pool when they have been copied, so all it
- * costs in the end is the holes.
+ * costs in the end is the holes, which count as resident now.
  *
  * Return: its page frame number, contents undefined; 0 when there is none.
  */
@@ -580,19 +613,19 @@ u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
 	u32 pfn;
 
 	*used = 0;
-	if (promised)
-		*used = take_up_to(&heap->promised, holes);
-	else if (!charge_holes(heap, holes))
+	if (!promised && !charge_holes(heap, holes))
 		return 0;
+	if (promised) {
+		*used = take_up_to(&heap->promised, holes);
+		atomic_long_add(holes, &heap->resident);
+	}
 	if (!pw_pool_reserve(PW_SLOT_PAGES - *used)) {
 		pfn = pw_pool_alloc_huge(PW_ALLOC_PROMISED);
 		if (pfn)
 			return pfn;
 		pw_pool_unreserve(PW_SLOT_PAGES - *used);
 	}
-	atomic_long_add(*used, &heap->promised);
-	if (!promised)
-		pw_heap_unpaid(heap, holes);
+	unswap(heap, holes, promised, *used);
 	return 0;
 }
 
@@ -600,16 +633,16 @@ u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
  * pw_heap_unswap_block() - give such a page back unused
  * @heap: which
  * @pfn: the page
- * @paid: holes, where they are lazy
- * @used: as pw_heap_swap_block() said
+ * @holes: as pw_heap_swap_block() was told
+ * @promised: the same
+ * @used: as it said
  */
-void pw_heap_unswap_block(struct pw_heap *heap, u32 pfn, unsigned long paid,
-			  unsigned long used)
+void pw_heap_unswap_block(struct pw_heap *heap, u32 pfn, unsigned long holes,
+			  bool promised, unsigned long used)
 {
-	pw_heap_unpaid(heap, paid);
 	pw_pool_free_huge(pfn, PW_FREE_PROMISED);
 	pw_pool_unreserve(PW_SLOT_PAGES - used);
-	atomic_long_add(used, &heap->promised);
+	unswap(heap, holes, promised, used);
 }
 
 static int check_policy(struct pw_heap *heap, const struct pagewell_heap *arg)

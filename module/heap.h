@@ -447,8 +447,8 @@ u32 pw_heap_alloc_one(struct pw_heap *heap);
 u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised);
 u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
 		       bool promised, unsigned long *used);
-void pw_heap_unswap_block(struct pw_heap *heap, u32 pfn, unsigned long paid,
-			  unsigned long used);
+void pw_heap_unswap_block(struct pw_heap *heap, u32 pfn, unsigned long holes,
+			  bool promised, unsigned long used);
 void pw_heap_paid(struct pw_heap *heap, unsigned int nr);
 void pw_heap_unpaid(struct pw_heap *heap, unsigned int nr);
 
@@ -514,6 +514,7 @@ void pw_packed_put(u32 entry);
 int pw_share(struct pw_heap *heap, struct pagewell_share *arg);
 int pw_shared_install(struct pw_heap *heap, struct pw_shared *s,
 		      unsigned long slot);
+void pw_shared_uninstall(struct pw_heap *heap, unsigned long slot, unsigned long nr);
 void pw_shared_fork(struct pw_heap *child, struct pw_heap *parent,
 		    unsigned long lo, unsigned long hi);
 void pw_shared_put(struct pw_shared *s);

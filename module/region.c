@@ -980,7 +980,7 @@ int pw_unmap(struct pw_heap *heap, u64 addr, u64 length)
 int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
 			 unsigned long nr, bool strict, u64 *addr)
 {
-	unsigned long page, hint = hint_page(heap, *addr), i;
+	unsigned long page, hint = hint_page(heap, *addr);
 	unsigned long flags = PW_REGION_MAP | PW_REGION_SHARED;
 	int err;
 
@@ -995,9 +995,9 @@ int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
 	err = store_span(heap, page, page + nr,
 			 xa_mk_value(strict ? flags : flags | PW_REGION_LAZY),
 			 GFP_REGION);
-	for (i = 0; err && i < nr; i += PW_SLOT_PAGES)
-		pw_chunk_leave(heap, (page + i) >> PW_SLOT_SHIFT);
-	if (!err)
+	if (err)
+		pw_shared_uninstall(heap, page >> PW_SLOT_SHIFT, nr >> PW_SLOT_SHIFT);
+	else
 		*addr = pw_heap_addr(heap, page);
 out:
 	pw_unlock(&heap->lock);

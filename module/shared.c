@@ -94,7 +94,10 @@ static struct pw_shared *alloc_shared(struct pw_family *family,
 	return s;
 }
 
-/* All pages of a chunk now, against the promises of the heap that makes it. */
+/*
+ * All pages of a chunk now, against the promises of the heap that makes it, where the
+ * region as a whole counts as resident.
+ */
 static int populate(struct pw_heap *heap, struct pw_chunk *c)
 {
 	unsigned int got;
@@ -104,6 +107,7 @@ static int populate(struct pw_heap *heap, struct pw_chunk *c)
 		block = pw_heap_alloc_block(heap, true);
 	if (block) {
 		pw_chunk_set_block(heap, 0, c, block);
+		atomic_long_sub(PW_SLOT_PAGES, &heap->resident);
 		return 0;
 	}
 	while (c->nr < PW_SLOT_PAGES) {
@@ -112,6 +116,7 @@ static int populate(struct pw_heap *heap, struct pw_chunk *c)
 		if (!got)
 			return -ENOMEM;
 		pw_chunk_filled(c, c->nr, got);
+		atomic_long_sub(got, &heap->resident);
 	}
 	return 0;
 }
@@ -175,9 +180,22 @@ static int install_slot(struct pw_heap *heap, unsigned long slot,
 }
 
 /**
+ * pw_shared_uninstall() - take chunks out of a heap that still counts them as resident
+ * @heap: the caller's
+ * @slot: the first one
+ * @nr: how many
+ */
+void pw_shared_uninstall(struct pw_heap *heap, unsigned long slot, unsigned long nr)
+{
+	atomic_long_add(nr << PW_SLOT_SHIFT, &heap->resident);
+	while (nr--)
+		pw_chunk_leave(heap, slot + nr);
+}
+
+/**
  * pw_shared_install() - put the chunks of a shared region into a heap
  * @heap: the caller's
- * @s: the region
+ * @s: the region, which counts as resident already
  * @slot: the first one; the addresses are free
  *
  * Context: pw_heap.lock held.
@@ -197,8 +215,8 @@ int pw_shared_install(struct pw_heap *heap, struct pw_shared *s,
 			break;
 		refcount_inc(&s->refs);
 	}
-	while (err && i--)
-		pw_chunk_leave(heap, slot + i);
+	if (err)
+		pw_shared_uninstall(heap, slot, i);
 	return err;
 }
 
@@ -224,6 +242,7 @@ void pw_shared_fork(struct pw_heap *child, struct pw_heap *parent,
 		if (WARN_ON_ONCE(!c || !c->shared))
 			continue;
 		refcount_inc(&c->shared->refs);
+		atomic_long_add(PW_SLOT_PAGES, &child->resident);
 		pw_chunk_attach(child, slot, c,
 				GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	}
@@ -252,14 +271,28 @@ unsigned long pw_shared_missing(struct pw_heap *heap)
 
 static int commit(struct pw_heap *heap, unsigned long nr, bool strict)
 {
-	if (strict)
-		return pw_heap_commit(heap, nr, true);
+	int err;
+
+	if (strict) {
+		err = pw_heap_commit(heap, nr, true);
+		if (!err)
+			atomic_long_add(nr, &heap->resident);
+		return err;
+	}
 	/* The index of what could never have pages would cost memory. */
 	if (nr > pw_pool_max()) {
 		pw_heap_refused(heap, nr);
 		return -ENOMEM;
 	}
 	return pw_heap_attach(heap, nr);
+}
+
+/* As commit() or pw_heap_attach() has not been. */
+static void uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
+		     unsigned long backed)
+{
+	atomic_long_sub(nr, &heap->resident);
+	pw_heap_uncommit(heap, nr, strict, backed);
 }
 
 static int make(struct pw_heap *heap, struct pagewell_share *arg)
@@ -295,7 +328,7 @@ static int make(struct pw_heap *heap, struct pagewell_share *arg)
 	if (s)
 		pw_shared_put(s);
 	if (err)
-		pw_heap_uncommit(heap, nr, strict, backed);
+		uncommit(heap, nr, strict, backed);
 	return err;
 }
 
@@ -315,7 +348,7 @@ static int attach(struct pw_heap *heap, struct pagewell_share *arg)
 		goto out;
 	err = pw_region_add_shared(heap, s, nr, false, &arg->addr);
 	if (err)
-		pw_heap_uncommit(heap, nr, false, 0);
+		uncommit(heap, nr, false, 0);
 	else
 		arg->length = (u64)nr << PAGE_SHIFT;
 out:

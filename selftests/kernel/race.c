@@ -521,6 +521,125 @@ TEST_F(race, kernel_copies)
 	finish(thread, 2, r);
 }
 
+/* The limit of a lazy heap, which threads come to at once */
+
+#define CROWD 6
+#define ATTACHED (16 * HUGE)	/* counts as a whole, touched or not */
+
+struct crowd {
+	struct pw h;
+	char *at;
+	uint32_t id;
+	int rounds;
+	int next;
+	char *mine[CROWD];	/* what each of them has attached */
+	pthread_barrier_t gate;
+};
+
+static void *limit_toucher(void *arg)
+{
+	struct crowd *c = arg;
+	int me = __atomic_fetch_add(&c->next, 1, __ATOMIC_SEQ_CST);
+
+	for (int i = 0; i < c->rounds; i++) {
+		pthread_barrier_wait(&c->gate);
+		pw_try_write(c->at + me * HUGE, 1);
+		pthread_barrier_wait(&c->gate);
+		pthread_barrier_wait(&c->gate);
+	}
+	return NULL;
+}
+
+static void *attacher(void *arg)
+{
+	struct crowd *c = arg;
+	int me = __atomic_fetch_add(&c->next, 1, __ATOMIC_SEQ_CST);
+
+	for (int i = 0; i < c->rounds; i++) {
+		uint32_t id = c->id;
+		uint64_t len = 0;
+		char *at = NULL;
+
+		pthread_barrier_wait(&c->gate);
+		c->mine[me] = pw_share(c->h.fd, &id, &len, &at) ? NULL : at;
+		pthread_barrier_wait(&c->gate);
+		pthread_barrier_wait(&c->gate);
+	}
+	return NULL;
+}
+
+static void undo_crowd(struct crowd *c)
+{
+	CHECK(pw_advise(c->h.fd, PAGEWELL_ADVISE_DONTNEED, c->at, CROWD * HUGE) == 0);
+	for (int i = 0; i < CROWD; i++)
+		if (c->mine[i])
+			CHECK(pw_unmap(c->h.fd, c->mine[i], ATTACHED) == 0);
+}
+
+/*
+ * The most that was resident after a round of @fn by all at once; @attached: how many
+ * had attached something, at most.
+ */
+static uint64_t crowd(struct crowd *c, void *(*fn)(void *), int *attached)
+{
+	pthread_t thread[CROWD];
+	uint64_t most = 0, now;
+	int i, j, n;
+
+	c->rounds = 5 + pw_scaled(100);
+	CHECK(pthread_barrier_init(&c->gate, NULL, CROWD + 1) == 0);
+	for (i = 0; i < CROWD; i++)
+		CHECK(pthread_create(&thread[i], NULL, fn, c) == 0);
+	for (i = 0; i < c->rounds; i++) {
+		pthread_barrier_wait(&c->gate);
+		pthread_barrier_wait(&c->gate);
+		now = pw_resident(c->h.fd);
+		most = now > most ? now : most;
+		for (j = 0, n = 0; j < CROWD; j++)
+			n += !!c->mine[j];
+		*attached = n > *attached ? n : *attached;
+		undo_crowd(c);
+		pthread_barrier_wait(&c->gate);
+	}
+	for (i = 0; i < CROWD; i++)
+		pthread_join(thread[i], NULL);
+	pthread_barrier_destroy(&c->gate);
+	return most;
+}
+
+static void lazy_crowd(struct crowd *c, struct race *r, uint64_t limit)
+{
+	*c = (struct crowd){ .h = r->h };
+	CHECK(pw_set_commit(c->h.fd, PAGEWELL_COMMIT_LAZY) == 0);
+	CHECK(pw_set_huge(c->h.fd, PAGEWELL_HUGE_ALWAYS) == 0);
+	CHECK(pw_set_limit(c->h.fd, limit) == 0);
+	CHECK(pw_map(c->h.fd, 0, NULL, CROWD * HUGE, HUGE, &c->at) == 0);
+	pw_cover(&c->h, c->at + CROWD * HUGE);
+}
+
+TEST_F(race, touches_at_a_lazy_limit)
+{
+	struct crowd c;
+	int none = 0;
+
+	lazy_crowd(&c, &self->r, 3 * HUGE);
+	EXPECT_EQ(3 * HUGE, crowd(&c, limit_toucher, &none));
+}
+
+TEST_F(race, attaching_at_a_lazy_limit)
+{
+	uint64_t len = ATTACHED;
+	char *at = NULL;
+	struct crowd c;
+	int most = 0;
+
+	lazy_crowd(&c, &self->r, 3 * ATTACHED);
+	ASSERT_EQ(0, pw_share(c.h.fd, &c.id, &len, &at));
+	crowd(&c, attacher, &most);
+	/* It has been made, and then attached. */
+	EXPECT_EQ(2, most);
+}
+
 PW_TEST_POOL_WHOLE
 
 TEST_HARNESS_MAIN
