@@ -16,8 +16,12 @@
 
 #include "pool_int.h"
 
-/* Pages that are looked at in one go. */
-#define LOOK	65536
+/*
+ * Pages that are looked at in one go, and in one turn of the timer. Others come first
+ * in the next one.
+ */
+#define LOOK	512
+#define TURN	65536U
 
 static LIST_HEAD(lost);		/* by page.lru; under pw_pool.lock */
 static DEFINE_MUTEX(look_lock);	/* of who has taken the list; inside size_lock */
@@ -99,7 +103,7 @@ static void give_back(struct page *page)
 /**
  * pw_lost_look() - take back pages that nobody refers to any more
  *
- * The caller may hold size_lock.
+ * Looks at some of them, so that it is short. The caller may hold size_lock.
  *
  * Return: how many.
  */
@@ -132,12 +136,17 @@ unsigned long pw_lost_look(void)
 	list_splice_tail(&seen, &lost);
 	spin_unlock(&pw_pool.lock);
 	mutex_unlock(&look_lock);
+	pw_stat_add(lost_looks, i);
 	return got;
 }
 
 static void look(struct work_struct *work)
 {
-	pw_lost_look();
+	unsigned int n = min_t(unsigned long, READ_ONCE(pw_pool.lost), TURN);
+
+	/* A page of 2 MiB is 512 of those that are counted, and is looked at once. */
+	for (; n; n -= min_t(unsigned int, n, LOOK))
+		pw_lost_look();
 	if (READ_ONCE(pw_pool.lost))
 		schedule_delayed_work(&look_work, HZ);
 }

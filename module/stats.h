@@ -50,6 +50,7 @@
 	X(blocks_emptied,	"pages of 2 MiB that gave")		\
 	X(compact_ns,		"time spent on that, ns")		\
 	X(pages_lost,		"pages someone else still held when freed") \
+	X(lost_looks,		"times such a page was looked at again") \
 	X(zeroed_free,		"pages zeroed when they were freed")	\
 	X(blocks_joined,	"512 pages of 4 KiB made a page of 2 MiB") \
 	X(blocks_cut,		"pages of 2 MiB made 512 of 4 KiB")

@@ -218,6 +218,30 @@ TEST_F(pin, pool_recovers)
 	EXPECT_GE(held, pw_pool("floor_pages"));
 }
 
+/* Who finds no memory looks at some of what is lost, not at all of it each time. */
+TEST_F(pin, looks_are_short)
+{
+	const long pages = 4000, tries = 100;
+	long looks;
+	char *p;
+
+	ASSERT_EQ(0, pw_set_huge(self->h.fd, PAGEWELL_HUGE_NEVER));
+	p = pw_map_pages(&self->h, pages);
+	pw_fill(p, pages, 1);
+	ASSERT_LE(pages * (long)PAGE, fcntl(self->pipe[1], F_SETPIPE_SZ, 4096 * PAGE));
+	ASSERT_EQ(pages * (long)PAGE,
+		  vmsplice(self->pipe[1], &(struct iovec){ p, pages * PAGE }, 1, 0));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p, pages * PAGE));
+	ASSERT_EQ(pages, pw_pool("lost_pages"));
+	looks = pw_stat("lost_looks");
+	for (int i = 0; i < tries; i++)
+		ASSERT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, pw_pool("max_pages") * PAGE, 0,
+					  NULL));
+	looks = pw_stat("lost_looks") - looks;
+	EXPECT_GT(looks, tries);
+	EXPECT_LT(looks, tries * pages / 2);
+}
+
 /* Long-term pins: registered buffers of io_uring, where the kernel allows. */
 
 struct ring {
