@@ -1267,6 +1267,22 @@ static void drop_in_slot(struct drop *d, unsigned long slot,
 		leave_idle(d->heap, slot);
 }
 
+/**
+ * pw_let_writers_in() - let go of the mmap_lock if somebody wants it for writing
+ * @mm: whose, held for read, and again on return
+ *
+ * To be called between two slots: a long way holds up nobody's mmap(), nor faults
+ * that wait behind that. What was known of VMAs is not known any more.
+ */
+void pw_let_writers_in(struct mm_struct *mm)
+{
+	if (mmap_lock_is_contended(mm)) {
+		mmap_read_unlock(mm);
+		mmap_read_lock(mm);
+	}
+	cond_resched();
+}
+
 static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
 {
 	unsigned long slot = lo >> PW_SLOT_SHIFT;
@@ -1283,6 +1299,8 @@ static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
 			     min(hi - first, (unsigned long)PW_SLOT_PAGES));
 		if (slot++ == last)
 			break;
+		if (d->mmap_locked)
+			pw_let_writers_in(d->heap->mm);
 	}
 	if (d->mmap_locked)
 		mmap_read_unlock(d->heap->mm);
@@ -1373,6 +1391,7 @@ void pw_range_unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 			      min(hi - first, (unsigned long)PW_SLOT_PAGES));
 		if (slot++ == last)
 			break;
+		pw_let_writers_in(heap->mm);
 	}
 	mmap_read_unlock(heap->mm);
 }
@@ -1754,6 +1773,7 @@ void pw_range_loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 			       min(hi - first, (unsigned long)PW_SLOT_PAGES));
 		if (slot++ == last)
 			break;
+		pw_let_writers_in(heap->mm);
 	}
 	mmap_read_unlock(heap->mm);
 }

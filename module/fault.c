@@ -1139,7 +1139,7 @@ int pw_populate(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 		err = populate_some(heap, &lo, hi);
 		if (fatal_signal_pending(current))
 			err = -EINTR;
-		cond_resched();
+		pw_let_writers_in(heap->mm);
 	}
 	mmap_read_unlock(heap->mm);
 	return err;

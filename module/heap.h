@@ -637,6 +637,7 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 		    struct pw_chunk *c);
 void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
 void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr);
+void pw_let_writers_in(struct mm_struct *mm);
 void pw_heap_zap(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 void pw_family_wait(struct pw_heap *heap);
 void pw_page_share(u32 pfn);
