@@ -1012,20 +1012,33 @@ static bool make_small(struct pw_heap *heap, unsigned long slot,
 	return must_leave(c) && pw_chunk_copy_block(heap, slot, c, false);
 }
 
+static bool is_left_over(struct pw_heap *heap, const struct pw_chunk *c,
+			 unsigned long first, unsigned int i)
+{
+	struct pw_where where;
+
+	return test_bit(i, c->left) && !pw_region_lookup(heap, first + i, &where);
+}
+
 /*
  * Copies of pages [lo, hi) of a block that the heap has left. Those of a strict
  * region were promised, and come beyond the ceiling if need be; what cannot be
- * had is lost.
+ * had is lost. What an unmap had left is given up.
  */
 static void copy_rest(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		      struct pw_chunk *c, u32 block)
 {
-	unsigned long end;
+	unsigned long first = lo & ~(unsigned long)PW_SLOT_MASK, end;
 
 	for (; lo < hi; lo = end) {
 		bool lazy = pw_region_unpromised(heap, lo, &end);
 		unsigned int i = lo & PW_SLOT_MASK, to, got = 0;
 
+		if (is_left_over(heap, c, first, i)) {
+			__clear_bit(i, c->left);
+			end = lo + 1;
+			continue;
+		}
 		end = min(hi, end);
 		to = i + (end - lo);
 		if (lazy) {
@@ -1087,15 +1100,11 @@ static void clear_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		clear_highpage(pfn_to_page(c->pfn[from]));
 }
 
-static bool is_left_over(struct pw_heap *heap, const struct pw_chunk *c,
-			 unsigned long first, unsigned int i)
-{
-	struct pw_where where;
-
-	return test_bit(i, c->left) && !pw_region_lookup(heap, first + i, &where);
-}
-
-/* With a part goes what an unmap left on either side of it. */
+/*
+ * With a part goes what an unmap left on either side of it. That is on its way to no
+ * other place: a remap has unmap_lock, as who unmaps a map has; and a break has its
+ * slots for itself.
+ */
 static void widen(struct drop *d, unsigned long slot, const struct pw_chunk *c,
 		  unsigned int *from, unsigned int *to)
 {

@@ -428,6 +428,29 @@ TEST_F(huge, child_unmaps_without_memory)
 	munmap(step, PAGE);
 }
 
+/* What the heap copies then is what it has mapped, not what is left of another unmap. */
+TEST_F(huge, left_over_without_memory)
+{
+	pid_t child, hog;
+	int fds[2];
+
+	fill(self);
+	ASSERT_TRUE(hold(self->p, PAGE, fds));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, self->p + 300 * PAGE, 100 * PAGE));
+	ASSERT_EQ(4 * HUGE, pw_resident(self->h.fd));
+	child = sharer();
+	hog = pw_hog(&self->h);
+	ASSERT_EQ(0, pw_unmap(self->h.fd, self->p + 100 * PAGE, 100 * PAGE));
+	EXPECT_EQ(4 * HUGE - 200 * PAGE, pw_resident(self->h.fd));
+	EXPECT_EQ(SIGSEGV, pw_try_read(self->p + 300 * PAGE));
+	pw_hog_stop(hog);
+	pw_hog_stop(child);
+	ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_FIXED, self->p + 300 * PAGE, 100 * PAGE, 0,
+			    NULL));
+	EXPECT_EQ(-1, pw_nonzero(self->p + 300 * PAGE, 100));
+	EXPECT_EQ(-1, pw_wrong(self->p, 100, 1));
+}
+
 /* What was unmapped stays, for it is held: nobody's promise is given up for it. */
 TEST_F(huge, held_and_promises_of_others)
 {
