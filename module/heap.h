@@ -22,7 +22,7 @@
  * What quick.c takes, it only tries, in whatever order.
  *
  * Below the chunk's lock: that of the tables of all heaps (heap.c), under which
- * other chunks are only tried. A leaf below the mmap_lock: that of the accounts
+ * other chunks are only tried. A leaf below the chunk's lock: that of the accounts
  * (limit.c).
  */
 #ifndef PAGEWELL_HEAP_H
