@@ -684,7 +684,7 @@ TEST_F(race, long_calls_let_others_in)
 	pthread_t thread;
 
 	ASSERT_EQ(0, pw_set_huge(r->h.fd, PAGEWELL_HUGE_NEVER));
-	r->pages = 160 * 512;
+	r->pages = pw_scaled(160) * 512;
 	ASSERT_EQ(0, pw_map(r->h.fd, 0, NULL, r->pages * PAGE, HUGE, &r->at));
 	pw_cover(&r->h, r->at + r->pages * PAGE);
 	start(&thread, 1, mmapper, r);
