@@ -15,22 +15,6 @@
 #include "heap.h"
 #include "limit.h"
 
-static unsigned int nr_of(struct page *page)
-{
-	return PageHead(page) ? PW_SLOT_PAGES : 1;
-}
-
-/**
- * pw_page_payer() - to whom is a page charged that has taken its charge along?
- * @page: the page, or the head of a block
- *
- * Return: them, without a reference; or NULL.
- */
-struct pw_payer *pw_page_payer(const struct page *page)
-{
-	return pw_page_is_charged(page) ? (struct pw_payer *)page->lru.next : NULL;
-}
-
 /**
  * pw_page_set_payer() - have a page take the charge of another one along
  * @page: the page, which has none
@@ -58,21 +42,22 @@ void pw_page_charge(struct pw_heap *heap, u32 pfn)
 		return;
 	refcount_inc(&heap->payer->refs);
 	page->lru.next = (struct list_head *)heap->payer;
-	pw_limit_charge_all(&heap->payers, nr_of(page));
+	pw_limit_charge_all(&heap->payers, pw_charged_pages(page));
 }
 
 /**
- * pw_page_end_charge() - nobody has the page, or somebody is charged for it again
- * @page: the page, or the head of a block, that has taken its charge along
+ * pw_charges_end() - give back what was collected
+ * @sum: by pw_charges_add()
  */
-void pw_page_end_charge(struct page *page)
+void pw_charges_end(struct pw_charges *sum)
 {
-	struct pw_payer *payer = pw_page_payer(page);
-
-	clear_bit(PG_owner_priv_1, &page->flags);
-	pw_limit_uncharge(&payer->who, nr_of(page));
-	pw_payer_put(payer);
+	if (!sum->payer)
+		return;
+	pw_limit_uncharge(&sum->payer->who, sum->nr);
+	pw_payer_put(sum->payer, sum->refs);
+	*sum = (struct pw_charges){ .payer = NULL };
 }
+
 
 /**
  * pw_page_split_charge() - a block is pages now, and each takes its part

@@ -667,6 +667,7 @@ static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
 /* Give up our hold on pages; those that nobody else has are moved up front. */
 static unsigned int drop_shares(u32 *pfns, unsigned int nr)
 {
+	struct pw_charges charges = { .payer = NULL };
 	unsigned int i, last = 0;
 
 	for (i = 0; i < nr; i++) {
@@ -682,9 +683,11 @@ static unsigned int drop_shares(u32 *pfns, unsigned int nr)
 		    atomic_long_dec_return((atomic_long_t *)&page->private) >= 0)
 			continue;
 		set_page_private(page, 0);
-		pw_page_uncharge(page);
+		if (unlikely(pw_page_is_charged(page)))
+			pw_charges_add(&charges, page);
 		pfns[last++] = pfns[i];
 	}
+	pw_charges_end(&charges);
 	return last;
 }
 

@@ -81,7 +81,7 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 	heap->id = pw_heap_last_id + 1;
 	if (xa_err(xa_store(&pw_heaps_by_id, heap->id, heap, gfp))) {
 		mutex_unlock(&pw_heaps_lock);
-		pw_payer_put(heap->payer);
+		pw_payer_put(heap->payer, 1);
 		pw_region_destroy(heap);
 		pw_family_put(family);
 		kfree(heap);
@@ -128,7 +128,7 @@ void pw_heap_put(struct pw_heap *heap)
 	pw_heap_free_pages(heap);
 	WARN_ON_ONCE(atomic_long_read(&heap->paid));
 	pw_limit_uncharge(&heap->payers, atomic_long_read(&heap->committed));
-	pw_payer_put(heap->payer);
+	pw_payer_put(heap->payer, 1);
 	pw_region_destroy(heap);
 	xa_destroy(&heap->breaks);
 	pw_slots_free(heap);

@@ -725,10 +725,22 @@ static inline unsigned long pw_page_sharers(struct page *page)
 }
 
 /* charge.c */
+
+/**
+ * struct pw_charges - charges of one payer that pages had taken along
+ * @payer: whose, NULL for nobody's
+ * @nr: pages
+ * @refs: references to @payer that go with them, one for each page or block
+ */
+struct pw_charges {
+	struct pw_payer *payer;
+	unsigned long nr;
+	unsigned int refs;
+};
+
 void pw_page_charge(struct pw_heap *heap, u32 pfn);
-void pw_page_end_charge(struct page *page);
+void pw_charges_end(struct pw_charges *sum);
 void pw_page_split_charge(struct page *head);
-struct pw_payer *pw_page_payer(const struct page *page);
 void pw_page_set_payer(struct page *page, struct pw_payer *payer);
 
 /* A bit that the pool clears from pages, and the kernel leaves to their owner. */
@@ -737,11 +749,44 @@ static inline bool pw_page_is_charged(const struct page *page)
 	return test_bit(PG_owner_priv_1, &page->flags);
 }
 
+/* Of the page, or of the block that it is the head of. */
+static inline unsigned int pw_charged_pages(struct page *page)
+{
+	return PageHead(page) ? PW_SLOT_PAGES : 1;
+}
+
+/* To whom a page is charged that has taken its charge along; or NULL. No reference. */
+static inline struct pw_payer *pw_page_payer(const struct page *page)
+{
+	return pw_page_is_charged(page) ? (struct pw_payer *)page->lru.next : NULL;
+}
+
+/*
+ * Nobody has a page any more that has taken its charge along, or somebody is charged
+ * for it again: @sum takes it, to be given back with others of the same payer.
+ */
+static inline void pw_charges_add(struct pw_charges *sum, struct page *page)
+{
+	struct pw_payer *payer = (struct pw_payer *)page->lru.next;
+
+	clear_bit(PG_owner_priv_1, &page->flags);
+	if (unlikely(sum->payer != payer)) {
+		pw_charges_end(sum);
+		sum->payer = payer;
+	}
+	sum->nr += pw_charged_pages(page);
+	sum->refs++;
+}
+
 /* To be called when nobody has a page any more. */
 static inline void pw_page_uncharge(struct page *page)
 {
-	if (unlikely(pw_page_is_charged(page)))
-		pw_page_end_charge(page);
+	struct pw_charges sum = { .payer = NULL };
+
+	if (likely(!pw_page_is_charged(page)))
+		return;
+	pw_charges_add(&sum, page);
+	pw_charges_end(&sum);
 }
 
 /* fault.c */

@@ -181,14 +181,15 @@ struct pw_payer *pw_payer_new(gfp_t gfp)
 }
 
 /**
- * pw_payer_put() - a heap is gone, or a page that had taken its charge along
- * @payer: of pw_payer_new(); what the reference stood for has been uncharged
+ * pw_payer_put() - a heap is gone, or pages that had taken their charge along
+ * @payer: of pw_payer_new(); what the references stood for has been uncharged
+ * @nr: how many
  *
  * Sleeps, may be called with a chunk locked.
  */
-void pw_payer_put(struct pw_payer *payer)
+void pw_payer_put(struct pw_payer *payer, unsigned int nr)
 {
-	if (!refcount_dec_and_test(&payer->refs))
+	if (!refcount_sub_and_test(nr, &payer->refs))
 		return;
 	mutex_lock(&accounts_lock);
 	account_put(payer->who.user);

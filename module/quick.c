@@ -247,7 +247,7 @@ static noinline long quick_brk(struct file *file, unsigned int cmd, unsigned lon
 
 	/* The id's other half must be zero, as the flags must, behind the size. */
 	if (!read_three(uarg, &head, &id, &brk) || head != sizeof(*uarg) ||
-	    id >= PW_NEAR_BREAKS)
+	    id >= PW_NEAR_BREAKS || trace_pw_brk_enabled())
 		goto long_way;
 
 	rcu_read_lock_sched();
@@ -257,7 +257,6 @@ static noinline long quick_brk(struct file *file, unsigned int cmd, unsigned lon
 	if (!done)
 		goto long_way;
 	pw_stat_inc(brk_calls);
-	trace_pw_brk(id, brk);
 	/* The break is where it was wanted, as the program's struct says already. */
 	return 0;
 
@@ -310,7 +309,8 @@ static noinline long quick_map(struct file *file, unsigned int cmd, unsigned lon
 	unsafe_get_user(align, &uarg->align, fault);
 	user_read_access_end();
 	nr = PAGE_ALIGN(length) >> PAGE_SHIFT;
-	if (!done || head != sizeof(*uarg) || addr || !nr || align & (align - 1))
+	if (!done || head != sizeof(*uarg) || addr || !nr || align & (align - 1) ||
+	    trace_pw_map_enabled())
 		goto long_way;
 
 	rcu_read_lock_sched();
@@ -320,7 +320,6 @@ static noinline long quick_map(struct file *file, unsigned int cmd, unsigned lon
 	if (!done)
 		goto long_way;
 	pw_stat_inc(map_calls);
-	trace_pw_map(addr, length);
 	if (!user_write_access_begin(&uarg->addr, sizeof(addr)))
 		return -EFAULT;
 	unsafe_put_user(addr, &uarg->addr, lost);
@@ -393,7 +392,7 @@ static noinline long quick_unmap(struct file *file, unsigned int cmd, unsigned l
 	if (!read_three(uarg, &head, &addr, &length))
 		goto long_way;
 	nr = PAGE_ALIGN(length) >> PAGE_SHIFT;
-	if (head != sizeof(*uarg) || !PAGE_ALIGNED(addr) || !nr)
+	if (head != sizeof(*uarg) || !PAGE_ALIGNED(addr) || !nr || trace_pw_unmap_enabled())
 		goto long_way;
 
 	rcu_read_lock_sched();
@@ -403,7 +402,6 @@ static noinline long quick_unmap(struct file *file, unsigned int cmd, unsigned l
 	if (!done)
 		goto long_way;
 	pw_stat_inc(unmap_calls);
-	trace_pw_unmap(addr, length);
 	return 0;
 
 long_way:
