@@ -676,10 +676,9 @@ static double longest_wait(struct race *r, uint32_t advice)
 
 TEST_F(race, long_calls_let_others_in)
 {
-	static const uint32_t advice[] = {
-		PAGEWELL_ADVISE_POPULATE, PAGEWELL_ADVISE_FREE, PAGEWELL_ADVISE_DONTNEED,
-	};
-	double part[] = { 1, 1, 1 }, now;
+	/* FREE is too short for this. */
+	static const uint32_t advice[] = { PAGEWELL_ADVISE_POPULATE, PAGEWELL_ADVISE_DONTNEED };
+	double part[] = { 1, 1 }, now;
 	struct race *r = &self->r;
 	pthread_t thread;
 
@@ -689,13 +688,16 @@ TEST_F(race, long_calls_let_others_in)
 	pw_cover(&r->h, r->at + r->pages * PAGE);
 	start(&thread, 1, mmapper, r);
 	/* The machine may be busy with something else: the best of a few. */
-	for (int i = 0; i < 5 * 3; i++) {
-		now = longest_wait(r, advice[i % 3]);
-		part[i % 3] = now < part[i % 3] ? now : part[i % 3];
+	for (int i = 0; i < 5 * 2; i++) {
+		now = longest_wait(r, advice[i % 2]);
+		part[i % 2] = now < part[i % 2] ? now : part[i % 2];
 	}
 	finish(&thread, 1, r);
-	for (int i = 0; i < 3; i++)
-		EXPECT_LT(100 * part[i], 50);
+	for (int i = 0; i < 2; i++) {
+		EXPECT_LT(100 * part[i], 50) {
+			TH_LOG("advice %u", advice[i]);
+		}
+	}
 }
 
 PW_TEST_POOL_WHOLE
