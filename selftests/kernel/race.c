@@ -676,7 +676,7 @@ static double longest_wait(struct race *r, uint32_t advice)
 
 TEST_F(race, long_calls_let_others_in)
 {
-	/* FREE is too short for this. */
+	/* FREE does nothing here: the pages were promised. */
 	static const uint32_t advice[] = { PAGEWELL_ADVISE_POPULATE, PAGEWELL_ADVISE_DONTNEED };
 	double part[] = { 1, 1 }, now;
 	struct race *r = &self->r;
