@@ -8,11 +8,18 @@
 
 #include "tool.h"
 
-/* A setting: its name, how many words follow it, and what the words do. */
+/**
+ * struct setting - something to set
+ * @name: its name
+ * @words: how many follow that; the last is a size
+ * @apply: what the words do
+ * @path: the first one is the path of a cgroup
+ */
 struct setting {
 	const char *name;
 	int words;
 	bool (*apply)(struct mod *mod, char **words, uint64_t bytes);
+	bool path;
 };
 
 static bool set_pool_max(struct mod *mod, char **words, uint64_t bytes)
@@ -53,9 +60,9 @@ static bool set_cgroup_max(struct mod *mod, char **words, uint64_t bytes)
 }
 
 static const struct setting settings[] = {
-	{ "pool-max", 1, set_pool_max },
-	{ "user-max", 2, set_user_max },
-	{ "cgroup-max", 2, set_cgroup_max },
+	{ .name = "pool-max", .words = 1, .apply = set_pool_max },
+	{ .name = "user-max", .words = 2, .apply = set_user_max },
+	{ .name = "cgroup-max", .words = 2, .apply = set_cgroup_max, .path = true },
 };
 
 static const struct setting *find_setting(int argc, char **argv)
@@ -104,6 +111,12 @@ int cmd_set(int argc, char **argv)
 	if (!parse_value(setting, argv[argc - 1], &bytes)) {
 		bad_usage("set", "%s: not a size (a number, then K, M, G, T or nothing)",
 			  argv[argc - 1]);
+		return EXIT_USAGE;
+	}
+	/* An empty path is the root to the kernel: all of the machine. */
+	if (setting->path && *argv[optind + 1] != '/') {
+		bad_usage("set", "%s: not the path of a cgroup, which begins with /",
+			  argv[optind + 1]);
 		return EXIT_USAGE;
 	}
 	mod = mod_open();

@@ -70,6 +70,9 @@ ends 2 'not a process number' stat 0
 ends 2 'not a process number' stat 1 2
 ends 2 'say what to set' set
 ends 2 'say what to set' set pool-min 1G
+for path in "" user.slice ./x; do
+	ends 2 'not the path of a cgroup' set cgroup-max "$path" 8M
+done
 ends 2 'give the number of a process' map
 ends 2 'give a size' explain
 ends 2 'give a size' explain lots
