@@ -3,10 +3,12 @@
  * record.c - pagewell record: a command with a record of all its allocations
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tool.h"
@@ -32,16 +34,25 @@ static bool set_trace(const char *file)
 	return !setenv("PAGEWELL_TRACE", path, 1);
 }
 
-/* Noticed now, with a status, and not when the command has ended. */
+/*
+ * Noticed now, with a status, and not when the command has begun. What is in the
+ * file stays until then: perhaps it never does.
+ */
 static bool can_write(const char *file)
 {
-	FILE *f = fopen(file, "w");
+	int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+	struct stat st;
+	bool good;
 
-	if (!f || fclose(f)) {
+	if (fd < 0 || fstat(fd, &st)) {
 		say("cannot write %s: %s", file, strerror(errno));
 		return false;
 	}
-	return true;
+	close(fd);
+	good = S_ISREG(st.st_mode);
+	if (!good)
+		say("cannot write a trace to %s: it is no file", file);
+	return good;
 }
 
 int cmd_record(int argc, char **argv)
@@ -74,6 +85,7 @@ int cmd_record(int argc, char **argv)
 	}
 	if (!can_write(file) || !launch_prepare(&launch) || !set_trace(file))
 		return EXIT_CANNOT_RUN;
+	warn_if_out_of_reach(argv[optind], "nothing is recorded");
 	execvp(argv[optind], argv + optind);
 	err = errno;
 	say("cannot execute %s: %s", argv[optind], strerror(err));

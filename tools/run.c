@@ -2,85 +2,13 @@
 /*
  * run.c - pagewell run: a command with its heap on our pages
  */
-#include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tool.h"
-
-/* Like execvp(): the first executable file of that name on the PATH. */
-static bool find_command(const char *name, char path[PATH_MAX])
-{
-	const char *dir = getenv("PATH"), *end;
-
-	if (strchr(name, '/'))
-		return snprintf(path, PATH_MAX, "%s", name) < PATH_MAX;
-	for (dir = dir ?: "/usr/bin:/bin"; ; dir = end + 1) {
-		end = strchrnul(dir, ':');
-		snprintf(path, PATH_MAX, "%.*s/%s", (int)(end - dir),
-			 end == dir ? "." : dir, name);
-		if (!access(path, X_OK))
-			return true;
-		if (!*end)
-			return false;
-	}
-}
-
-static bool has_interpreter(int fd, const Elf64_Ehdr *ehdr)
-{
-	Elf64_Phdr phdr;
-	unsigned int i;
-
-	for (i = 0; i < ehdr->e_phnum; i++) {
-		off_t at = ehdr->e_phoff + i * sizeof(phdr);
-
-		if (pread(fd, &phdr, sizeof(phdr), at) != sizeof(phdr))
-			break;
-		if (phdr.p_type == PT_INTERP)
-			return true;
-	}
-	return false;
-}
-
-/* Why the dynamic loader will not preload anything into it; NULL if it will. */
-static const char *no_preload(int fd)
-{
-	struct stat st;
-	Elf64_Ehdr ehdr;
-
-	if (!fstat(fd, &st) && (((st.st_mode & S_ISUID) && st.st_uid != geteuid()) ||
-				((st.st_mode & S_ISGID) && st.st_gid != getegid())))
-		return "is set-user-ID or set-group-ID";
-	if (pread(fd, &ehdr, sizeof(ehdr), 0) != sizeof(ehdr) ||
-	    memcmp(ehdr.e_ident, ELFMAG, SELFMAG))
-		return NULL;
-	if (ehdr.e_ident[EI_CLASS] != ELFCLASS64)
-		return "is a 32-bit program";
-	return has_interpreter(fd, &ehdr) ? NULL : "is statically linked";
-}
-
-static void warn_if_out_of_reach(const char *name)
-{
-	char path[PATH_MAX];
-	const char *why;
-	int fd;
-
-	if (!find_command(name, path))
-		return;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	why = no_preload(fd);
-	close(fd);
-	if (why)
-		say("%s %s: its heap stays where it is", path, why);
-}
 
 static int run(const struct launch *launch, char **argv)
 {
@@ -88,7 +16,7 @@ static int run(const struct launch *launch, char **argv)
 
 	if (!launch_prepare(launch))
 		return EXIT_CANNOT_RUN;
-	warn_if_out_of_reach(argv[0]);
+	warn_if_out_of_reach(argv[0], "its heap stays where it is");
 	execvp(argv[0], argv);
 	err = errno;
 	say("cannot run %s: %s", argv[0], strerror(err));

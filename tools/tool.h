@@ -195,6 +195,11 @@ bool device_usable(void);
 /* The same, and sets up the environment for exec; says why when it cannot. */
 bool launch_prepare(const struct launch *launch);
 
+/* reach.c */
+
+/* Says so, and that @so, when the dynamic loader will not preload into @name. */
+void warn_if_out_of_reach(const char *name, const char *so);
+
 /* report formats of stat, on stdout */
 void print_text(const struct pool *pool, const struct heaps *heaps);
 bool print_json(const struct pool *pool, const struct heaps *heaps);

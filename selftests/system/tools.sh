@@ -47,6 +47,28 @@ same "run --fallback lets the library choose" auto \
 	"$("$pw" run --fallback -- sh -c 'echo $PAGEWELL_BACKEND')"
 same "options of the command stay its own" "--limit x" \
 	"$("$pw" run --fallback echo --limit x)"
+# Nobody in particular may look at the tree, perhaps.
+chmod 755 "$tmp"
+mkdir "$tmp/nobody"
+cp build/pagewell build/libpagewell.so /bin/true "$tmp/nobody/"
+chmod 777 "$tmp/nobody"
+as_nobody() {
+	setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+}
+if /usr/bin/python3 -c '
+import os, struct, sys
+caps = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
+os.setxattr(sys.argv[1], "security.capability", caps)' "$tmp/nobody/true" 2>/dev/null; then
+	has "run warns about file capabilities" 'true has file capabilities: its heap stays' \
+		"$(as_nobody "$tmp/nobody/pagewell" run --fallback -- "$tmp/nobody/true" 2>&1)"
+	has "record too" 'true has file capabilities: nothing is recorded' \
+		"$(as_nobody "$tmp/nobody/pagewell" record -o "$tmp/nobody/trace" -- \
+			"$tmp/nobody/true" 2>&1)"
+	same "root gains nothing by them" "" \
+		"$("$tmp/nobody/pagewell" run --fallback -- "$tmp/nobody/true" 2>&1)"
+else
+	skip "run warns about file capabilities" "no right to set them"
+fi
 mkdir "$tmp/a b"
 cp build/pagewell build/libpagewell.so "$tmp/a b/"
 "$tmp/a b/pagewell" run --fallback -- true 2>"$tmp/err"
