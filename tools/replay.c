@@ -82,69 +82,123 @@ static void forget(struct place *places, size_t mask, struct place *gone)
 	}
 }
 
+/**
+ * struct reader - what is known of the blocks while a plan is made
+ * @plan: the plan
+ * @places: where blocks are, @mask + 1 of them
+ * @pending: by thread: the slot of what realloc() has taken, plus 1; 0: nothing
+ * @free_slots: slots without a block, @nr_free of them
+ */
+struct reader {
+	struct plan *plan;
+	struct place *places;
+	size_t mask;
+	uint32_t *pending;
+	uint32_t *free_slots;
+	uint32_t nr_free;
+};
+
+static bool reader_start(struct reader *rd, struct plan *plan, size_t nr)
+{
+	size_t places = 1024;
+
+	while (places < 2 * nr)
+		places *= 2;
+	plan->steps = pages(nr * sizeof(*plan->steps));
+	*rd = (struct reader) {
+		.plan = plan,
+		.places = pages(places * sizeof(*rd->places)),
+		.mask = places - 1,
+		.pending = pages(65536 * sizeof(*rd->pending)),
+		.free_slots = pages(nr * sizeof(*rd->free_slots)),
+	};
+	return plan->steps && rd->places && rd->pending && rd->free_slots;
+}
+
+static void add_step(struct reader *rd, const struct trace_record *r, uint8_t op, uint32_t slot)
+{
+	rd->plan->steps[rd->plan->nr_steps++] = (struct step) {
+		.op = op, .align = r->align, .slot = slot, .size = r->size,
+	};
+}
+
+static void add_end(struct reader *rd, const struct trace_record *r)
+{
+	struct place *at = find(rd->places, rd->mask, r->addr);
+	uint32_t slot = at->slot;
+
+	if (r->op == TRACE_REALLOC_FROM)
+		rd->pending[r->thread] = at->used ? slot + 1 : 0;
+	/* From before the record begins. */
+	if (!at->used) {
+		rd->plan->unknown++;
+		return;
+	}
+	forget(rd->places, rd->mask, at);
+	if (r->op == TRACE_REALLOC_FROM)
+		return;
+	rd->free_slots[rd->nr_free++] = slot;
+	add_step(rd, r, r->op, slot);
+}
+
+/* Return: false if there is a block already. */
+static bool add_block(struct reader *rd, const struct trace_record *r)
+{
+	struct place *at = find(rd->places, rd->mask, r->addr);
+	uint32_t slot;
+
+	if (at->used || r->align > 40)
+		return false;
+	if (r->op == TRACE_REALLOC_TO && rd->pending[r->thread]) {
+		slot = rd->pending[r->thread] - 1;
+		rd->pending[r->thread] = 0;
+		/* Without a size, it failed: the block is where it was. */
+		if (r->size)
+			add_step(rd, r, r->op, slot);
+	} else {
+		slot = rd->nr_free ? rd->free_slots[--rd->nr_free] : rd->plan->nr_slots++;
+		add_step(rd, r, r->op == TRACE_REALLOC_TO ? TRACE_MALLOC : r->op, slot);
+	}
+	*at = (struct place){ r->addr, slot, true };
+	return true;
+}
+
+static bool add_record(struct reader *rd, const struct trace_record *r)
+{
+	if (r->thread >= rd->plan->threads)
+		rd->plan->threads = r->thread + 1;
+	switch (r->op) {
+	case TRACE_FREE:
+	case TRACE_REALLOC_FROM:
+		add_end(rd, r);
+		return true;
+	case TRACE_MALLOC:
+	case TRACE_CALLOC:
+	case TRACE_ALIGNED:
+	case TRACE_REALLOC_TO:
+		return add_block(rd, r);
+	default:
+		return false;
+	}
+}
+
 static bool make_plan(const struct trace_record *r, size_t nr, struct plan *plan)
 {
-	size_t mask = 1024, i;
-	uint32_t *pending = pages(65536 * sizeof(*pending));
-	uint32_t *free_slots = pages(nr * sizeof(*free_slots)), nr_free = 0;
-	struct place *places, *at;
+	struct reader rd;
+	size_t i;
 
-	while (mask < 2 * nr)
-		mask *= 2;
-	places = pages(mask-- * sizeof(*places));
-	plan->steps = pages(nr * sizeof(*plan->steps));
-	if (!pending || !free_slots || !places || !plan->steps) {
+	/* At the end there is room for records that did not come. */
+	while (nr && !r[nr - 1].op)
+		nr--;
+	if (!reader_start(&rd, plan, nr)) {
 		say("out of memory");
 		return false;
 	}
-	for (i = 0; i < nr; i++, r++) {
-		struct step step = { .op = r->op, .align = r->align, .size = r->size };
-
-		if (r->thread >= plan->threads)
-			plan->threads = r->thread + 1;
-		at = find(places, mask, r->addr);
-		switch (r->op) {
-		case TRACE_FREE:
-		case TRACE_REALLOC_FROM:
-			/* From before the record begins. */
-			if (!at->used) {
-				plan->unknown++;
-				pending[r->thread] = 0;
-				continue;
-			}
-			step.slot = at->slot;
-			forget(places, mask, at);
-			if (r->op == TRACE_REALLOC_FROM) {
-				pending[r->thread] = step.slot + 1;
-				continue;
-			}
-			free_slots[nr_free++] = step.slot;
-			break;
-		case TRACE_REALLOC_TO:
-			if (pending[r->thread]) {
-				step.slot = pending[r->thread] - 1;
-				*at = (struct place){ r->addr, step.slot, true };
-				if (!r->size)
-					continue;
-				break;
-			}
-			step.op = TRACE_MALLOC;
-			/* fall through */
-		case TRACE_MALLOC:
-		case TRACE_CALLOC:
-		case TRACE_ALIGNED:
-			if (at->used || r->align > 40) {
-				say("record %zu of the trace cannot be: it is damaged", i);
-				return false;
-			}
-			step.slot = nr_free ? free_slots[--nr_free] : plan->nr_slots++;
-			*at = (struct place){ r->addr, step.slot, true };
-			break;
-		default:
-			say("record %zu of the trace is of no kind known here: it is damaged", i);
-			return false;
-		}
-		plan->steps[plan->nr_steps++] = step;
+	for (i = 0; i < nr; i++) {
+		if (add_record(&rd, &r[i]))
+			continue;
+		say("record %zu of the trace cannot be: it is damaged", i);
+		return false;
 	}
 	return true;
 }
@@ -170,6 +224,8 @@ static bool read_plan(const char *file, struct plan *plan)
 		return false;
 	}
 	rest = (size_t)st.st_size - magic;
+	if (rest % sizeof(struct trace_record))
+		say("the last record of %s is cut, and left out", file);
 	good = make_plan((const void *)(data + magic), rest / sizeof(struct trace_record), plan);
 	munmap((void *)data, (size_t)st.st_size);
 	return good;
@@ -251,11 +307,21 @@ static uint64_t resident(const char *which)
 	return kib * 1024;
 }
 
+/* What reading the trace took does not count. Return: false if it cannot be told apart. */
+static bool reset_peak(void)
+{
+	FILE *f = fopen("/proc/self/clear_refs", "w");
+	bool good = f && fputs("5", f) >= 0;
+
+	return f && !fclose(f) && good;
+}
+
 static int run_plan(const struct plan *plan, long times)
 {
 	void **slots = pages(plan->nr_slots * sizeof(*slots));
 	uint64_t before, start, took, peak;
 	char text[SIZE_TEXT];
+	bool measured;
 	long i;
 
 	if (!slots) {
@@ -263,6 +329,7 @@ static int run_plan(const struct plan *plan, long times)
 		return 1;
 	}
 	memset(slots, 0, plan->nr_slots * sizeof(*slots));
+	measured = reset_peak();
 	before = resident("VmRSS:");
 	start = cpu_ns();
 	for (i = 0; i < times; i++) {
@@ -276,8 +343,11 @@ static int run_plan(const struct plan *plan, long times)
 	       plan->threads, plan->threads == 1 ? "" : "s", plan->unknown);
 	printf("CPU time  %.3f ms, %.1f ns a call\n", (double)took / 1e6 / (double)times,
 	       plan->nr_steps ? (double)took / (double)times / (double)plan->nr_steps : 0);
-	printf("memory    %s more than before at most\n",
-	       size_text(peak > before ? peak - before : 0, text));
+	if (measured)
+		printf("memory    %s more than before at most\n",
+		       size_text(peak > before ? peak - before : 0, text));
+	else
+		say("the memory cannot be measured: /proc/self/clear_refs is out of reach");
 	return 0;
 }
 

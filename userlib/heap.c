@@ -48,6 +48,8 @@ bool pw_heap_start(void)
 		if (pw_env.harden || pw_env.trace)
 			pw_heap_slow_mode();
 		ready = os_start();
+		if (ready && pw_env.trace)
+			trace_start();
 		__atomic_store_n(&pw_heap.ready, ready, __ATOMIC_RELEASE);
 	}
 	unlock(&start_lock);
@@ -65,8 +67,6 @@ __attribute__((constructor)) static void loaded(void)
 
 __attribute__((destructor)) static void unloaded(void)
 {
-	if (pw_env.trace)
-		trace_flush();
 	if (pw_env.stats)
 		pw_print_stats();
 }

@@ -1,21 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * trace.c - writes the record of all calls
+ *
+ * Records are stored into a mapping of the file: whatever ends the program,
+ * none is lost. Programs close descriptors they do not know: none is kept.
  */
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "lock.h"
 #include "report.h"
 #include "sys.h"
 #include "tcache.h"
 #include "tracer.h"
+#include "types.h"
 
-#define BUFFERED	2048
+/* The records of a window fill whole pages; TRACE_MAGIC moves them into one more. */
+#define RECORDS		2048
+#define WINDOW		(RECORDS * sizeof(struct trace_record))
+#define MAGIC		(sizeof(TRACE_MAGIC) - 1)
+#define MAPPED		(WINDOW + PAGE_SIZE)
 
-static struct trace_record buffer[BUFFERED];
-static unsigned int nr_buffered;
+_Static_assert(WINDOW % PAGE_SIZE == 0, "windows start on pages");
+
+static char *window;
+static size_t nr_windows;
+static unsigned int nr_records;
+static struct stat file;
 static uint16_t nr_threads;
-static bool begun, off;
+static bool off;
 static struct lock trace_lock;
 
 static bool write_all(int fd, const void *data, size_t len)
@@ -35,45 +49,117 @@ static bool write_all(int fd, const void *data, size_t len)
 	return true;
 }
 
-/* Programs close descriptors they do not know: none is kept open. */
-static void write_buffer(void)
+/* Written, not only made longer: a store finds its place on the disk then. */
+static bool write_zeros(int fd, size_t len)
 {
-	int fd = (int)sys(SYS_openat, AT_FDCWD, pw_env.trace,
-			  O_WRONLY | O_CREAT | O_CLOEXEC | (begun ? O_APPEND : O_TRUNC), 0644);
-	bool good = fd >= 0;
+	static const char zeros[PAGE_SIZE];
 
-	if (good && !begun)
-		good = write_all(fd, TRACE_MAGIC, sizeof(TRACE_MAGIC) - 1);
-	begun = true;
+	for (; len; len -= PAGE_SIZE)
+		if (!write_all(fd, zeros, PAGE_SIZE))
+			return false;
+	return true;
+}
+
+static int open_file(int flags, struct stat *st)
+{
+	int fd = (int)sys(SYS_openat, AT_FDCWD, pw_env.trace, O_RDWR | O_CLOEXEC | flags, 0644);
+
+	if (fd >= 0 && sys(SYS_fstat, fd, st)) {
+		sys(SYS_close, fd);
+		return -1;
+	}
+	return fd;
+}
+
+/*
+ * Where there is a trace, another process may have it mapped, and a store into
+ * a file that was cut is SIGBUS: it keeps that file, and the name is ours.
+ */
+static int create_file(void)
+{
+	int fd = open_file(O_CREAT, &file);
+
+	if (fd < 0 || (S_ISREG(file.st_mode) && !file.st_size))
+		return fd;
+	sys(SYS_close, fd);
+	if (!S_ISREG(file.st_mode))
+		return -1;
+	sys(SYS_unlink, pw_env.trace);
+	return open_file(O_CREAT | O_TRUNC, &file);
+}
+
+/* What the name stands for now may be another process's. */
+static bool is_own_file(const struct stat *st)
+{
+	return st->st_dev == file.st_dev && st->st_ino == file.st_ino &&
+	       st->st_size == (off_t)(MAGIC + nr_windows * WINDOW);
+}
+
+static bool map_window(int fd)
+{
+	long at = sys(SYS_mmap, NULL, MAPPED, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		      (off_t)(nr_windows * WINDOW));
+
+	if (at < 0)
+		return false;
+	window = (char *)at;
+	nr_windows++;
+	nr_records = 0;
+	return true;
+}
+
+static void next_window(void)
+{
+	struct stat st;
+	int fd = nr_windows ? open_file(O_APPEND, &st) : create_file();
+	bool good = fd >= 0 &&
+		    (nr_windows ? is_own_file(&st) : write_all(fd, TRACE_MAGIC, MAGIC)) &&
+		    write_zeros(fd, WINDOW);
+
+	if (window)
+		sys(SYS_munmap, window, MAPPED);
+	window = NULL;
 	if (good)
-		good = write_all(fd, buffer, nr_buffered * sizeof(*buffer));
+		good = map_window(fd);
 	if (fd >= 0)
 		sys(SYS_close, fd);
-	nr_buffered = 0;
-	if (!good) {
-		off = true;
-		pw_note("cannot write the trace to %s: recording ends", pw_env.trace);
-	}
+	if (good)
+		return;
+	off = true;
+	pw_note("cannot write the trace to %s: recording ends", pw_env.trace);
+}
+
+static struct trace_record *next_record(void)
+{
+	if (nr_records == RECORDS && !off)
+		next_window();
+	return off ? NULL : (struct trace_record *)(window + MAGIC) + nr_records++;
+}
+
+void trace_start(void)
+{
+	next_window();
 }
 
 void trace_add(enum trace_op op, const void *addr, size_t size, size_t align)
 {
 	struct thread *t = tcache_thread();
+	struct trace_record *r;
 
 	if (off || (t && t->trace_quiet))
 		return;
 	lock(&trace_lock);
 	if (t && !t->trace_id)
 		t->trace_id = ++nr_threads;
-	buffer[nr_buffered++] = (struct trace_record){
-		.op = (uint8_t)op,
-		.align = align ? (uint8_t)__builtin_ctzl(align) : 0,
-		.thread = t ? (uint16_t)(t->trace_id - 1) : 0,
-		.size = size,
-		.addr = (uintptr_t)addr,
-	};
-	if (nr_buffered == BUFFERED)
-		write_buffer();
+	r = next_record();
+	if (r) {
+		r->align = align ? (uint8_t)__builtin_ctzl(align) : 0;
+		r->thread = t ? (uint16_t)(t->trace_id - 1) : 0;
+		r->size = size;
+		r->addr = (uintptr_t)addr;
+		/* Last: without it, it is none. */
+		__atomic_store_n(&r->op, (uint8_t)op, __ATOMIC_RELEASE);
+	}
 	unlock(&trace_lock);
 }
 
@@ -91,15 +177,6 @@ void trace_loud(void)
 
 	if (t)
 		t->trace_quiet = false;
-}
-
-void trace_flush(void)
-{
-	if (off)
-		return;
-	lock(&trace_lock);
-	write_buffer();
-	unlock(&trace_lock);
 }
 
 void trace_fork_child(void)

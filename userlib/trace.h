@@ -30,7 +30,8 @@ enum trace_op {
  * @addr: the block
  *
  * Blocks are gone before the record of their end is followed by another one
- * at their address. The file begins with TRACE_MAGIC, 16 bytes.
+ * at their address. The file begins with TRACE_MAGIC, 16 bytes, and ends with
+ * room for more records, whose @op is 0.
  */
 struct trace_record {
 	uint8_t op;

@@ -7,6 +7,9 @@
 #include "env.h"
 #include "trace.h"
 
+/* Begins the file. Called once, when pw_env.trace is there. */
+void trace_start(void);
+
 /* Adds a record, unless the thread is inside another call. */
 void trace_add(enum trace_op op, const void *addr, size_t size, size_t align);
 
@@ -19,9 +22,6 @@ static inline void trace(enum trace_op op, const void *addr, size_t size, size_t
 /* What the thread does until trace_loud() is part of a call that is recorded. */
 void trace_quiet(void);
 void trace_loud(void);
-
-/* Writes what is not in the file yet. */
-void trace_flush(void);
 
 /* In the child of a fork(): it is not recorded. */
 void trace_fork_child(void);

@@ -14,6 +14,7 @@ cat >"$work/calls.c" <<'END'
 #define _GNU_SOURCE
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,6 +58,10 @@ int main(int argc, char **argv)
 		exit(0);
 	}
 	wait(NULL);
+	if (getenv("END"))
+		kill(getpid(), atoi(getenv("END")));
+	if (getenv("LEAVE"))
+		_exit(0);
 	/* Another program, which has the same environment. */
 	if (!fork()) {
 		execl("/bin/true", "true", NULL);
@@ -82,28 +87,100 @@ result()
 	fi
 }
 
+# counted STATUS [ARG...]: all that the program calls is in the trace, however it ends
 counted()
 {
-	"$pagewell" record -o "$work/trace" -- "$work/calls" "$@" >"$work/out" 2>&1 &&
-		"$pagewell" replay "$work/trace" >>"$work/out" 2>&1 &&
+	local status=$1
+	shift
+
+	"$pagewell" record -o "$work/trace" -- "$work/calls" "$@" >"$work/out" 2>&1
+	[ $? = "$status" ] && "$pagewell" replay "$work/trace" >>"$work/out" 2>&1 &&
 		awk '$1 == "calls" { exit !($2 >= 21000 && $2 < 21200 && $4 >= 3 && $4 <= 4) }' "$work/out"
 }
 
+# made CODE: a trace, written by Python: r(OP, ADDR, SIZE) is a record
+made()
+{
+	/usr/bin/python3 -c '
+import struct, sys
+MALLOC, FREE, FROM, TO = 1, 4, 5, 6
+def r(op, addr, size=0):
+    return struct.pack("=BBHIQQ", op, 0, 0, 0, size, addr)
+sys.stdout.buffer.write(b"pagewell trace 1" + '"$1"')' >"$work/made"
+}
+
+# damaged RECORD CODE: replay refuses such a trace, and says where
+damaged()
+{
+	made "$2"
+	! "$pagewell" replay "$work/made" >"$work/out" 2>&1 &&
+		grep -q "^pagewell: record $1 .* damaged\$" "$work/out"
+}
+
+# takes FROM TO: MiB that the replay of that trace takes
+takes()
+{
+	"$pagewell" replay "$work/made" >"$work/out" 2>&1 &&
+		awk -v from="$1" -v to="$2" '$1 == "memory" {
+			mib = $2 * ($2 ~ /K$/ ? 1 / 1024 : $2 ~ /G$/ ? 1024 : 1)
+			exit !(from <= mib && mib < to)
+		}' "$work/out"
+}
+
 echo "TAP version 13"
-echo "1..6"
-counted
+counted 0
 result $? "every call of every thread, and none of a child"
-counted closed
+counted 0 closed
 result $? "of a program that closes descriptors"
+LEAVE=1 counted 0
+result $? "of one that ends by _exit()"
+END=15 counted 143
+result $? "by a signal"
+END=9 counted 137
+result $? "by SIGKILL"
 LD_PRELOAD=$PWD/build/libpagewell.so PAGEWELL_BACKEND=anon \
 	"$pagewell" replay -n 3 "$work/trace" >"$work/out" 2>&1
 result $? "replayed with the library preloaded"
-head -c 100000 "$work/trace" >"$work/cut"
-"$pagewell" replay "$work/cut" >"$work/out" 2>&1
-result $? "a trace of a program that was killed"
-{ head -c 16 "$work/trace"; head -c 2400 /dev/zero | tr '\0' '\377'; } >"$work/bad"
-! "$pagewell" replay "$work/bad" >"$work/out" 2>&1 && grep -q '^pagewell: record 0 .* damaged$' "$work/out"
-result $? "a damaged trace"
+
+# Without record's word who is to write, all do, each a file of its own.
+LD_PRELOAD=$PWD/build/libpagewell.so PAGEWELL_BACKEND=anon PAGEWELL_TRACE=$work/made \
+	bash -c 'x=({1..9999}); /bin/true; y=({1..9999}); echo "${#x[@]} ${#y[@]}"' \
+	>"$work/out" 2>&1
+[ $? = 0 ] && grep -qx "9999 9999" "$work/out"
+result $? "nobody is hurt by another who writes to the same name"
+
+cp "$work/trace" "$work/kept"
+"$pagewell" record -o "$work/kept" -- /nonexistent >"$work/out" 2>&1
+[ $? = 127 ] && cmp "$work/trace" "$work/kept" >>"$work/out"
+result $? "a command that cannot be run leaves the last trace as it was"
+"$pagewell" record -o /dev/null -- true >"$work/out" 2>&1
+[ $? = 125 ] && grep -q '^pagewell: cannot write a trace to /dev/null: it is no file$' "$work/out" &&
+	[ -c /dev/null ]
+result $? "a device is no place for one"
+
+made 'b"".join(r(MALLOC, 4096, 100) + r(FREE, 4096) for i in range(500000))'
+takes 0 1
+result $? "what the trace takes itself is not in the memory of the replay"
+made 'r(MALLOC, 4096, 64 << 20)'
+takes 63 65
+result $? "what it takes is"
+made 'r(MALLOC, 4096, 100) + r(FREE, 4096)[:-1]'
+takes 0 1 && grep -q '^pagewell: the last record of .* is cut, and left out$' "$work/out" &&
+	grep -q '^calls  *1 ' "$work/out"
+result $? "a last record that is cut"
+made 'r(MALLOC, 4096, 100) + r(FROM, 4096) + r(TO, 8192, 64 << 20) + r(TO, 4096, 64 << 20)'
+takes 127 129
+result $? "a block is resized once, not twice"
+
+damaged 0 'b"\xff" * 2400'
+result $? "a damaged trace: no such call"
+damaged 1 'r(MALLOC, 4096, 100) + r(MALLOC, 4096, 100)'
+result $? "two blocks at one place"
+damaged 3 'r(MALLOC, 4096, 100) + r(MALLOC, 8192, 100) + r(FROM, 4096) + r(TO, 8192, 200)'
+result $? "one resized to where another is"
+damaged 1 'r(MALLOC, 4096, 100) + r(0, 0) + r(FREE, 4096)'
+result $? "a gap"
 ! "$pagewell" replay "$work/calls.c" >"$work/out" 2>&1 && grep -q '^pagewell: .* is no trace' "$work/out"
 result $? "a file that is no trace"
+echo "1..$n"
 exit $failed
