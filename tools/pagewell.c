@@ -76,8 +76,12 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
+void (*before_words)(void);
+
 static void vsay(const char *fmt, va_list ap)
 {
+	if (before_words)
+		before_words();
 	fflush(stdout);
 	fprintf(stderr, "pagewell: ");
 	vfprintf(stderr, fmt, ap);

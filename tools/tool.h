@@ -36,6 +36,8 @@ int cmd_replay(int argc, char **argv);
 
 /* pagewell.c */
 
+/* Called before anything is said, or NULL. */
+extern void (*before_words)(void);
 /* One line on stderr, "pagewell: ..." */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* How a subcommand is called, on stdout. */

@@ -37,6 +37,14 @@ static double now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
+static void rest(double seconds)
+{
+	struct timespec ts = { .tv_sec = (time_t)seconds };
+
+	ts.tv_nsec = (long)((seconds - (double)ts.tv_sec) * 1e9);
+	nanosleep(&ts, NULL);
+}
+
 static int by_resident(const void *a, const void *b)
 {
 	const struct heap *x = a, *y = b;
@@ -99,7 +107,7 @@ static bool print_all(struct mod *mod, long times, double delay)
 
 	for (n = 0; ok && (!times || n < times); n++) {
 		if (n)
-			usleep(delay * 1e6);
+			rest(delay);
 		ok = look(mod, &v);
 		if (!ok)
 			break;
@@ -155,8 +163,15 @@ static bool wait_for_key(const struct view *v, double seconds)
 	} while (key != ERR && key != ' ');
 	/* Nobody there to press one: without a pause it would draw all the time. */
 	if (key == ERR && now() < end)
-		usleep((useconds_t)((end - now()) * 1e6));
+		rest(end - now());
 	return true;
+}
+
+/* Messages are for the screen that stays. */
+static void leave_screen(void)
+{
+	if (!isendwin())
+		endwin();
 }
 
 static bool draw_all(struct mod *mod, long times, double delay)
@@ -168,6 +183,7 @@ static bool draw_all(struct mod *mod, long times, double delay)
 	setlocale(LC_ALL, "");
 	if (!initscr())
 		return false;
+	before_words = leave_screen;
 	cbreak();
 	noecho();
 	curs_set(0);
@@ -180,7 +196,7 @@ static bool draw_all(struct mod *mod, long times, double delay)
 		if (!wait_for_key(&v, delay))
 			break;
 	}
-	endwin();
+	leave_screen();
 	free(v.heaps.heap);
 	return ok;
 }
