@@ -3,6 +3,7 @@
  * nl.c - talks to the module: the generic netlink family `pagewell`
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -414,9 +415,12 @@ struct mod *mod_open(void)
 	return mod;
 }
 
+/* Room for the path of a cgroup and what stands around it. */
+#define REQUEST_SIZE	(PATH_MAX + 256)
+
 static struct nl_msg *new_request(struct mod *mod, int flags, int cmd)
 {
-	struct nl_msg *msg = nlmsg_alloc();
+	struct nl_msg *msg = nlmsg_alloc_size(REQUEST_SIZE);
 
 	if (msg && !genlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, mod->family, 0,
 				flags, cmd, PAGEWELL_FAMILY_VERSION)) {
@@ -426,6 +430,14 @@ static struct nl_msg *new_request(struct mod *mod, int flags, int cmd)
 	if (!msg)
 		say("out of memory");
 	return msg;
+}
+
+/* For what could not be put into a request. Return: false. */
+static bool too_long(struct nl_msg *msg)
+{
+	nlmsg_free(msg);
+	say("that is too long to be told to the module");
+	return false;
 }
 
 /* Sends and waits for all of the answer. Return: 0, or an errno with mod->why set. */
@@ -474,7 +486,8 @@ bool mod_set_pool_max(struct mod *mod, uint64_t bytes)
 
 	if (!msg)
 		return false;
-	nla_put_u64(msg, PAGEWELL_A_POOL_MAX_SIZE, bytes);
+	if (nla_put_u64(msg, PAGEWELL_A_POOL_MAX_SIZE, bytes))
+		return too_long(msg);
 	err = ask(mod, msg);
 	if (err == EPERM)
 		say("cannot set pool-max: you need CAP_SYS_ADMIN (be root)");
@@ -490,7 +503,8 @@ bool mod_get_heap(struct mod *mod, pid_t pid, struct heap *heap)
 
 	if (!msg)
 		return false;
-	nla_put_u32(msg, PAGEWELL_A_HEAP_PID, pid);
+	if (nla_put_u32(msg, PAGEWELL_A_HEAP_PID, pid))
+		return too_long(msg);
 	mod->heap = heap;
 	err = ask(mod, msg);
 	mod->heap = NULL;
@@ -542,6 +556,14 @@ void limits_free(struct limits *limits)
 	free(limits->limit);
 }
 
+static bool put_limit(struct nl_msg *msg, const struct limit *limit)
+{
+	int err = limit->is_user ? nla_put_u32(msg, PAGEWELL_A_LIMIT_UID, limit->uid) :
+		  nla_put_string(msg, PAGEWELL_A_LIMIT_CGROUP, limit->cgroup);
+
+	return !err && !nla_put_u64(msg, PAGEWELL_A_LIMIT_MAX_SIZE, limit->max);
+}
+
 bool mod_set_limit(struct mod *mod, const struct limit *limit)
 {
 	struct nl_msg *msg = new_request(mod, 0, PAGEWELL_CMD_LIMIT_SET);
@@ -549,11 +571,8 @@ bool mod_set_limit(struct mod *mod, const struct limit *limit)
 
 	if (!msg)
 		return false;
-	if (limit->is_user)
-		nla_put_u32(msg, PAGEWELL_A_LIMIT_UID, limit->uid);
-	else
-		nla_put_string(msg, PAGEWELL_A_LIMIT_CGROUP, limit->cgroup);
-	nla_put_u64(msg, PAGEWELL_A_LIMIT_MAX_SIZE, limit->max);
+	if (!put_limit(msg, limit))
+		return too_long(msg);
 	err = ask(mod, msg);
 	if (err)
 		say("cannot set the limit: %s", reason(mod));
