@@ -25,10 +25,19 @@ static void end_line(void)
 		exit(1);
 }
 
+/* No name looks like the end of its field, or like another one. */
+static void print_field(const char *key, const char *name)
+{
+	printf(" %s=", key);
+	print_name(name, " =\\");
+}
+
 static void on_heap_limit(const struct heap *heap)
 {
 	print_time();
-	printf(" heap-limit pid=%" PRIu32 " comm=%s heap=%" PRIu64, heap->pid, heap->comm, heap->id);
+	printf(" heap-limit pid=%" PRIu32, heap->pid);
+	print_field("comm", heap->comm);
+	printf(" heap=%" PRIu64, heap->id);
 	if (heap->limit == NO_LIMIT)
 		printf(" limit=none");
 	else
@@ -40,12 +49,15 @@ static void on_heap_limit(const struct heap *heap)
 static void on_limit(const struct limit *limit)
 {
 	print_time();
+	printf(" limit");
 	if (limit->is_user)
-		printf(" limit uid=%" PRIu32, limit->uid);
+		printf(" uid=%" PRIu32, limit->uid);
 	else
-		printf(" limit cgroup=%s", limit->cgroup ? limit->cgroup : "?");
-	printf(" max=%" PRIu64 " used=%" PRIu64 " pid=%" PRIu32 " comm=%s asked=%" PRIu64,
-	       limit->max, limit->used, limit->pid, limit->comm, limit->asked);
+		print_field("cgroup", limit->cgroup ?: "?");
+	printf(" max=%" PRIu64 " used=%" PRIu64 " pid=%" PRIu32, limit->max, limit->used,
+	       limit->pid);
+	print_field("comm", limit->comm);
+	printf(" asked=%" PRIu64, limit->asked);
 	end_line();
 }
 

@@ -16,11 +16,14 @@ static void print_limit(const struct limit *limit)
 	printf("%9s %9s %8" PRIu64 " ", size_text(limit->max, max), size_text(limit->used, used),
 	       limit->refused);
 	if (user)
-		printf("user %s\n", user->pw_name);
+		printf("user %s", user->pw_name);
 	else if (limit->is_user)
-		printf("user %" PRIu32 "\n", limit->uid);
+		printf("user %" PRIu32, limit->uid);
 	else
-		printf("cgroup %s\n", limit->cgroup ? limit->cgroup : "?");
+		printf("cgroup ");
+	if (!limit->is_user)
+		print_name(limit->cgroup ?: "?", "");
+	putchar('\n');
 }
 
 int cmd_limits(int argc, char **argv)

@@ -58,6 +58,14 @@ const char *size_text(uint64_t bytes, char buf[SIZE_TEXT]);
 /* @parts / @whole with two digits behind the point, 0.00 without a whole. */
 double ratio(uint64_t parts, uint64_t whole);
 
+/* name.c */
+
+/*
+ * A name that others chose, on stdout: what a terminal might obey, and what is
+ * in @also, is printed in octal, as \ooo.
+ */
+void print_name(const char *name, const char *also);
+
 /* nl.c */
 
 /**

@@ -116,6 +116,24 @@ has "not above" had "$(in_cgroup /pwa sh -c "$(use 32)" 2>&1)"
 same "nothing is left of it" "0 0" "$(committed cgroup /pwa) $(committed cgroup /pwa/b)"
 $pw set cgroup-max /none/such 1M 2>"$tmp/err"
 has "an unknown cgroup is refused" 'no cgroup v2 has this path' "$(cat "$tmp/err")"
+# long N: a path of so many letters
+long() {
+	printf '/%0*d' $(($1 - 1)) 0
+}
+$pw set cgroup-max "$(long 4095)" 1M 2>"$tmp/err"
+has "so is the longest path there is" 'no cgroup v2 has this path' "$(cat "$tmp/err")"
+$pw set cgroup-max "$(long 5000)" 1M 2>"$tmp/err"
+has "and a longer one" 'too long' "$(cat "$tmp/err")"
+odd=$'/pwa/b max=1\e[31m\\'
+mkdir "$top$odd"
+$pw set cgroup-max "$odd" 16M
+has "limits shows nothing a terminal obeys" ' cgroup /pwa/b max=1\\033\[31m\\$' "$($pw limits)"
+sleep 1
+in_cgroup "$odd" $pw run --huge never -- bash -c 'echo -n "a b=c" >/proc/$$/comm
+	x=$(printf "%*s" 99999999 y)' >/dev/null 2>&1
+check "nor does an event, whose fields are its own" \
+	told ' limit cgroup=/pwa/b\\040max\\0751\\033\[31m\\134 max=16777216 .* comm=a\\040b\\075c asked='
+rmdir "$top$odd"
 $pw set cgroup-max /pwa none
 $pw set cgroup-max /pwa/b none
 same "no limit, no heap, no account" "" "$(account cgroup /pwa 1)$(account cgroup /pwa/b 1)"
