@@ -321,6 +321,7 @@ static void child(const struct job *job, int fd0, int fd1, int fd2)
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
 	setsid();
 	if (*job->rows)
 		ioctl(fd0, TIOCSCTTY, 0);

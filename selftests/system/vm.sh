@@ -63,6 +63,9 @@ has "and the error says so" nosuchprogram "$(cat "$tmp/err")"
 vm --no-module -- yes 2>/dev/null | head -n 1 >/dev/null
 same "nobody reads the output" 141 "${PIPESTATUS[0]}"
 
+same "and inside" 141 "$(vm --no-module -- bash -c \
+	'yes 2>/dev/null | head -n 1 >/dev/null; echo "${PIPESTATUS[0]}"' </dev/null)"
+
 # Inside
 for k in 6.1 6.12; do
 	out=$(vm -k $k --smp 1 --mem 1024 --pool 16 --pool-max 128 -- bash -c '
@@ -115,6 +118,11 @@ vm --no-module -- sh -c "insmod $tmp/warn/warn.ko; echo went on" >"$tmp/out" 2>"
 same "a WARNING makes it 99" 99 $?
 same "and the command goes on" "went on" "$(cat "$tmp/out")"
 has "and the report is shown" 'WARNING: .*warn_init' "$(cat "$tmp/err")"
+
+scripts/vm --no-module --timeout 45 -- sh -c "insmod $tmp/warn/warn.ko; sleep 1000" 2>"$tmp/err"
+same "a WARNING and no end: 99, too" 99 $?
+has "and both are said" 'no end after 45 seconds' "$(cat "$tmp/err")"
+has "once" '^1$' "$(grep -c 'WARNING: .*warn_init' "$tmp/err")"
 
 vm --no-module -- sh -c 'echo c >/proc/sysrq-trigger; sleep 1000' 2>"$tmp/err"
 same "a panic makes it 99" 99 $?
