@@ -38,8 +38,15 @@ kernel-library-libs	:= build/libpagewell.a
 unit-many_threads-libs	:= build/libpagewell.a
 unit-many_threads-sanitize :=
 
-.PHONY: selftests
+.PHONY: selftests list-unit-tests list-kernel-tests
 selftests: $(kernel-tests) $(kernel-helpers) $(unit-tests)
+
+# For scripts/check.
+list-unit-tests:
+	@echo $(unit-tests)
+
+list-kernel-tests:
+	@echo $(kernel-tests)
 
 # A percent sign that is not the stem of the rule it stands in.
 any := %
