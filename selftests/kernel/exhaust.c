@@ -273,6 +273,7 @@ TEST(killed_where_the_kernel_has_no_memory)
 {
 	int *step = pw_shared();
 	pid_t pid, gone = 0;
+	int status = 0;
 	double end;
 
 	if (access(TOP "/cgroup.procs", F_OK))
@@ -285,8 +286,9 @@ TEST(killed_where_the_kernel_has_no_memory)
 		remap_at_the_limit(step);
 	pw_wait_for(step, 2);
 	for (end = pw_now() + 60; !gone && pw_now() < end; usleep(20000))
-		gone = waitpid(pid, NULL, WNOHANG);
+		gone = waitpid(pid, &status, WNOHANG);
 	EXPECT_EQ(pid, gone);
+	EXPECT_EQ(SIGKILL, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 	put(GROUP "/memory.max", "max");
 	if (!gone)
 		pw_hog_stop(pid);

@@ -100,6 +100,7 @@ TEST_F(huge, automatic)
 TEST_F(huge, advice)
 {
 	uint32_t id;
+	pid_t pid;
 	char *at;
 
 	ASSERT_EQ(0, pw_set_huge(self->h.fd, PAGEWELL_HUGE_NEVER));
@@ -113,12 +114,13 @@ TEST_F(huge, advice)
 	pw_cover(&self->h, at + 2 * HUGE);
 	ASSERT_EQ(0, pw_brk(self->h.fd, id, at + 2 * HUGE, NULL));
 	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_HUGEPAGE, at, PAGE));
-	if (!pw_fork()) {
+	pid = pw_fork();
+	if (!pid) {
 		*at = 1;
 		CHECK(pw_smaps(at, HUGE, "FilePmdMapped") == in_kib(SLOT));
 		_exit(0);
 	}
-	wait(NULL);
+	EXPECT_EQ(0, pw_wait(pid));
 	pw_fill(at, 2 * SLOT, 2);
 	EXPECT_EQ(in_kib(3 * SLOT), pmd_kib(self));
 }

@@ -255,8 +255,18 @@ static void do_munmap(struct thread *t)
 		munmap(r.at, r.len);
 }
 
+/* A copy may be refused to it. Everything else that ends a child is wrong. */
+static void child_ended(int status, bool killed)
+{
+	if (!status || status == 128 + SIGBUS || (killed && status == 128 + SIGKILL))
+		return;
+	fprintf(stderr, "# a child ended with status %d\n", status);
+	pw_set(&all->bad, 1);
+}
+
 static void do_fork(struct thread *t)
 {
+	bool killed;
 	pid_t pid;
 
 	if (t->depth == DEPTH)
@@ -270,9 +280,10 @@ static void do_fork(struct thread *t)
 		_exit(0);
 	}
 	usleep(rnd(t, 30000));
-	if (rnd(t, 2))
+	killed = rnd(t, 2);
+	if (killed)
 		kill(pid, SIGKILL);
-	pw_wait(pid);
+	child_ended(pw_wait(pid), killed);
 }
 
 static void (*const ops[])(struct thread *t) = {

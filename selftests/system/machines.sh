@@ -8,9 +8,9 @@ cd "$(dirname "$0")/../.." || exit 1
 
 tests=0
 
-# guest TEXT COMMAND...: what a test in a VM prints, and how the VM ends
+# guest TEXT COMMAND...: what a test in a VM prints, and how it and the VM end
 guest() {
-	local text=$1 out status line
+	local text=$1 out status line plan=none came=0
 	shift
 
 	out=$("$@" 2>&1)
@@ -19,12 +19,16 @@ guest() {
 		case $line in
 		"ok "* | "not ok "*)
 			tests=$((tests + 1))
+			came=$((came + 1))
 			sed -E "s/ok [0-9]+( -)?/ok $tests $text:/" <<<"$line"
 			;;
-		1..*) ;;
+		1..*) plan=${line#1..} ;;
 		*) echo "# ${line#\# }" ;;
 		esac
 	done <<<"$out"
+	tests=$((tests + 1))
+	[ "$plan" = $came ] || printf 'not '
+	echo "ok $tests $text: all that was planned came ($plan, $came)"
 	tests=$((tests + 1))
 	[ $status = 0 ] || printf 'not '
 	echo "ok $tests $text: the machine ends well ($status)"

@@ -21,6 +21,12 @@ ends() {
 	has "pagewell $*: says why" "$pattern" "$(head -n 1 "$tmp/err")"
 }
 
+# runs ARG...: exit status 0, and nothing on stderr
+runs() {
+	"$pw" "$@" >"$tmp/out" 2>"$tmp/err"
+	same "pagewell $*: succeeds" "0 " "$? $(cat "$tmp/err")"
+}
+
 # Sizes
 for size in "" x -1 1.5G 1Q 1KB1 " 1" 0x10 99999999999999999999 16777216T; do
 	ends 125 'not a size' run --limit "$size" -- true
@@ -28,7 +34,7 @@ for size in "" x -1 1.5G 1Q 1KB1 " 1" 0x10 99999999999999999999 16777216T; do
 done
 ends 125 'not a size' run --limit 0 -- true
 for size in 4096 1k 1K 1KiB 2MB 3g 1T; do
-	ends 0 '' run --fallback --limit "$size" -- true
+	runs run --fallback --limit "$size" -- true
 done
 same "a size reaches the library in bytes" 3221225472 \
 	"$("$pw" run --fallback --limit 3g -- sh -c 'echo $PAGEWELL_LIMIT')"
@@ -84,6 +90,24 @@ else
 	has "and says where it looked" 'cannot find libpagewell.so' "$(cat "$tmp/err")"
 fi
 
+# record
+ends 125 'no command to record' record
+ends 125 'unrecognized option' record --nope -- true
+ends 125 'cannot write /nonexistent/trace: No such file' record -o /nonexistent/trace -- true
+ends 126 'cannot execute /etc/passwd: Permission denied' record -o "$tmp/trace" -- /etc/passwd
+ends 127 'cannot execute /nonexistent: No such file' record -o "$tmp/trace" -- /nonexistent
+runs record -o "$tmp/trace" -- true
+runs record --output "$tmp/trace" -- true
+"$pw" record -o "$tmp/trace" -- sh -c 'exit 42'
+same "record passes the exit status" 42 $?
+
+# replay
+ends 2 'one trace, please' replay
+ends 2 '-n takes a number from 1' replay -n 0 "$tmp/trace"
+ends 1 'cannot read /nonexistent: No such file' replay /nonexistent
+runs replay -n 2 "$tmp/trace"
+runs replay --times 2 "$tmp/trace"
+
 # The others
 ends 2 'no command nope' nope
 ends 2 'no command nope' help nope
@@ -105,7 +129,7 @@ ends 2 'not a number from 1' top -n 0
 same "without arguments: 2" 2 $?
 has "and a list of the commands" '^  explain ' "$(cat "$tmp/out")"
 has "--version" '^pagewell [0-9.]+, interface 1$' "$("$pw" --version)"
-for c in run stat top events set explain map; do
+for c in run stat top events set limits explain map record replay; do
 	has "$c --help" "^usage: pagewell $c" "$("$pw" $c --help)"
 	has "help $c" "^usage: pagewell $c" "$("$pw" help $c)"
 	has "help lists $c" "^  $c " "$("$pw" help)"
