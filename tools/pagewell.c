@@ -55,11 +55,11 @@ static const struct command {
 	  "Needs the right to read /proc/PID/smaps.\n" },
 	{ "record", cmd_record, "[-o FILE] [--] COMMAND [ARG...]",
 	  "run a program and record its allocations",
-	  "  -o FILE   where to (pagewell.trace)\n"
+	  "  -o, --output FILE   where to (pagewell.trace)\n"
 	  "Only of the process itself, not of its children. Works without the module.\n" },
 	{ "replay", cmd_replay, "[-n TIMES] FILE",
 	  "make the allocations of a record again, and measure",
-	  "  -n TIMES   one after the other; what is printed is of one (1)\n"
+	  "  -n, --times TIMES   one after the other; what is printed is of one (1)\n"
 	  "With the malloc() this command has: LD_PRELOAD another one to compare, or use\n"
 	  "pagewell run -- pagewell replay FILE.\n" },
 };
