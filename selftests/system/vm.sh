@@ -18,6 +18,8 @@ vm() {
 
 # Runs in the background what must not end by itself; sets $vm and $qemu.
 vm_background() {
+	# What is there of the last one is no sign of this one.
+	rm -f "$tmp/up"
 	scripts/vm --no-module -- sh -c 'echo up; sleep 1000' >"$tmp/up" 2>"$tmp/err" &
 	vm=$!
 	for _ in $(seq 600); do
