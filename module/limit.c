@@ -446,7 +446,8 @@ unsigned long pw_limit_user_max(kuid_t uid)
 int pw_limit_set_cgroup(const char *path, unsigned long max)
 {
 #ifdef CONFIG_CGROUPS
-	struct cgroup *cgrp = cgroup_get_from_path(path);
+	/* Nothing at all would be the root: all of the machine. */
+	struct cgroup *cgrp = *path == '/' ? cgroup_get_from_path(path) : ERR_PTR(-EINVAL);
 	unsigned int over;
 
 	if (IS_ERR(cgrp))
