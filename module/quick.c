@@ -23,12 +23,12 @@
 
 /*
  * Words of the program's, with one look at whether all could be had. As
- * unsafe_get_user(), which looks after each.
+ * unsafe_get_user(), which looks after each. Return: 0, or an error.
  */
 #ifdef CONFIG_X86_64
-static __always_inline bool get_words(const void __user *from, u64 *a, u64 *b, u64 *c)
+static __always_inline long get_words(const void __user *from, u64 *a, u64 *b, u64 *c)
 {
-	int err = 0;
+	long err = 0;
 
 	asm volatile("1: mov (%[from]), %[a]\n"
 		     "2: mov 8(%[from]), %[b]\n"
@@ -39,32 +39,34 @@ static __always_inline bool get_words(const void __user *from, u64 *a, u64 *b, u
 		     _ASM_EXTABLE_TYPE_REG(3b, 4b, EX_TYPE_EFAULT_REG, %[err])
 		     : [a] "=&r" (*a), [b] "=&r" (*b), [c] "=&r" (*c), [err] "+r" (err)
 		     : [from] "r" (from) : "memory");
-	return likely(!err);
+	return err;
 }
 #else
-static __always_inline bool get_words(const void __user *from, u64 *a, u64 *b, u64 *c)
+static __always_inline long get_words(const void __user *from, u64 *a, u64 *b, u64 *c)
 {
 	const u64 __user *word = from;
 
 	unsafe_get_user(*a, word, fault);
 	unsafe_get_user(*b, word + 1, fault);
 	unsafe_get_user(*c, word + 2, fault);
-	return true;
+	return 0;
 
 fault:
-	return false;
+	return -EFAULT;
 }
 #endif
 
-static __always_inline bool read_three(const void __user *from, u64 *a, u64 *b, u64 *c)
+static __always_inline long read_three(const void __user *from, u64 *a, u64 *b, u64 *c)
 {
-	bool ok;
+	long err;
 
-	if (!user_read_access_begin(from, 3 * sizeof(u64)))
-		return false;
-	ok = get_words(from, a, b, c);
+	if (!user_read_access_begin(from, 3 * sizeof(u64))) {
+		*a = *b = *c = 0;
+		return -EFAULT;
+	}
+	err = get_words(from, a, b, c);
 	user_read_access_end();
-	return ok;
+	return err;
 }
 
 /* What the longest map may touch of the table of slots. */
@@ -243,11 +245,13 @@ static noinline long quick_brk(struct file *file, unsigned int cmd, unsigned lon
 	struct pagewell_brk __user *uarg = (void __user *)arg;
 	struct pw_heap *heap;
 	u64 head, id, brk;
+	long err;
 	bool done;
 
 	/* The id's other half must be zero, as the flags must, behind the size. */
-	if (!read_three(uarg, &head, &id, &brk) || head != sizeof(*uarg) ||
-	    id >= PW_NEAR_BREAKS || trace_pw_brk_enabled())
+	err = read_three(uarg, &head, &id, &brk);
+	if (unlikely(err | (head ^ sizeof(*uarg))) || id >= PW_NEAR_BREAKS ||
+	    trace_pw_brk_enabled())
 		goto long_way;
 
 	rcu_read_lock_sched();
@@ -301,15 +305,16 @@ static noinline long quick_map(struct file *file, unsigned int cmd, unsigned lon
 	struct pw_heap *heap;
 	u64 head, addr, length, align;
 	unsigned long nr;
+	long err;
 	bool done;
 
 	if (!user_read_access_begin(uarg, sizeof(*uarg)))
 		goto long_way;
-	done = get_words(uarg, &head, &addr, &length);
+	err = get_words(uarg, &head, &addr, &length);
 	unsafe_get_user(align, &uarg->align, fault);
 	user_read_access_end();
 	nr = PAGE_ALIGN(length) >> PAGE_SHIFT;
-	if (!done || head != sizeof(*uarg) || addr || !nr || align & (align - 1) ||
+	if (unlikely(err | (head ^ sizeof(*uarg)) | addr) || !nr || align & (align - 1) ||
 	    trace_pw_map_enabled())
 		goto long_way;
 
@@ -387,12 +392,13 @@ static noinline long quick_unmap(struct file *file, unsigned int cmd, unsigned l
 	struct pw_heap *heap;
 	u64 head, addr, length;
 	unsigned long nr;
+	long err;
 	bool done;
 
-	if (!read_three(uarg, &head, &addr, &length))
-		goto long_way;
+	err = read_three(uarg, &head, &addr, &length);
 	nr = PAGE_ALIGN(length) >> PAGE_SHIFT;
-	if (head != sizeof(*uarg) || !PAGE_ALIGNED(addr) || !nr || trace_pw_unmap_enabled())
+	if (unlikely(err | (head ^ sizeof(*uarg))) || !PAGE_ALIGNED(addr) || !nr ||
+	    trace_pw_unmap_enabled())
 		goto long_way;
 
 	rcu_read_lock_sched();
