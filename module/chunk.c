@@ -1095,7 +1095,8 @@ static void clear_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 	if (d->leave) {
 		d->dropped += to - from - end_left(c, from, to);
 		bitmap_set(c->left, from, to - from);
-		pw_chunk_pay_copies(d->heap, c, from, to - from);
+		if (!pw_page_is_charged(pfn_to_page(c->block)))
+			pw_chunk_pay_copies(d->heap, c, from, to - from);
 	}
 	if (d->mapped)
 		pw_heap_zap(d->heap, first + from, first + to);
@@ -1311,7 +1312,8 @@ static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
 			     min(hi - first, (unsigned long)PW_SLOT_PAGES));
 		if (slot++ == last)
 			break;
-		if (d->mmap_locked)
+		/* Of what is going for good, munmap() must not find a part. */
+		if (d->mmap_locked && !d->leave)
 			pw_let_writers_in(d->heap->mm);
 	}
 	if (d->mmap_locked)
@@ -1605,7 +1607,7 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 	bitmap_copy(c->left, left, PW_SLOT_PAGES);
 	if (suspect)
 		bitmap_fill(c->suspect, PW_SLOT_PAGES);
-	if (paid)
+	if (paid && !pw_page_is_charged(pfn_to_page(pfn)))
 		pw_chunk_pay_copies(heap, c, 0, PW_SLOT_PAGES);
 	pw_chunk_unlock(c);
 	return true;

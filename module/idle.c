@@ -50,6 +50,8 @@ static bool bring_back(struct pw_heap *heap, struct pw_chunk *c, unsigned int i)
 	__clear_bit(i, c->suspect);
 	pw_chunk_packed(heap, c, -1);
 	pw_packed_put(entry);
+	/* Nothing strict is packed. A relative's page is its own from now on. */
+	pw_chunk_pay_copies(heap, c, i, 1);
 	pw_stat_inc(unpacked);
 	return true;
 }

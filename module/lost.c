@@ -140,13 +140,25 @@ unsigned long pw_lost_look(void)
 	return got;
 }
 
-static void look(struct work_struct *work)
+/**
+ * pw_lost_look_long() - the same for many, where it may take long
+ *
+ * Return: how many.
+ */
+unsigned long pw_lost_look_long(void)
 {
 	unsigned int n = min_t(unsigned long, READ_ONCE(pw_pool.lost), TURN);
+	unsigned long got = 0;
 
 	/* A page of 2 MiB is 512 of those that are counted, and is looked at once. */
 	for (; n; n -= min_t(unsigned int, n, LOOK))
-		pw_lost_look();
+		got += pw_lost_look();
+	return got;
+}
+
+static void look(struct work_struct *work)
+{
+	pw_lost_look_long();
 	if (READ_ONCE(pw_pool.lost))
 		schedule_delayed_work(&look_work, HZ);
 }

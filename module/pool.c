@@ -178,7 +178,7 @@ static unsigned int alloc_in_debt(u32 *pfns, unsigned int nr)
 
 	mutex_lock(&pw_pool.size_lock);
 	got = pw_pcp_rescue(pfns, nr);
-	if (got < nr && pw_lost_look())
+	if (got < nr && pw_lost_look_long())
 		got += pw_pcp_rescue(pfns + got, nr - got);
 	if (got < nr && pw_supply_grow(nr - got, false))
 		got += pw_pcp_rescue(pfns + got, nr - got);
