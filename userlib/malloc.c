@@ -431,9 +431,9 @@ static void *alloc_room(size_t size, size_t room)
 {
 	if (likely(!pw_env.harden))
 		return alloc_grown(room);
-	/* Behind a block that is mapped is a guard, and no room. */
+	/* Behind a block that is mapped is a guard, and its room counts as asked for. */
 	return room < READ_ONCE(pw_tune.mmap_threshold) ?
-	       harden_take(size, room, MIN_ALIGN) : NULL;
+	       harden_take(size, room, MIN_ALIGN) : harden_alloc(room, MIN_ALIGN);
 }
 
 static void *move_block(void *p, size_t old, size_t size, size_t ask)
@@ -473,11 +473,22 @@ static void *resize_private(void *p, size_t old, size_t size)
 	return size <= old ? p : no_memory();
 }
 
+/* A block that ends at its guard cannot grow there: what grows by little gets room. */
+static void *resize_guarded(void *p, size_t old, size_t size)
+{
+	if (size <= old && size > old / 2)
+		return p;
+	return resize_by_moving(p, old, size, size > old && size - old <= old / 4 ?
+						size + size / 8 : size);
+}
+
 static noinline void *realloc_big(struct span *s, void *p, size_t size)
 {
 	size_t old = big_usable(s, (uintptr_t)p);
 	void *q;
 
+	if (unlikely(s->state == SPAN_LARGE && (s->flags & SPAN_GUARDED)))
+		return resize_guarded(p, old, size);
 	/* Less than half of it: a class will do, or another kind of block. */
 	if (size > old / 2 || size > CLASS_MAX) {
 		if (size <= old && size > old / 2 && old - size < GRANULE)

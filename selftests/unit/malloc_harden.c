@@ -271,6 +271,28 @@ static void threads(void)
 	CHECK(pw_mallinfo2().uordblks == 0);
 }
 
+/* A block with a guard behind it cannot grow in place; it is not copied at each step. */
+static void guarded_growth(void)
+{
+	unsigned int moves = 0;
+	unsigned char *p, *q;
+	size_t size;
+
+	harden();
+	p = pw_malloc(200 * KIB);
+	for (size = 200 * KIB + 64; size < 400 * KIB; size += 64) {
+		p[size - 65] = (unsigned char)(size >> 6);
+		q = pw_realloc(p, size);
+		CHECK(pw_malloc_usable_size(q) >= size);
+		CHECK(q[size - 65] == (unsigned char)(size >> 6));
+		moves += p != q;
+		p = q;
+	}
+	printf("# %u moves\n", moves);
+	CHECK(moves < 10);
+	pw_free(p);
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -283,6 +305,7 @@ int main(void)
 		{ "blocks are placed at random", placement },
 		{ "smaller where it is", smaller_where_it_is },
 		{ "a guard page behind large blocks", guard_page },
+		{ "a guarded block that grows", guarded_growth },
 		{ "blocks that another thread frees", handover },
 		{ "threads that exchange blocks, and end", threads },
 	};
