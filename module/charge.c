@@ -58,7 +58,6 @@ void pw_charges_end(struct pw_charges *sum)
 	*sum = (struct pw_charges){ .payer = NULL };
 }
 
-
 /**
  * pw_page_split_charge() - a block is pages now, and each takes its part
  * @head: the first of them

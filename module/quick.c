@@ -9,7 +9,7 @@
  *
  * Preemption is off, so all that is found is found under RCU. Whatever is not
  * plain is refused, unchanged, and goes the long way (region.c), where errors are
- * made, too.
+ * made, too; so does everything while somebody listens to the tracepoints.
  */
 #include <linux/mm.h>
 #include <linux/nospec.h>

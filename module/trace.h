@@ -97,7 +97,7 @@ TRACE_EVENT(pw_advise,
 		  __print_symbolic(__entry->advice, PW_TRACE_ADVICE))
 );
 
-/* A touch where nothing was brought @nr pages in; 512 at once are one of 2 MiB. */
+/* A touch where nothing was brought @nr pages in; if @huge, as one of 2 MiB. */
 TRACE_EVENT(pw_touch,
 	TP_PROTO(unsigned long addr, bool write, unsigned int nr, bool huge),
 	TP_ARGS(addr, write, nr, huge),

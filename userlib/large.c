@@ -161,8 +161,6 @@ static void *large_resize(struct span *s, size_t size)
 	uintptr_t addr = span_addr(s), from = addr;
 	struct span copy = *s;
 
-	if (s->flags & SPAN_GUARDED)
-		return NULL;
 	if (length == old)
 		return (void *)addr;
 	/* The old addresses may be somebody's as soon as the block has moved. */
