@@ -8,6 +8,7 @@
 
 #include "arena.h"
 #include "env.h"
+#include "kept.h"
 #include "meta.h"
 #include "probe.h"
 #include "tcache.h"
@@ -598,7 +599,7 @@ void arenas_collect(void)
 bool arenas_trim(size_t pad)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
-	size_t bytes = 0;
+	size_t bytes = kept_drop();
 
 	fastbins_sort_back();
 	for (i = 0; i < nr; i++) {

@@ -22,6 +22,7 @@
 #include "depot.h"
 #include "env.h"
 #include "fork.h"
+#include "kept.h"
 #include "meta.h"
 #include "os.h"
 #include "tcache.h"
@@ -44,6 +45,7 @@ static void for_each_lock(lock_fn fn, unsigned int arg)
 	fn(&pw_arenas_lock, arg);
 	for (i = 0; i < pw_nr_arenas; i++)
 		fn(&pw_arenas[i]->lock, arg);
+	fn(&pw_kept_lock, arg);
 	fn(&pw_os_lock, arg);
 	fn(&pw_meta_lock, arg);
 	fn(&pw_bits_lock, arg);

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "env.h"
+#include "kept.h"
 #include "large.h"
 #include "probe.h"
 #include "report.h"
@@ -34,33 +35,84 @@ static void count_large(size_t blocks, size_t bytes)
 		  __atomic_add_fetch(&pw_large_bytes, bytes, __ATOMIC_RELAXED));
 }
 
-/* Hardened, a block ends where its guard begins; its start is in the span. */
+/* Hardened, a block ends where its guard begins, or as near as it can. */
 static size_t block_offset(size_t length, size_t size, size_t align)
 {
-	return pw_env.harden ? ALIGN_DOWN(length - size, MAX(align, MIN_ALIGN)) : 0;
+	return ALIGN_DOWN(length - size, MAX(align, MIN_ALIGN));
 }
 
-void *large_alloc(size_t size, size_t align)
+/*
+ * The entry of a block's first byte leads to that of the mapping, where that is another
+ * one: in a mapping that was kept, a shorter block may begin far behind its start.
+ */
+static void link_block(uintptr_t addr, uintptr_t block, bool there)
 {
-	size_t length = ALIGN_UP(MAX(size, (size_t)1), GRANULE);
-	unsigned int flags = pw_env.harden ? OS_GUARD : 0;
-	struct span *s;
-	uintptr_t addr;
+	size_t granule = granule_of(block);
 
-	if (READ_ONCE(pw_large_count) >= READ_ONCE(pw_tune.mmap_max) ||
-	    os_map(length, align, flags, &addr))
+	if (granule != granule_of(addr))
+		span_entry(granule)->head = there ? (uint32_t)granule_of(addr) : 0;
+}
+
+static void *guarded_alloc(size_t size, size_t align, bool *zeroed)
+{
+	size_t length = ALIGN_UP(MAX(size, (size_t)1), GRANULE), offset;
+	uintptr_t addr = align <= GRANULE ? kept_take(&length) : 0;
+
+	*zeroed = !addr;
+	if (!addr && os_map(length, align, OS_GUARD, &addr))
 		return NULL;
-	s = span_entry(granule_of(addr));
-	*s = (struct span){
+	offset = block_offset(length, size, align);
+	*span_entry(granule_of(addr)) = (struct span){
 		.head = (uint32_t)granule_of(addr),
 		.state = SPAN_LARGE,
-		.flags = flags ? SPAN_GUARDED : 0,
+		.flags = SPAN_GUARDED,
 		.size = length,
-		.offset = block_offset(length, size, align),
+		.offset = offset,
+	};
+	link_block(addr, addr + offset, true);
+	count_large(1, length);
+	if (*zeroed)
+		probe(large_map, addr, length);
+	return (void *)(addr + offset);
+}
+
+static void guarded_free(struct span *s)
+{
+	uintptr_t addr = span_addr(s), block = addr + s->offset;
+	size_t length = s->size;
+
+	link_block(addr, block, false);
+	*s = (struct span){ .state = SPAN_NONE };
+	count_large((size_t)-1, -length);
+	if (kept_put(addr, length, (void *)block, READ_ONCE(pw_large_bytes)))
+		return;
+	probe(large_unmap, addr, length);
+	os_unmap(addr, length, OS_GUARD);
+}
+
+static void *mapped_alloc(size_t size, size_t align)
+{
+	size_t length = ALIGN_UP(MAX(size, (size_t)1), GRANULE);
+	uintptr_t addr;
+
+	if (os_map(length, align, 0, &addr))
+		return NULL;
+	*span_entry(granule_of(addr)) = (struct span){
+		.head = (uint32_t)granule_of(addr),
+		.state = SPAN_LARGE,
+		.size = length,
 	};
 	count_large(1, length);
 	probe(large_map, addr, length);
-	return (void *)(addr + s->offset);
+	return (void *)addr;
+}
+
+void *large_alloc(size_t size, size_t align, bool *zeroed)
+{
+	*zeroed = true;
+	if (READ_ONCE(pw_large_count) >= READ_ONCE(pw_tune.mmap_max))
+		return NULL;
+	return pw_env.harden ? guarded_alloc(size, align, zeroed) : mapped_alloc(size, align);
 }
 
 void *run_block_alloc(struct arena *a, size_t size, size_t align, bool *zeroed)
@@ -96,13 +148,12 @@ void *big_alloc(size_t size, size_t align, bool *zeroed)
 
 	if (!pw_heap_start())
 		return NULL;
-	*zeroed = true;
 	if (mapped)
-		p = large_alloc(size, align);
+		p = large_alloc(size, align, zeroed);
 	if (!p)
 		p = run_block_alloc(pw_arenas[BIG_ARENA], size, align, zeroed);
 	if (!p && !mapped)
-		p = large_alloc(size, align);
+		p = large_alloc(size, align, zeroed);
 	return p;
 }
 
@@ -118,7 +169,6 @@ size_t big_usable(const struct span *s, uintptr_t p)
 
 static void large_free(struct span *s)
 {
-	unsigned int flags = s->flags & SPAN_GUARDED ? OS_GUARD : 0;
 	uintptr_t addr = span_addr(s);
 	size_t length = s->size;
 
@@ -127,7 +177,7 @@ static void large_free(struct span *s)
 	count_large((size_t)-1, -length);
 	pw_tune_freed(length);
 	probe(large_unmap, addr, length);
-	os_unmap(addr, length, flags);
+	os_unmap(addr, length, 0);
 }
 
 static void run_block_free(struct span *s)
@@ -149,10 +199,12 @@ void big_free(struct span *s, const char *call, void *p)
 {
 	if (!big_block_start(s, (uintptr_t)p))
 		pw_heap_error(call, "invalid pointer", p);
-	if (s->state == SPAN_LARGE)
-		large_free(s);
-	else
+	if (s->state == SPAN_RUN)
 		run_block_free(s);
+	else if (s->flags & SPAN_GUARDED)
+		guarded_free(s);
+	else
+		large_free(s);
 }
 
 static void *large_resize(struct span *s, size_t size)

@@ -11,10 +11,11 @@
  * large_alloc() - a block mapped by itself
  * @size: bytes, at most PTRDIFF_MAX
  * @align: a power of two
+ * @zeroed: set to whether it reads as zero
  *
- * Return: zeroed memory, or NULL if there is none or as many are mapped as may.
+ * Return: the block, or NULL if there is no memory or as many are mapped as may.
  */
-void *large_alloc(size_t size, size_t align);
+void *large_alloc(size_t size, size_t align, bool *zeroed);
 
 /* A block of whole granules in a segment of @a, which is not locked. */
 void *run_block_alloc(struct arena *a, size_t size, size_t align, bool *zeroed);

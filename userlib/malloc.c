@@ -32,8 +32,7 @@ static void *class_alloc(size_t size, size_t c, bool *zeroed)
 	if (likely(p))
 		return p;
 	if (size >= READ_ONCE(pw_tune.mmap_threshold)) {
-		p = pw_heap_start() ? large_alloc(size, MIN_ALIGN) : NULL;
-		*zeroed = p;
+		p = pw_heap_start() ? large_alloc(size, MIN_ALIGN, zeroed) : NULL;
 		if (p)
 			return p;
 	}
@@ -61,23 +60,24 @@ static void *alloc_slow(size_t size, size_t c, bool *zeroed)
 }
 
 /* What is mapped by itself has a guard page instead. */
-static void *harden_alloc(size_t size, size_t align)
+static void *harden_alloc(size_t size, size_t align, bool *zeroed)
 {
-	bool zeroed;
 	void *p = NULL;
 
+	*zeroed = false;
 	if (size > PTRDIFF_MAX || align > PTRDIFF_MAX - size)
 		return no_memory();
 	if (size < READ_ONCE(pw_tune.mmap_threshold))
 		p = harden_take(size, size, align);
 	if (!p)
-		p = big_alloc(size, align, &zeroed);
+		p = big_alloc(size, align, zeroed);
 	return p ? p : no_memory();
 }
 
 noinline void *pw_malloc_hard(size_t size)
 {
-	void *p = harden_alloc(size, MIN_ALIGN);
+	bool zeroed;
+	void *p = harden_alloc(size, MIN_ALIGN, &zeroed);
 
 	trace(TRACE_MALLOC, p, size, 0);
 	return p;
@@ -323,10 +323,10 @@ static noinline void *calloc_slow(size_t size, struct tcache_bin *bin)
 	}
 	p = tcache_pop_list(bin);
 	if (!p)
-		p = is_hard() ? harden_alloc(size, MIN_ALIGN) :
+		p = is_hard() ? harden_alloc(size, MIN_ALIGN, &zeroed) :
 		    alloc_slow(size, (size_t)(bin - pw_bins), &zeroed);
 	trace(TRACE_CALLOC, p, size, 0);
-	if (p && (!zeroed || pw_heap.slow))
+	if (p && (!zeroed || READ_ONCE(pw_tune.perturb)))
 		memset(p, 0, size);
 	return p;
 }
@@ -433,7 +433,7 @@ static void *alloc_room(size_t size, size_t room)
 		return alloc_grown(room);
 	/* Behind a block that is mapped is a guard, and its room counts as asked for. */
 	return room < READ_ONCE(pw_tune.mmap_threshold) ?
-	       harden_take(size, room, MIN_ALIGN) : harden_alloc(room, MIN_ALIGN);
+	       harden_take(size, room, MIN_ALIGN) : pw_malloc_hard(room);
 }
 
 static void *move_block(void *p, size_t old, size_t size, size_t ask)
@@ -636,7 +636,7 @@ static noinline void *aligned_slow(size_t align, size_t size, size_t c)
 	if (likely(c && READ_ONCE(pw_heap.ready) && !pw_heap.slow))
 		return pw_malloc_slow(class_size((unsigned int)c), pw_bins + c);
 	if (is_hard())
-		p = harden_alloc(size, align);
+		p = harden_alloc(size, align, &zeroed);
 	else if (c)
 		p = alloc_slow(class_size((unsigned int)c), c, &zeroed);
 	else

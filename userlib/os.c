@@ -8,6 +8,7 @@
 
 #include "env.h"
 #include "heap.h"
+#include "kept.h"
 #include "meta.h"
 #include "os_backend.h"
 #include "report.h"
@@ -130,6 +131,12 @@ static bool over_limit(size_t more)
 	return __builtin_add_overflow(stats.committed, more, &sum) || sum > stats.limit;
 }
 
+/* Is it worth another try? What is kept for later is in the way of what is wanted now. */
+static bool made_room(int ret)
+{
+	return ret == -ENOMEM && pw_env.harden && kept_drop();
+}
+
 /* Accounts for the outcome of a request that adds @more bytes. */
 static int account(int ret, size_t more)
 {
@@ -171,13 +178,11 @@ static int brk_move(struct os_brk *b, uintptr_t brk)
 	return os_anon_brk_move(b, brk);
 }
 
-int os_brk_move(struct os_brk *b, uintptr_t brk)
+static int try_brk_move(struct os_brk *b, uintptr_t brk)
 {
 	uintptr_t old = b->brk;
 	int ret = -ENOMEM;
 
-	if (brk > old && pw_meta_cover(brk))
-		return -ENOMEM;
 	lock(&pw_os_lock);
 	if (brk <= old) {
 		ret = brk_move(b, brk);
@@ -192,6 +197,18 @@ int os_brk_move(struct os_brk *b, uintptr_t brk)
 	}
 	stats.brk_moves++;
 	unlock(&pw_os_lock);
+	return ret;
+}
+
+int os_brk_move(struct os_brk *b, uintptr_t brk)
+{
+	int ret;
+
+	if (brk > b->brk && pw_meta_cover(brk))
+		return -ENOMEM;
+	do
+		ret = try_brk_move(b, brk);
+	while (made_room(ret));
 	return ret;
 }
 
@@ -235,7 +252,7 @@ static int map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
 	return ret;
 }
 
-int os_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
+static int try_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
 {
 	int ret;
 
@@ -243,6 +260,16 @@ int os_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
 	ret = account(map(length, MAX(align, GRANULE), flags, addr), length);
 	stats.maps += !ret;
 	unlock(&pw_os_lock);
+	return ret;
+}
+
+int os_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
+{
+	int ret;
+
+	do
+		ret = try_map(length, align, flags, addr);
+	while (made_room(ret));
 	if (!ret && pw_meta_cover(*addr + guarded(length, flags))) {
 		os_unmap(*addr, length, flags);
 		ret = -ENOMEM;
@@ -281,7 +308,7 @@ static uintptr_t window_end(void)
 	return MAX(os_device_high(), os_anon_high());
 }
 
-int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
+static int try_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
 {
 	int ret;
 
@@ -294,6 +321,16 @@ int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_mov
 	account(ret, new_length - old_length);
 	stats.remaps += !ret;
 	unlock(&pw_os_lock);
+	return ret;
+}
+
+int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
+{
+	int ret;
+
+	do
+		ret = try_remap(addr, old_length, new_length, may_move);
+	while (made_room(ret));
 	return ret;
 }
 

@@ -417,6 +417,29 @@ static void hardened_use_of_large_after_free(void)
 	pw_malloc(100000);
 }
 
+static void hardened_use_of_guarded_after_free(void)
+{
+	char *p;
+
+	harden();
+	p = pw_malloc(300000);
+	pw_free(p);
+	p[40] = 1;
+	expect("malloc(): written to after free:", p);
+	pw_malloc(300000);
+}
+
+static void hardened_guarded_twice(void)
+{
+	char *p;
+
+	harden();
+	p = pw_malloc(300000);
+	pw_free(p);
+	expect("free(): invalid pointer", p);
+	pw_free(p);
+}
+
 static void hardened_past_the_grown_end(void)
 {
 	volatile char *p;
@@ -542,6 +565,8 @@ int main(void)
 		{ "hardened: a write to a block that has been free for long", hardened_use_long_after_free },
 		{ "hardened: double free of a block in the depot", hardened_twice_in_depot },
 		{ "hardened: a write after free to a large block", hardened_use_of_large_after_free },
+		{ "hardened: a write after free to a block with a guard", hardened_use_of_guarded_after_free },
+		{ "hardened: double free of a block with a guard", hardened_guarded_twice },
 		{ "hardened: a byte past the end that grew", hardened_past_the_grown_end },
 		{ "hardened: a byte past the end", hardened_one_past_the_end },
 		{ "hardened: a byte past the end that realloc moved", hardened_past_the_new_end },

@@ -3,6 +3,7 @@
  * malloc_harden.c - what hardened mode does besides finding errors
  */
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include "malloc_test.h"
 
@@ -293,6 +294,68 @@ static void guarded_growth(void)
 	pw_free(p);
 }
 
+/* What was freed is mapped still, for the next one that fits; its guard is at the same place. */
+static void guarded_again(void)
+{
+	unsigned char *p, *q, *other;
+	struct os_stats stats;
+	size_t mapped;
+
+	harden();
+	other = pw_malloc(8 * MIB);
+	p = pw_malloc(3 * MIB);
+	memset(p, 1, 3 * MIB);
+	mapped = pw_mallinfo2().hblkhd;
+	pw_free(p);
+	q = pw_malloc(MIB + 5);
+	CHECK(q + MIB + 16 == p + 3 * MIB);
+	CHECK(pw_malloc_usable_size(q) == MIB + 16);
+	CHECK(pw_mallinfo2().hblkhd == mapped);
+	pw_free(q);
+	q = pw_calloc(1, 2 * MIB);
+	CHECK(q + 2 * MIB == p + 3 * MIB);
+	CHECK(!q[0] && !q[64] && !q[MIB] && !q[2 * MIB - 1]);
+	pw_free(q);
+	/* Too long for this, and for what is in use too much. */
+	q = pw_malloc(200 * KIB);
+	CHECK(q < p || q > p + 3 * MIB);
+	pw_free(q);
+	pw_free(other);
+	q = pw_malloc(7 * MIB);
+	os_get_stats(&stats);
+	CHECK(stats.committed < 12 * MIB);
+	pw_free(q);
+}
+
+static bool is_mapped(void *p)
+{
+	unsigned char vec;
+
+	return !mincore((void *)((uintptr_t)p & ~(PAGE_SIZE - 1)), PAGE_SIZE, &vec);
+}
+
+/* What is kept goes when the program trims, or wants the memory for something else. */
+static void guarded_goes(void)
+{
+	char *other, *p;
+
+	harden();
+	other = pw_malloc(8 * MIB);
+	p = pw_malloc(2 * MIB);
+	pw_free(p);
+	CHECK(is_mapped(p));
+	CHECK(pw_malloc_trim(0) == 1);
+	CHECK(!is_mapped(p));
+	p = pw_malloc(2 * MIB);
+	pw_free(p);
+	CHECK(is_mapped(p));
+	pw_os_fail_after = 1;
+	CHECK(!pw_malloc(64 * MIB));
+	pw_os_fail_after = 0;
+	CHECK(!is_mapped(p));
+	pw_free(other);
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -306,6 +369,8 @@ int main(void)
 		{ "smaller where it is", smaller_where_it_is },
 		{ "a guard page behind large blocks", guard_page },
 		{ "a guarded block that grows", guarded_growth },
+		{ "a guarded block where another one was", guarded_again },
+		{ "memory of guarded blocks that nobody has", guarded_goes },
 		{ "blocks that another thread frees", handover },
 		{ "threads that exchange blocks, and end", threads },
 	};
