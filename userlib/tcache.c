@@ -132,7 +132,9 @@ static noinline struct thread *thread_attach(void)
 		thread_dispose(t);
 		return NULL;
 	}
-	t->arena = pw_arenas[0];
+	/* That of the thread before, where what it freed is. */
+	if (!t->arena)
+		t->arena = pw_arenas[0];
 	t->tick = SWEEP_TICKS;
 	t->prev = NULL;
 	lock(&pw_threads_lock);
@@ -563,7 +565,12 @@ void tcache_spill(struct block *b, size_t c)
 		return;
 	}
 	st = stack_of(t, c);
+	/* If that was all, the list stays here: others' blocks are between its own. */
+	if (!t->tick)
+		sweep(t);
 	first = t->bins[c].head;
+	if (first && tcache_push_list(&t->bins[c], b))
+		return;
 	set_bin(t, c, b, st->room - 1U);
 	if (first) {
 		st->flushed++;
@@ -584,8 +591,6 @@ void tcache_spill(struct block *b, size_t c)
 			fastbin_push(c, first, st->room);
 		}
 	}
-	if (!t->tick)
-		sweep(t);
 }
 
 /*
