@@ -596,6 +596,55 @@ void arenas_collect(void)
 		arenas_return();
 }
 
+static size_t all_size(uint32_t nr)
+{
+	size_t size = 0;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		size += READ_ONCE(pw_arenas[i]->size);
+	return size;
+}
+
+bool arenas_squeeze(size_t wanted)
+{
+	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
+	size_t out = all_out(nr), bytes = 0;
+
+	if (wanted > all_size(nr))
+		return false;
+	tcache_drain();
+	fastbins_sort_back();
+	for (i = 0; i < nr; i++) {
+		struct arena *a = pw_arenas[i];
+		struct segment *seg;
+
+		lock(&a->lock);
+		bin_sort(a);
+		for (seg = a->segments; seg; seg = seg->next)
+			bytes += lower_break(a, seg, 0);
+		unlock(&a->lock);
+	}
+	return bytes || all_out(nr) < out;
+}
+
+bool arenas_try(bool (*try)(struct arena *a, void *arg), void *arg)
+{
+	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
+	bool done = false;
+
+	for (i = 0; i < nr && !done; i++) {
+		struct arena *a = pw_arenas[i];
+
+		if (READ_ONCE(a->private))
+			continue;
+		lock(&a->lock);
+		done = !a->private && try(a, arg);
+		unlock(&a->lock);
+	}
+	return done;
+}
+
 bool arenas_trim(size_t pad)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;

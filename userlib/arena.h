@@ -314,6 +314,16 @@ void arenas_return(void);
 /* Sorts the fast bins back, and the same. */
 void arenas_collect(void);
 
+/*
+ * No more memory is to be had: what is cached becomes free runs, and breaks are lowered
+ * as far as they can be. Nothing is done for more than all arenas have. True if there
+ * is more now that is free, or not ours. No lock held.
+ */
+bool arenas_squeeze(size_t wanted);
+
+/* Calls @try with each arena that all threads may use, locked, until it is true. */
+bool arenas_try(bool (*try)(struct arena *a, void *arg), void *arg);
+
 /* Gives back what can be; @pad bytes of each top are kept. True if anything was. */
 bool arenas_trim(size_t pad);
 

@@ -397,8 +397,35 @@ static void add_old(struct hard_bin *bin, void **blocks, size_t n)
 	memcpy(bin->head, blocks, n * sizeof(*blocks));
 }
 
+struct wanted {
+	unsigned int c;
+	unsigned int blocks;
+	void **to;
+	enum content *content;
+	enum source source;
+	unsigned int got;
+};
+
+static bool take_there(struct arena *a, void *arg)
+{
+	struct wanted *w = arg;
+
+	w->got = bin_take_apart(a, w->c, w->blocks, w->source, w->to, w->content);
+	return w->got;
+}
+
+/* There is no more memory, but other arenas may have some that is free. */
+static unsigned int take_anywhere(struct wanted *w)
+{
+	if (!arenas_try(take_there, w) && arenas_squeeze(class_size(w->c))) {
+		w->source = NEW_PAGES;
+		arenas_try(take_there, w);
+	}
+	return w->got;
+}
+
 /*
- * From the thread's arena; false without memory. Before it grows, what is in the depot
+ * From the thread's arena; none without memory. Before it grows, what is in the depot
  * is sorted back if that is worth it.
  */
 static unsigned int take_apart(struct thread *t, unsigned int c, unsigned int want,
@@ -415,7 +442,7 @@ static unsigned int take_apart(struct thread *t, unsigned int c, unsigned int wa
 	if (!n)
 		n = bin_take_apart(a, c, want, NEW_PAGES, blocks, content);
 	unlock(&a->lock);
-	return n;
+	return n ? n : take_anywhere(&(struct wanted){ c, want, blocks, content, OWN_PAGES, 0 });
 }
 
 static bool refill_from_arena(struct thread *t, struct hard_bin *bin, unsigned int c)

@@ -115,45 +115,100 @@ void *large_alloc(size_t size, size_t align, bool *zeroed)
 	return pw_env.harden ? guarded_alloc(size, align, zeroed) : mapped_alloc(size, align);
 }
 
-void *run_block_alloc(struct arena *a, size_t size, size_t align, bool *zeroed)
-{
-	size_t granules = ALIGN_UP(size, GRANULE) >> GRANULE_SHIFT;
+/**
+ * struct wanted_run - what shall be a block of whole granules
+ * @granules: how many
+ * @align: in granules
+ * @source: where they may come from
+ * @granule: set to the first of them
+ * @dirty: set if they may hold something
+ */
+struct wanted_run {
+	size_t granules;
+	size_t align;
+	enum source source;
 	size_t granule;
 	bool dirty;
+};
 
-	if (granules >= MAX_GRANULES / 2 || align > GIB)
-		return NULL;
-	granules = MAX(granules, (size_t)1);
-	lock(&a->lock);
-	granule = run_alloc(a, granules, MAX(align >> GRANULE_SHIFT, (size_t)1), NEW_PAGES, &dirty);
-	if (granule)
-		*span_entry(granule) = (struct span){
-			.head = (uint32_t)granule,
-			.state = SPAN_RUN,
-			.granules = (uint32_t)granules,
-			.arena = (uint16_t)a->id,
-			.size = granules << GRANULE_SHIFT,
-		};
-	unlock(&a->lock);
-	if (!granule)
-		return NULL;
-	*zeroed = !dirty;
-	return (void *)granule_addr(granule);
+/* The arena is locked. */
+static bool take_run(struct arena *a, void *arg)
+{
+	struct wanted_run *w = arg;
+
+	w->granule = run_alloc(a, w->granules, w->align, w->source, &w->dirty);
+	if (!w->granule)
+		return false;
+	*span_entry(w->granule) = (struct span){
+		.head = (uint32_t)w->granule,
+		.state = SPAN_RUN,
+		.granules = (uint32_t)w->granules,
+		.arena = (uint16_t)a->id,
+		.size = w->granules << GRANULE_SHIFT,
+	};
+	return true;
 }
 
-void *big_alloc(size_t size, size_t align, bool *zeroed)
+static bool want_run(size_t size, size_t align, enum source source, struct wanted_run *w)
+{
+	size_t granules = ALIGN_UP(size, GRANULE) >> GRANULE_SHIFT;
+
+	*w = (struct wanted_run){
+		.granules = MAX(granules, (size_t)1),
+		.align = MAX(align >> GRANULE_SHIFT, (size_t)1),
+		.source = source,
+	};
+	return granules < MAX_GRANULES / 2 && align <= GIB;
+}
+
+void *run_block_alloc(struct arena *a, size_t size, size_t align, bool *zeroed)
+{
+	struct wanted_run w;
+	bool done;
+
+	if (!want_run(size, align, NEW_PAGES, &w))
+		return NULL;
+	lock(&a->lock);
+	done = take_run(a, &w);
+	unlock(&a->lock);
+	*zeroed = !w.dirty;
+	return done ? (void *)granule_addr(w.granule) : NULL;
+}
+
+/* In whatever arena there is room, and be it of small blocks. */
+static void *run_block_anywhere(size_t size, size_t align, bool *zeroed)
+{
+	struct wanted_run w;
+
+	if (!want_run(size, align, OWN_PAGES, &w) || !arenas_try(take_run, &w))
+		return NULL;
+	*zeroed = !w.dirty;
+	return (void *)granule_addr(w.granule);
+}
+
+static void *big_try(size_t size, size_t align, bool *zeroed)
 {
 	bool mapped = size >= READ_ONCE(pw_tune.mmap_threshold);
 	void *p = NULL;
 
-	if (!pw_heap_start())
-		return NULL;
 	if (mapped)
 		p = large_alloc(size, align, zeroed);
 	if (!p)
 		p = run_block_alloc(pw_arenas[BIG_ARENA], size, align, zeroed);
 	if (!p && !mapped)
 		p = large_alloc(size, align, zeroed);
+	return p ? p : run_block_anywhere(size, align, zeroed);
+}
+
+void *big_alloc(size_t size, size_t align, bool *zeroed)
+{
+	void *p;
+
+	if (!pw_heap_start())
+		return NULL;
+	p = big_try(size, align, zeroed);
+	if (!p && arenas_squeeze(size))
+		p = big_try(size, align, zeroed);
 	return p;
 }
 

@@ -452,6 +452,34 @@ static bool take_left(struct thread *t, unsigned int c, struct batch *batch)
 	return done;
 }
 
+struct wanted {
+	unsigned int c;
+	unsigned int blocks;
+	enum source source;
+	struct batch *batch;
+};
+
+static bool take_there(struct arena *a, void *arg)
+{
+	struct wanted *w = arg;
+
+	return bin_take(a, w->c, w->blocks, w->source, w->batch);
+}
+
+/*
+ * There is no more memory, but what other threads freed may be free in other arenas,
+ * and the tops of these may be of use to all.
+ */
+static bool take_anywhere(struct wanted *w)
+{
+	if (arenas_try(take_there, w))
+		return true;
+	if (!arenas_squeeze(class_size(w->c)))
+		return false;
+	w->source = NEW_PAGES;
+	return arenas_try(take_there, w);
+}
+
 static bool take(struct thread *t, unsigned int c, unsigned int want, struct batch *batch)
 {
 	bool is_large = class_size(c) >= LARGE_BLOCK, done;
@@ -488,7 +516,7 @@ static bool take(struct thread *t, unsigned int c, unsigned int want, struct bat
 	if (!done)
 		done = bin_take(a, c, want, NEW_PAGES, batch);
 	unlock(&a->lock);
-	return done;
+	return done || take_anywhere(&(struct wanted){ c, want, OWN_PAGES, batch });
 }
 
 /* Before the heap is up, and after the thread gave its caches back. */

@@ -89,6 +89,15 @@ static void limits(void)
 	CHECK(!pw_parse_size("99999999999999999999", &size) && !pw_parse_size("20000000T", &size));
 }
 
+/* What was freed serves every other size, wherever it is. */
+static void limit_is_for_all_sizes(void)
+{
+	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "reshaped"));
+	setenv("PAGEWELL_HARDEN", "1", 1);
+	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "reshaped"));
+	unsetenv("PAGEWELL_HARDEN");
+}
+
 static void bad_values(void)
 {
 	static const char *const variables[][2] = {
@@ -193,8 +202,59 @@ static void use_to_the_limit(void)
 	pw_free(p);
 }
 
+/* All there is in blocks of @size; a list of them, of @bytes. */
+static void **take_all(size_t size, size_t *bytes)
+{
+	void **p, **last = NULL;
+
+	for (*bytes = 0; (p = pw_malloc(size)); *bytes += size) {
+		*p = last;
+		last = p;
+	}
+	CHECK(errno == ENOMEM);
+	return last;
+}
+
+static void free_list(void **p)
+{
+	void **next;
+
+	for (; p; p = next) {
+		next = *p;
+		pw_free(p);
+	}
+}
+
+/* With 64 MiB. Small, of a class, of a class with an arena of its own, none. */
+static void reshape(void)
+{
+	static const size_t sizes[] = { 1000, 64 * KIB, 600000, 3 * MIB };
+	unsigned int i, k;
+	void **blocks;
+	size_t bytes;
+
+	pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		for (k = 0; k < ARRAY_SIZE(sizes); k++) {
+			blocks = take_all(sizes[i], &bytes);
+			CHECK(bytes > 52 * MIB);
+			/* One is left, with the highest address perhaps. */
+			free_list(*blocks);
+			*blocks = NULL;
+			free_list(take_all(sizes[k], &bytes));
+			printf("# %zu then %zu: %zu KiB\n", sizes[i], sizes[k], bytes / KIB);
+			CHECK(bytes > 48 * MIB);
+			free_list(blocks);
+		}
+	}
+}
+
 static int again(const char *what)
 {
+	if (!strcmp(what, "reshaped")) {
+		reshape();
+		return 0;
+	}
 	if (!strcmp(what, "limited")) {
 		use_to_the_limit();
 		return 0;
@@ -226,6 +286,7 @@ int main(int argc, char **argv)
 		{ "PAGEWELL_STATS", stats },
 		{ "PAGEWELL_BACKEND=device", device_or_nothing },
 		{ "PAGEWELL_LIMIT", limits },
+		{ "all sizes may use what is limited", limit_is_for_all_sizes },
 		{ "values that are not understood", bad_values },
 		{ "values that are", good_values },
 		{ "descriptors closed, replaced, and out of reach", closed_descriptors },
