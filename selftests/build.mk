@@ -37,6 +37,8 @@ unit-buddy_fuzz-cflags	:= -Imodule
 kernel-library-libs	:= build/libpagewell.a
 unit-many_threads-libs	:= build/libpagewell.a
 unit-many_threads-sanitize :=
+unit-resident-libs	:= build/libpagewell.a
+unit-resident-sanitize :=
 
 .PHONY: selftests list-unit-tests list-kernel-tests
 selftests: $(kernel-tests) $(kernel-helpers) $(unit-tests)

@@ -49,12 +49,15 @@
 
 /*
  * By amount: at once when a heap with this much to return fell to 5/8 of what
- * was in use, and then for each 16th it falls further. The program may sleep
- * when it is done freeing; nobody would return what is left then. Small heaps
- * are not worth it: pages that are used again at once cost more than they save.
+ * was in use, or a smaller one to an eighth, and then for each 16th it falls
+ * further, down to steps of so much: the last blocks may lie on a page each. The
+ * program may sleep when it is done freeing; nobody would return what is left then.
+ * Small heaps are not worth it: pages that are used again at once cost more than
+ * they save.
  */
 #define FALL_MIN	(16 * MIB)
-#define FALL_STEP_MIN	(256 * KIB)
+#define EMPTY_MIN	(8 * MIB)
+#define FALL_STEP_MIN	(32 * KIB)
 #define FALL_STEP_SHIFT	4
 
 static struct arena first_arenas[BIG_ARENA + 1];
@@ -470,9 +473,11 @@ static size_t purge(struct arena *a, size_t threshold, size_t pad)
 	return bytes;
 }
 
-static bool fell(const struct arena *a)
+static bool fell(const struct arena *a, size_t idle)
 {
-	return a->blocks_out <= a->peak_out / 8 * 5;
+	if (idle >= FALL_MIN)
+		return a->blocks_out <= a->peak_out / 8 * 5;
+	return idle >= EMPTY_MIN && a->blocks_out <= a->peak_out / 8;
 }
 
 /* Did the heap grow again by a good part of what was returned last? */
@@ -507,7 +512,7 @@ bool arena_due(struct arena *a)
 		return false;
 	if (READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
 		return false;
-	if (idle >= FALL_MIN && fell(a) && !swings(a)) {
+	if (fell(a, idle) && !swings(a)) {
 		a->falling = true;
 		a->fell_from = a->peak_out;
 		return true;

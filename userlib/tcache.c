@@ -20,6 +20,10 @@
 #define SMALL_SHIFT_OUT	6
 #define LARGE_BYTES	(32 * MIB)
 
+/* And no more than their share of this, where there are many threads. */
+#define ALL_SMALL_BYTES	(64 * MIB)
+#define ALL_LARGE_BYTES	(128 * MIB)
+
 /*
  * And of small blocks in one class. Lists keep the order in which blocks were
  * freed; many of them hand out memory in an order that no cache likes, while
@@ -142,7 +146,7 @@ static noinline struct thread *thread_attach(void)
 	if (t->next)
 		t->next->prev = t;
 	pw_threads = t;
-	pw_nr_threads++;
+	WRITE_ONCE(pw_nr_threads, pw_nr_threads + 1);
 	unlock(&pw_threads_lock);
 	pw_bins = t->bins;
 	pw_fork_watch(single_threaded());
@@ -175,7 +179,7 @@ static void thread_unlist(struct thread *t)
 		pw_threads = t->next;
 	if (t->next)
 		t->next->prev = t->prev;
-	pw_nr_threads--;
+	WRITE_ONCE(pw_nr_threads, pw_nr_threads - 1);
 	unlock(&pw_threads_lock);
 	thread_dispose(t);
 }
@@ -210,6 +214,11 @@ static struct stack *stack_of(struct thread *t, unsigned int c)
 		st->room = (uint8_t)class_room(class_size(c));
 		st->link = c == 1 ? sizeof(struct block *) : sizeof(struct block);
 		st->size = (uint32_t)(st->room * class_size(c));
+		/* What is a list too much by chance comes back here, not to other threads. */
+		if (st->size < LIST_LARGE) {
+			st->budget = 1;
+			t->bytes[false] += st->size;
+		}
 		t->used[c / 64] |= 1UL << (c % 64);
 	}
 	return st;
@@ -279,9 +288,20 @@ static void reclaim_small(struct thread *t, const struct stack *keep)
 	t->bytes[false] = (size_t)keep->budget * keep->size;
 }
 
+static size_t share(size_t all)
+{
+	return all / MAX(READ_ONCE(pw_nr_threads), 1U);
+}
+
 static size_t small_limit(const struct thread *t)
 {
-	return MAX(SMALL_BYTES, READ_ONCE(t->arena->blocks_out) >> SMALL_SHIFT_OUT);
+	return MIN(MAX(SMALL_BYTES, READ_ONCE(t->arena->blocks_out) >> SMALL_SHIFT_OUT),
+		   share(ALL_SMALL_BYTES));
+}
+
+static size_t large_limit(void)
+{
+	return MIN(LARGE_BYTES, share(ALL_LARGE_BYTES));
 }
 
 /*
@@ -295,7 +315,7 @@ static void grow_budget(struct thread *t, struct stack *st)
 	bool is_large = st->size >= LIST_LARGE;
 	size_t most = is_large ? UINT16_MAX : STACK_BLOCKS / st->room;
 	size_t more = MIN((size_t)st->flushed, most - st->budget);
-	size_t limit = is_large ? LARGE_BYTES : small_limit(t), left;
+	size_t limit = is_large ? large_limit() : small_limit(t), left;
 
 	st->flushed = 0;
 	if (!is_large && t->spilled - st->flushed_at > LONG_AGO)

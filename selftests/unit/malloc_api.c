@@ -371,6 +371,22 @@ static void heaps(void)
 	pagewell_heap_destroy(h);
 }
 
+/* A thread's full lists do not leave it while it needs them again. */
+static void lists_stay(void)
+{
+	static void *p[300];
+	const unsigned int c = (unsigned int)class_of(48);
+	unsigned int round, i;
+
+	for (round = 0; round < 2000; round++) {
+		for (i = 0; i < ARRAY_SIZE(p); i++)
+			p[i] = pw_malloc(48);
+		for (i = 0; i < ARRAY_SIZE(p); i++)
+			pw_free(p[i]);
+		CHECK(round < 20 || !pw_fastbins[c].nr_blocks);
+	}
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -390,6 +406,7 @@ int main(void)
 		{ "malloc_trim lowers the break", trim_returns },
 		{ "malloc_info is glibc's XML", info_xml },
 		{ "heaps of the program's own", heaps },
+		{ "lists that a thread needs again", lists_stay },
 	};
 
 	return run_tests(tests, ARRAY_SIZE(tests));

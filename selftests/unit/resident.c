@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * resident.c - how much memory the heap has when the program has let go of it
+ *
+ * Linked with the library itself: sanitizers' memory is not of interest here.
+ */
+#include <malloc.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest.h"
+
+#define KIB	1024UL
+#define MIB	(1024 * KIB)
+
+static size_t resident(void)
+{
+	unsigned long size, pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	if (!f || fscanf(f, "%lu %lu", &size, &pages) != 2)
+		ksft_exit_fail_msg("/proc/self/statm cannot be read\n");
+	fclose(f);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint32_t next(uint32_t *state)
+{
+	*state = *state * 1664525 + 1013904223;
+	return *state >> 8;
+}
+
+/* ---- many blocks, and then few or none ---- */
+
+#define BLOCKS	400000
+
+static char *blocks[BLOCKS];
+
+static void shuffle(void)
+{
+	uint32_t state = 1;
+	int i;
+
+	for (i = BLOCKS - 1; i > 0; i--) {
+		int other = (int)(next(&state) % (uint32_t)(i + 1));
+		char *p = blocks[i];
+
+		blocks[i] = blocks[other];
+		blocks[other] = p;
+	}
+}
+
+/* What is resident of blocks of @size when the first @freed of them went. */
+static size_t left_of(size_t size, int freed, bool random)
+{
+	size_t before;
+	int i;
+
+	memset(blocks, 1, sizeof(blocks));
+	before = resident();
+	for (i = 0; i < BLOCKS; i++) {
+		blocks[i] = malloc(size);
+		if (!blocks[i])
+			ksft_exit_fail_msg("no memory\n");
+		memset(blocks[i], 1, size);
+	}
+	if (random)
+		shuffle();
+	for (i = 0; i < freed; i++)
+		free(blocks[i]);
+	return resident() - before;
+}
+
+/* In a process of its own, with nothing to go by but its frees. */
+static bool no_more_is_left(size_t size, int freed, bool random, size_t most)
+{
+	pid_t pid;
+	int status;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		size_t left = left_of(size, freed, random);
+
+		printf("# %d of %zu bytes, %d freed%s: %zu KiB, at most %zu\n", BLOCKS, size,
+		       freed, random ? " in any order" : "", left / KIB, most / KIB);
+		fflush(stdout);
+		_exit(left > most);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
+static bool all_freed(void)
+{
+	static const size_t sizes[] = { 16, 32, 64, 100, 1000 };
+	bool good = true;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		good &= no_more_is_left(sizes[i], BLOCKS, false, 8 * MIB);
+		good &= no_more_is_left(sizes[i], BLOCKS, true, 8 * MIB);
+	}
+	return good;
+}
+
+static bool most_freed(void)
+{
+	const int few = BLOCKS / 50;
+
+	return no_more_is_left(1000, BLOCKS - few, false, few * 1000UL * 3 / 2) &
+	       no_more_is_left(4000, BLOCKS - few, false, few * 4000UL * 3 / 2);
+}
+
+/* ---- threads ---- */
+
+static pthread_barrier_t barrier;
+
+#define THREADS	20
+#define LARGE	300
+
+static void *hoard(void *arg)
+{
+	void *p[LARGE];
+	int round, i;
+
+	for (round = 0; round < 20; round++) {
+		for (i = 0; i < LARGE; i++) {
+			p[i] = malloc(64 * KIB);
+			memset(p[i], 1, 64 * KIB);
+		}
+		for (i = 0; i < LARGE; i++)
+			free(p[i]);
+	}
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	return arg;
+}
+
+/* What threads keep that do nothing any more is out of the others' reach. */
+static bool idle_threads(void)
+{
+	pthread_t threads[THREADS];
+	size_t left;
+	int i;
+
+	pthread_barrier_init(&barrier, NULL, THREADS + 1);
+	for (i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, hoard, NULL);
+	pthread_barrier_wait(&barrier);
+	malloc_trim(0);
+	left = resident();
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	printf("# %zu MiB of %lu\n", left / MIB, THREADS * LARGE * 64 * KIB / MIB);
+	return left < 200 * MIB;
+}
+
+int main(void)
+{
+	ksft_print_header();
+	ksft_set_plan(3);
+	ksft_test_result(all_freed(), "all blocks freed\n");
+	ksft_test_result(most_freed(), "all but a few that lie together\n");
+	ksft_test_result(idle_threads(), "caches of threads that are idle\n");
+	ksft_finished();
+}
