@@ -611,14 +611,15 @@ static size_t all_size(uint32_t nr)
 	return size;
 }
 
-bool arenas_squeeze(size_t wanted)
+bool arenas_squeeze(size_t wanted, bool own)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
 	size_t out = all_out(nr), bytes = 0;
 
 	if (wanted > all_size(nr))
 		return false;
-	tcache_drain();
+	if (own)
+		tcache_drain();
 	fastbins_sort_back();
 	for (i = 0; i < nr; i++) {
 		struct arena *a = pw_arenas[i];

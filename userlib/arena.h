@@ -314,12 +314,17 @@ void arenas_return(void);
 /* Sorts the fast bins back, and the same. */
 void arenas_collect(void);
 
-/*
- * No more memory is to be had: what is cached becomes free runs, and breaks are lowered
- * as far as they can be. Nothing is done for more than all arenas have. True if there
- * is more now that is free, or not ours. No lock held.
+/**
+ * arenas_squeeze() - no more memory is to be had
+ * @wanted: bytes; nothing is done for more than all arenas have
+ * @own: the calling thread's caches may be emptied, too
+ *
+ * What is cached becomes free runs, and breaks are lowered as far as they can be. No
+ * lock held.
+ *
+ * Return: whether there is more now that is free, or not ours.
  */
-bool arenas_squeeze(size_t wanted);
+bool arenas_squeeze(size_t wanted, bool own);
 
 /* Calls @try with each arena that all threads may use, locked, until it is true. */
 bool arenas_try(bool (*try)(struct arena *a, void *arg), void *arg);

@@ -414,10 +414,13 @@ static bool take_there(struct arena *a, void *arg)
 	return w->got;
 }
 
-/* There is no more memory, but other arenas may have some that is free. */
+/*
+ * There is no more memory, but other arenas may have some that is free. What the thread
+ * keeps is no help: its bin is being filled.
+ */
 static unsigned int take_anywhere(struct wanted *w)
 {
-	if (!arenas_try(take_there, w) && arenas_squeeze(class_size(w->c))) {
+	if (!arenas_try(take_there, w) && arenas_squeeze(class_size(w->c), false)) {
 		w->source = NEW_PAGES;
 		arenas_try(take_there, w);
 	}

@@ -207,7 +207,7 @@ void *big_alloc(size_t size, size_t align, bool *zeroed)
 	if (!pw_heap_start())
 		return NULL;
 	p = big_try(size, align, zeroed);
-	if (!p && arenas_squeeze(size))
+	if (!p && arenas_squeeze(size, true))
 		p = big_try(size, align, zeroed);
 	return p;
 }

@@ -494,7 +494,7 @@ static bool take_anywhere(struct wanted *w)
 {
 	if (arenas_try(take_there, w))
 		return true;
-	if (!arenas_squeeze(class_size(w->c)))
+	if (!arenas_squeeze(class_size(w->c), true))
 		return false;
 	w->source = NEW_PAGES;
 	return arenas_try(take_there, w);
