@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * arena.c - arenas and their segments: growing, trimming, returning pages
+ * arena.c - arenas and their segments
  */
 #include <errno.h>
 #include <string.h>
 #include <time.h>
 
 #include "arena.h"
+#include "decay.h"
 #include "env.h"
-#include "kept.h"
 #include "meta.h"
 #include "probe.h"
 #include "tcache.h"
@@ -37,28 +37,6 @@
 
 /* Threads that must have met a locked arena before one moves off. */
 #define CONTENTION	4
-
-/*
- * Free pages are returned by time and by amount. By time: from this much on,
- * or this fraction of what is in use, at the first free after as long a time
- * without returning any.
- */
-#define IDLE_MIN	MIB
-#define IDLE_SHIFT	2
-#define CALM_MS		1000
-
-/*
- * By amount: at once when a heap with this much to return fell to 5/8 of what
- * was in use, or a smaller one to an eighth, and then for each 16th it falls
- * further, down to steps of so much: the last blocks may lie on a page each. The
- * program may sleep when it is done freeing; nobody would return what is left then.
- * Small heaps are not worth it: pages that are used again at once cost more than
- * they save.
- */
-#define FALL_MIN	(16 * MIB)
-#define EMPTY_MIN	(8 * MIB)
-#define FALL_STEP_MIN	(32 * KIB)
-#define FALL_STEP_SHIFT	4
 
 static struct arena first_arenas[BIG_ARENA + 1];
 
@@ -330,7 +308,7 @@ static int move_break(struct arena *a, struct segment *seg, size_t bytes)
 	if (ret)
 		return ret;
 	if (!a->size)
-		a->purged_at = arena_now();
+		a->decay.purged_at = arena_now();
 	seg->end = (uint32_t)granule_of(seg->brk.brk);
 	WRITE_ONCE(a->size, a->size + bytes);
 	probe(arena_more, a->id, seg->brk.brk, bytes);
@@ -380,260 +358,6 @@ struct segment *arena_grow(struct arena *a, size_t granules)
 	return NULL;
 }
 
-/* ---- giving memory back ---- */
-
-uint64_t arena_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-/* Lowers the break, keeping @pad bytes of the top. */
-static size_t lower_break(struct arena *a, struct segment *seg, size_t pad)
-{
-	size_t keep = ALIGN_UP(MIN(pad, GIB), GRANULE) >> GRANULE_SHIFT;
-	size_t end = seg->top + keep;
-	size_t bytes;
-
-	if (end >= seg->end)
-		return 0;
-	bytes = (seg->end - end) << GRANULE_SHIFT;
-	if (os_brk_move(&seg->brk, granule_addr(end)))
-		return 0;
-	seg->end = (uint32_t)end;
-	WRITE_ONCE(a->size, a->size - bytes);
-	a->sorted_size = MIN(a->sorted_size, a->size);
-	if (seg->clean > end) {
-		a->dirty -= seg->clean - end;
-		seg->clean = (uint32_t)end;
-	}
-	return bytes;
-}
-
-static size_t purge_top(struct arena *a, struct segment *seg)
-{
-	size_t bytes = (size_t)(seg->clean - seg->top) << GRANULE_SHIFT;
-
-	if (!bytes || os_advise(granule_addr(seg->top), bytes, OS_DONTNEED))
-		return 0;
-	a->dirty -= seg->clean - seg->top;
-	seg->clean = seg->top;
-	return bytes;
-}
-
-static size_t purge_run(struct arena *a, struct span *s)
-{
-	size_t bytes = (size_t)s->granules << GRANULE_SHIFT;
-
-	if (!(s->flags & SPAN_DIRTY) || os_advise(span_addr(s), bytes, OS_DONTNEED))
-		return 0;
-	s->flags &= (uint8_t)~SPAN_DIRTY;
-	a->dirty -= s->granules;
-	return bytes;
-}
-
-/*
- * Pages between blocks that are in use are many small pieces: a heap that falls
- * may rise again, and they wait until it has lost most of what it had.
- */
-static bool worth_parts(const struct arena *a)
-{
-	return !a->falling || a->blocks_out <= a->fell_from / 8 * 3;
-}
-
-static size_t purge(struct arena *a, size_t threshold, size_t pad)
-{
-	bool parts = worth_parts(a);
-	struct segment *seg;
-	size_t bytes = 0;
-	struct span *s;
-	unsigned int i;
-
-	bin_sort(a);
-	for (seg = a->segments; seg; seg = seg->next) {
-		if ((size_t)(seg->end - seg->top) << GRANULE_SHIFT > threshold)
-			bytes += lower_break(a, seg, pad);
-		bytes += purge_top(a, seg);
-	}
-	for (i = 1; i < NR_LARGE_BINS; i++)
-		for (s = a->large[i]; s; s = s->next)
-			bytes += purge_run(a, s);
-	for (i = 1; i < NR_CLASSES && parts; i++)
-		for (s = a->small[i].first; s; s = s->next)
-			if (s->flags & SPAN_RETURN)
-				bytes += span_purge(s);
-	a->purged = bytes;
-	a->purged_out = a->blocks_out;
-	a->peak_out = a->blocks_out;
-	a->waiting = parts ? 0 : a->waiting + a->given;
-	a->given = 0;
-	probe(arena_less, a->id, bytes);
-	return bytes;
-}
-
-static bool fell(const struct arena *a, size_t idle)
-{
-	if (idle >= FALL_MIN)
-		return a->blocks_out <= a->peak_out / 8 * 5;
-	return idle >= EMPTY_MIN && a->blocks_out <= a->peak_out / 8;
-}
-
-/* Did the heap grow again by a good part of what was returned last? */
-static bool swings(const struct arena *a)
-{
-	return a->purged && a->peak_out - a->purged_out > a->purged / 2;
-}
-
-/* Bytes of pages that were used and may be free now: blocks may have left again. */
-static size_t idle_bytes(const struct arena *a)
-{
-	return MIN((a->dirty << GRANULE_SHIFT) + a->given,
-		   a->size - MIN(a->size, a->blocks_out));
-}
-
-/* Did it fall by another step since pages were returned, and only fall? */
-static bool falls_on(const struct arena *a)
-{
-	size_t step = MAX(FALL_STEP_MIN, a->purged_out >> FALL_STEP_SHIFT);
-
-	return a->falling && a->blocks_out + step <= a->purged_out &&
-	       a->peak_out - a->purged_out <= step;
-}
-
-bool arena_due(struct arena *a)
-{
-	size_t idle = idle_bytes(a), enough = MAX(IDLE_MIN, a->blocks_out >> IDLE_SHIFT);
-
-	if (falls_on(a))
-		return true;
-	if (idle < enough && a->waiting < enough)
-		return false;
-	if (READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
-		return false;
-	if (fell(a, idle) && !swings(a)) {
-		a->falling = true;
-		a->fell_from = a->peak_out;
-		return true;
-	}
-	if (idle >= enough)
-		a->falling = false;
-	if (arena_now() - a->purged_at < CALM_MS)
-		return false;
-	a->falling = false;
-	return true;
-}
-
-void arena_freed(struct arena *a)
-{
-	if (likely(!arena_due(a)))
-		return;
-	a->purged_at = arena_now();
-	purge(a, READ_ONCE(pw_tune.trim_threshold), READ_ONCE(pw_tune.top_pad));
-}
-
-static size_t all_out(uint32_t nr)
-{
-	size_t out = 0;
-	uint32_t i;
-
-	for (i = 0; i < nr; i++)
-		out += READ_ONCE(pw_arenas[i]->blocks_out);
-	return out;
-}
-
-/*
- * How much the fast bins may hold until the next time. If half of what was
- * sorted back has left again since, sorting was in vain: twice as much.
- */
-static void adapt_limit(size_t before, size_t after)
-{
-	static size_t last_after, last_sorted;
-	size_t limit = READ_ONCE(pw_fastbin_limit);
-
-	if (before > READ_ONCE(last_after) + READ_ONCE(last_sorted) / 2)
-		limit = MIN(2 * limit, FASTBIN_LIMIT_MAX);
-	else
-		limit = FASTBIN_LIMIT;
-	WRITE_ONCE(last_after, after);
-	WRITE_ONCE(last_sorted, before > after ? before - after : 0);
-	WRITE_ONCE(pw_fastbin_limit, MAX(limit, after / 8));
-}
-
-static bool is_due(struct arena *a)
-{
-	bool due;
-
-	lock(&a->lock);
-	due = arena_due(a) && !swings(a);
-	unlock(&a->lock);
-	return due;
-}
-
-void arenas_return(void)
-{
-	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
-
-	/* Blocks that a thread keeps for itself keep whole pages. */
-	tcache_drain();
-	fastbins_sort_back();
-	for (i = 0; i < nr; i++) {
-		struct arena *a = pw_arenas[i];
-
-		lock(&a->lock);
-		arena_freed(a);
-		unlock(&a->lock);
-	}
-}
-
-void arenas_collect(void)
-{
-	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
-	size_t before = all_out(nr);
-	bool due = false;
-
-	fastbins_sort_back();
-	adapt_limit(before, all_out(nr));
-	for (i = 0; i < nr; i++)
-		due |= is_due(pw_arenas[i]);
-	if (due)
-		arenas_return();
-}
-
-static size_t all_size(uint32_t nr)
-{
-	size_t size = 0;
-	uint32_t i;
-
-	for (i = 0; i < nr; i++)
-		size += READ_ONCE(pw_arenas[i]->size);
-	return size;
-}
-
-bool arenas_squeeze(size_t wanted, bool own)
-{
-	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
-	size_t out = all_out(nr), bytes = 0;
-
-	if (wanted > all_size(nr))
-		return false;
-	if (own)
-		tcache_drain();
-	fastbins_sort_back();
-	for (i = 0; i < nr; i++) {
-		struct arena *a = pw_arenas[i];
-		struct segment *seg;
-
-		lock(&a->lock);
-		bin_sort(a);
-		for (seg = a->segments; seg; seg = seg->next)
-			bytes += lower_break(a, seg, 0);
-		unlock(&a->lock);
-	}
-	return bytes || all_out(nr) < out;
-}
-
 bool arenas_try(bool (*try)(struct arena *a, void *arg), void *arg)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
@@ -649,21 +373,4 @@ bool arenas_try(bool (*try)(struct arena *a, void *arg), void *arg)
 		unlock(&a->lock);
 	}
 	return done;
-}
-
-bool arenas_trim(size_t pad)
-{
-	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
-	size_t bytes = kept_drop();
-
-	fastbins_sort_back();
-	for (i = 0; i < nr; i++) {
-		struct arena *a = pw_arenas[i];
-
-		lock(&a->lock);
-		a->falling = false;
-		bytes += purge(a, pad, pad);
-		unlock(&a->lock);
-	}
-	return bytes > 0;
 }

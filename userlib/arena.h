@@ -115,12 +115,33 @@ struct segment {
 #define NR_LARGE_BINS	(EXACT_RUNS + ((30 - 6) << RUN_STEP_SHIFT))
 
 /**
+ * struct decay - what tells when an arena's free pages go back to the system
+ * @falling: pages were last returned because it fell
+ * @peak_out: the most bytes of blocks that were out since pages were last returned
+ * @purged_out: how many were out then
+ * @fell_from: how many there were before it began to fall
+ * @purged: bytes that were returned then
+ * @purged_at: when that was, milliseconds
+ * @given: bytes of blocks that came back since
+ * @waiting: bytes of those that came back before, and whose pages were not looked at
+ */
+struct decay {
+	bool falling;
+	size_t peak_out;
+	size_t purged_out;
+	size_t fell_from;
+	size_t purged;
+	uint64_t purged_at;
+	size_t given;
+	size_t waiting;
+};
+
+/**
  * struct arena - segments, the bins of what is free in them, and a lock
  * @lock: protects all of it
  * @id: its number
  * @private: belongs to a heap of the program's; its blocks never enter a tcache
  * @big: for large blocks, which may be touched here and there only: no huge pages
- * @falling: pages were last returned because it fell
  * @huge_backoff: how many steps went without huge pages when they were slow last
  * @huge_skip: how many still do
  * @contended: threads that found it locked since one last moved off
@@ -136,13 +157,7 @@ struct segment {
  * @dirty: granules of those, and of the top, that were used
  * @sorted_size: what @size was when cached blocks were last sorted back for more
  * @blocks_out: bytes of blocks and runs that left the bins
- * @peak_out: the most there were since pages were last returned
- * @purged_out: how many there were then
- * @fell_from: how many there were before it began to fall
- * @purged: bytes that were returned then
- * @purged_at: when that was, milliseconds
- * @given: bytes of blocks that came back since
- * @waiting: bytes of those that came back before, and whose pages were not looked at
+ * @decay: what is returned, and when
  * @next_free: the next one that nobody has, while nobody has this one
  */
 struct arena {
@@ -150,7 +165,6 @@ struct arena {
 	uint32_t id;
 	bool private;
 	bool big;
-	bool falling;
 	uint8_t huge_backoff;
 	uint8_t huge_skip;
 	uint32_t contended;
@@ -166,13 +180,7 @@ struct arena {
 	size_t dirty;
 	size_t sorted_size;
 	size_t blocks_out;
-	size_t peak_out;
-	size_t purged_out;
-	size_t fell_from;
-	size_t purged;
-	uint64_t purged_at;
-	size_t given;
-	size_t waiting;
+	struct decay decay;
 	struct arena *next_free;
 };
 
@@ -239,6 +247,19 @@ static inline int span_block_index(const struct span *s, uintptr_t addr)
 /* Words of an array of bits: as many as the smallest class has blocks in a span. */
 #define BITS_WORDS	(GRANULE / MIN_ALIGN / 64)
 
+/* Bytes of blocks and runs left the bins of an arena, which is locked. */
+static inline void arena_count_out(struct arena *a, size_t bytes)
+{
+	WRITE_ONCE(a->blocks_out, a->blocks_out + bytes);
+	a->decay.peak_out = MAX(a->decay.peak_out, a->blocks_out);
+}
+
+/* They came back. */
+static inline void arena_count_in(struct arena *a, size_t bytes)
+{
+	WRITE_ONCE(a->blocks_out, a->blocks_out - bytes);
+}
+
 /* Takes the lock of another arena, and lets go of the one before. */
 static inline struct arena *move_lock(struct arena *from, struct arena *to)
 {
@@ -299,40 +320,8 @@ struct arena *arena_roomy(struct arena *mine);
 /* Has a top with @granules free, unless memory or limits do not allow it. */
 struct segment *arena_grow(struct arena *a, size_t granules);
 
-/* Milliseconds of a clock that is cheap to read. */
-uint64_t arena_now(void);
-
-/* Has @a, locked, pages to return, and is it time? */
-bool arena_due(struct arena *a);
-
-/* A run became free in @a, locked: returns pages if it is time. */
-void arena_freed(struct arena *a);
-
-/* Has the caches let go of their blocks, and returns pages where it is time. */
-void arenas_return(void);
-
-/* Sorts the fast bins back, and the same. */
-void arenas_collect(void);
-
-/**
- * arenas_squeeze() - no more memory is to be had
- * @wanted: bytes; nothing is done for more than all arenas have
- * @own: the calling thread's caches may be emptied, too
- *
- * What is cached becomes free runs, and breaks are lowered as far as they can be. No
- * lock held.
- *
- * Return: whether there is more now that is free, or not ours.
- */
-bool arenas_squeeze(size_t wanted, bool own);
-
 /* Calls @try with each arena that all threads may use, locked, until it is true. */
 bool arenas_try(bool (*try)(struct arena *a, void *arg), void *arg);
-
-/* Gives back what can be; @pad bytes of each top are kept. True if anything was. */
-bool arenas_trim(size_t pad);
-
-/* bins.c: large bins and top; arena locked. */
 
 /* Where granules may come from; each includes those before it. */
 enum source {
@@ -340,26 +329,6 @@ enum source {
 	OWN_PAGES,	/* all of the tops */
 	NEW_PAGES,	/* a break may grow */
 };
-
-/**
- * run_alloc() - whole granules
- * @a: the arena, locked
- * @granules: how many
- * @align: alignment in granules, a power of two
- * @source: where from
- * @dirty: set if the memory may not be zero
- *
- * Return: the first granule, or 0. The caller fills in the span entries.
- */
-size_t run_alloc(struct arena *a, size_t granules, size_t align, enum source source,
-		 bool *dirty);
-void run_free(struct arena *a, size_t granule, size_t granules, bool dirty);
-
-/* Makes a run longer if what follows is free. */
-bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more);
-
-/* Bin of runs of this length. */
-unsigned int run_bin(size_t granules);
 
 /* bins.c: small and unsorted bins; arena locked. */
 
@@ -443,84 +412,9 @@ void bins_release(struct arena *a);
 /* Bytes of a span's free blocks whose pages went back to the OS. */
 size_t span_purge(struct span *s);
 
-/* bins.c: fast bins. */
-
-/**
- * struct fastbin - lists of one class that threads gave back
- * @lock: a leaf
- * @lists: last in, first out
- * @nr_blocks: blocks in them
- */
-struct fastbin {
-	struct lock lock;
-	uint32_t nr_blocks;
-	uintptr_t lists;
-};
-
-extern struct fastbin pw_fastbins[NR_CLASSES];
-
-/* Bytes in all fast bins and the depot; approximate. Beyond the limit they are sorted back. */
-extern size_t pw_fastbin_bytes;
-extern size_t pw_fastbin_limit;
-
-/* So many bytes more are in fast bins, or in hardened mode's depot. */
-static inline void fastbins_count(size_t bytes)
-{
-	if (single_threaded())
-		pw_fastbin_bytes += bytes;
-	else
-		__atomic_fetch_add(&pw_fastbin_bytes, bytes, __ATOMIC_RELAXED);
-}
-
-#define FASTBIN_LIMIT		(512 * KIB)
-#define FASTBIN_LIMIT_MAX	(32 * MIB)
-
-/* Blocks of this size and more never enter a fast bin. */
-#define FASTBIN_BLOCK_MAX	(32 * KIB)
-
-extern struct lock pw_bits_lock;
-
-/*
- * A list is filed by a word that holds its first block's address and how many
- * blocks it has. The word that leads to the next list is kept in the block.
- */
-static inline uintptr_t list_word(struct block *first, unsigned int blocks)
-{
-	return (uintptr_t)first | (uintptr_t)blocks << 48;
-}
-
-static inline struct block *list_first(uintptr_t word)
-{
-	return (struct block *)(word & ((1UL << 48) - 1));
-}
-
-static inline unsigned int list_blocks(uintptr_t word)
-{
-	return (unsigned int)(word >> 48);
-}
-
-/* Blocks of 16 bytes have no room for it beside the key, and go without one. */
-static inline uintptr_t *list_next(struct block *first, unsigned int c)
-{
-	return (uintptr_t *)first + (c == 1 ? 1 : 2);
-}
-
-void fastbin_push(unsigned int c, struct block *first, unsigned int blocks);
-uintptr_t fastbin_pop_list(unsigned int c);
-
-/* The word of a list, or 0. */
-static inline uintptr_t fastbin_pop(unsigned int c)
-{
-	return READ_ONCE(pw_fastbins[c].lists) ? fastbin_pop_list(c) : 0;
-}
-
-/* Is @b in one of the lists? */
-bool fastbin_has(unsigned int c, struct block *b);
-
 /* Sorts a list's blocks back into their spans. True: arenas_return() is due. */
 bool list_sort_back(struct block *first);
 
-/* Sorts all fast bins and the depot back. No lock held. */
-void fastbins_sort_back(void);
+extern struct lock pw_bits_lock;
 
 #endif /* PW_ARENA_H */

@@ -1,276 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * bins.c - fast, small, unsorted and large bins, and the top
+ * bins.c - spans of blocks: small and unsorted bins
  */
 #include <string.h>
 
 #include "arena.h"
-#include "depot.h"
+#include "decay.h"
 #include "env.h"
 #include "meta.h"
 #include "report.h"
-
-/* ---- large bins: free runs by length ---- */
-
-unsigned int run_bin(size_t granules)
-{
-	unsigned int log;
-
-	if (granules < EXACT_RUNS)
-		return (unsigned int)granules;
-	log = 63 - (unsigned int)__builtin_clzl(granules);
-	return EXACT_RUNS + ((log - 6) << RUN_STEP_SHIFT) +
-	       (unsigned int)((granules >> (log - RUN_STEP_SHIFT)) & ((1U << RUN_STEP_SHIFT) - 1));
-}
-
-static void run_insert(struct arena *a, size_t granule, size_t granules, bool dirty)
-{
-	struct span *s = span_entry(granule);
-	unsigned int bin = run_bin(granules);
-
-	*s = (struct span){
-		.head = (uint32_t)granule,
-		.state = SPAN_FREE,
-		.flags = dirty ? SPAN_DIRTY : 0,
-		.granules = (uint32_t)granules,
-		.arena = (uint16_t)a->id,
-		.next = a->large[bin],
-	};
-	/* The last entry leads back, for the run behind to find this one. */
-	if (granules > 1)
-		span_entry(granule + granules - 1)->head = (uint32_t)granule;
-	if (s->next)
-		s->next->prev = s;
-	a->large[bin] = s;
-	a->large_map[bin / 64] |= 1UL << (bin % 64);
-	a->free += granules;
-	if (dirty)
-		a->dirty += granules;
-}
-
-static void run_remove(struct arena *a, struct span *s)
-{
-	unsigned int bin = run_bin(s->granules);
-
-	if (s->prev)
-		s->prev->next = s->next;
-	else
-		a->large[bin] = s->next;
-	if (s->next)
-		s->next->prev = s->prev;
-	if (!a->large[bin])
-		a->large_map[bin / 64] &= ~(1UL << (bin % 64));
-	a->free -= s->granules;
-	if (s->flags & SPAN_DIRTY)
-		a->dirty -= s->granules;
-	span_entry(s->head + s->granules - 1)->head = 0;
-	s->head = 0;
-	s->state = SPAN_NONE;
-}
-
-static struct segment *segment_of(struct arena *a, size_t granule)
-{
-	struct segment *seg = a->segments;
-
-	while (granule < seg->start || granule >= seg->end)
-		seg = seg->next;
-	return seg;
-}
-
-/* The free run that ends right before @granule. */
-static struct span *run_before(struct segment *seg, size_t granule)
-{
-	struct span *s;
-
-	if (granule <= seg->start)
-		return NULL;
-	s = span_of(granule_addr(granule - 1));
-	return s->state == SPAN_FREE ? s : NULL;
-}
-
-static struct span *run_behind(struct segment *seg, size_t granule)
-{
-	struct span *s;
-
-	if (granule >= seg->top)
-		return NULL;
-	s = span_entry(granule);
-	return s->state == SPAN_FREE ? s : NULL;
-}
-
-static void lower_top(struct arena *a, struct segment *seg, size_t granule, bool dirty)
-{
-	size_t old_top = seg->top;
-
-	seg->top = (uint32_t)granule;
-	/* A top that is clean to the bottom stays so. */
-	if (seg->clean == old_top && !dirty)
-		seg->clean = (uint32_t)granule;
-	else
-		a->dirty += old_top - granule;
-}
-
-void run_free(struct arena *a, size_t granule, size_t granules, bool dirty)
-{
-	struct segment *seg = segment_of(a, granule);
-	struct span *before = run_before(seg, granule);
-	struct span *behind = run_behind(seg, granule + granules);
-
-	if (before) {
-		dirty |= before->flags & SPAN_DIRTY;
-		granule = before->head;
-		granules += before->granules;
-		run_remove(a, before);
-	}
-	if (behind) {
-		dirty |= behind->flags & SPAN_DIRTY;
-		granules += behind->granules;
-		run_remove(a, behind);
-	}
-	if (granule + granules == seg->top)
-		lower_top(a, seg, granule, dirty);
-	else
-		run_insert(a, granule, granules, dirty);
-}
-
-/* Smallest run of a bin that fits, lowest address first; looks at a few only. */
-static struct span *fit_in_bin(struct arena *a, unsigned int bin, size_t granules)
-{
-	struct span *s, *best = NULL;
-	unsigned int looks = 64;
-
-	for (s = a->large[bin]; s && looks--; s = s->next) {
-		if (s->granules < granules)
-			continue;
-		if (!best || s->granules < best->granules ||
-		    (s->granules == best->granules && s < best))
-			best = s;
-	}
-	return best;
-}
-
-static struct span *best_fit(struct arena *a, size_t granules)
-{
-	unsigned int bin = run_bin(granules);
-	struct span *s = fit_in_bin(a, bin, granules);
-	uint64_t map;
-	size_t word;
-
-	if (s)
-		return s;
-	bin++;
-	word = bin / 64;
-	if (word >= ARRAY_SIZE(a->large_map))
-		return NULL;
-	map = a->large_map[word] & (~0UL << (bin % 64));
-	while (!map) {
-		if (++word == ARRAY_SIZE(a->large_map))
-			return NULL;
-		map = a->large_map[word];
-	}
-	return fit_in_bin(a, (unsigned int)(word * 64) + (unsigned int)__builtin_ctzl(map),
-			  granules);
-}
-
-/* Takes granules from the bottom of a top that has them. */
-static size_t take_top(struct arena *a, struct segment *seg, size_t granules, bool *dirty)
-{
-	size_t granule = seg->top;
-	size_t used = MIN(seg->clean - granule, granules);
-
-	seg->top += (uint32_t)granules;
-	*dirty = used > 0;
-	a->dirty -= used;
-	if (seg->clean < seg->top)
-		seg->clean = seg->top;
-	return granule;
-}
-
-static struct segment *roomy_segment(struct arena *a, size_t granules, enum source source)
-{
-	struct segment *seg = a->segments;
-
-	while (seg && (source == USED_PAGES ? seg->clean : seg->end) - seg->top < granules)
-		seg = seg->next;
-	return seg;
-}
-
-/* Gives what lies before and behind an aligned part back. */
-static size_t trim_to_alignment(struct arena *a, size_t granule, size_t had,
-				size_t granules, size_t align, bool dirty)
-{
-	uintptr_t addr = ALIGN_UP(granule_addr(granule), align << GRANULE_SHIFT);
-	size_t start = granule_of(addr);
-	size_t end = start + granules;
-
-	if (granule + had > end)
-		run_free(a, end, granule + had - end, dirty);
-	if (start > granule)
-		run_free(a, granule, start - granule, dirty);
-	return start;
-}
-
-static void count_out(struct arena *a, size_t bytes)
-{
-	WRITE_ONCE(a->blocks_out, a->blocks_out + bytes);
-	a->peak_out = MAX(a->peak_out, a->blocks_out);
-}
-
-size_t run_alloc(struct arena *a, size_t granules, size_t align, enum source source,
-		 bool *dirty)
-{
-	size_t want = granules + align - 1;
-	struct span *s = best_fit(a, want);
-	struct segment *seg;
-	size_t granule;
-
-	if (!s && a->unsorted.first) {
-		bin_sort(a);
-		s = best_fit(a, want);
-	}
-	if (s) {
-		size_t had = s->granules;
-
-		granule = s->head;
-		*dirty = s->flags & SPAN_DIRTY;
-		run_remove(a, s);
-		if (had > want)
-			run_insert(a, granule + want, had - want, *dirty);
-	} else {
-		seg = roomy_segment(a, want, source);
-		if (!seg && source == NEW_PAGES)
-			seg = arena_grow(a, want);
-		if (!seg)
-			return 0;
-		granule = take_top(a, seg, want, dirty);
-	}
-	if (align > 1)
-		granule = trim_to_alignment(a, granule, want, granules, align, *dirty);
-	count_out(a, granules << GRANULE_SHIFT);
-	return granule;
-}
-
-bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more)
-{
-	struct segment *seg = segment_of(a, granule);
-	struct span *s = run_behind(seg, granule + granules);
-	bool dirty;
-
-	if (s && s->granules >= more) {
-		size_t had = s->granules, at = granule + granules;
-
-		dirty = s->flags & SPAN_DIRTY;
-		run_remove(a, s);
-		if (had > more)
-			run_insert(a, at + more, had - more, dirty);
-	} else if (granule + granules == seg->top && seg->end - seg->top >= more) {
-		take_top(a, seg, more, &dirty);
-	} else {
-		return false;
-	}
-	count_out(a, more << GRANULE_SHIFT);
-	return true;
-}
+#include "runs.h"
 
 /* ---- small bins: spans of blocks of one class ---- */
 
@@ -415,7 +154,7 @@ static struct span *span_create(struct arena *a, unsigned int c, enum source sou
 	granule = run_alloc(a, granules, 1, source, &dirty);
 	if (!granule)
 		return NULL;
-	WRITE_ONCE(a->blocks_out, a->blocks_out - (granules << GRANULE_SHIFT));
+	arena_count_in(a, granules << GRANULE_SHIFT);
 	if (!span_set_up(a, granule, c, dirty)) {
 		run_free(a, granule, granules, dirty);
 		return NULL;
@@ -437,8 +176,8 @@ bool span_extend(struct arena *a, struct span *s, unsigned int c)
 	    (granules > old && !run_extend(a, s->head, old, granules - old)))
 		return false;
 	/* Blocks count with their size, not with that of their span. */
-	WRITE_ONCE(a->blocks_out, a->blocks_out - ((granules - old) << GRANULE_SHIFT) +
-				  size - s->block_size);
+	arena_count_in(a, (granules - old) << GRANULE_SHIFT);
+	arena_count_out(a, size - s->block_size);
 	for (i = old; i < granules; i++)
 		span_entry(s->head + i)->head = s->head;
 	s->granules = (uint32_t)granules;
@@ -704,7 +443,7 @@ unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want,
 	}
 	s->returned = 0;
 	span_emptied(a, s);
-	count_out(a, n * size);
+	arena_count_out(a, n * size);
 	return n;
 }
 
@@ -740,7 +479,7 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source so
 	}
 	*b->end = NULL;
 	b->nr_rest = got - (got > 0);
-	count_out(a, got * size);
+	arena_count_out(a, got * size);
 	return got > 0;
 }
 
@@ -790,7 +529,7 @@ bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, struct 
 
 			got += n;
 			span_emptied(a, s);
-			count_out(a, n * more);
+			arena_count_out(a, n * more);
 		}
 	}
 	*b->end = NULL;
@@ -819,8 +558,8 @@ static void span_filled(struct arena *a, struct span *s, unsigned int n)
 
 	s->nr_free = (uint16_t)(s->nr_free + n);
 	s->flags |= SPAN_RETURN;
-	WRITE_ONCE(a->blocks_out, a->blocks_out - bytes);
-	a->given += bytes;
+	arena_count_in(a, bytes);
+	a->decay.given += bytes;
 	if (s->nr_free == s->carved) {
 		if (s->flags & SPAN_BINNED)
 			small_del(a, s);
@@ -930,81 +669,7 @@ size_t span_purge(struct span *s)
 	return returned;
 }
 
-/* ---- fast bins: lists that threads gave back ---- */
-
-struct fastbin pw_fastbins[NR_CLASSES];
-size_t pw_fastbin_bytes;
-size_t pw_fastbin_limit = FASTBIN_LIMIT;
-
-void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
-{
-	struct fastbin *f = &pw_fastbins[c];
-
-	/* Large blocks are few, and keep many pages. */
-	if (class_size(c) >= FASTBIN_BLOCK_MAX) {
-		if (list_sort_back(first))
-			arenas_return();
-		return;
-	}
-	lock(&f->lock);
-	*list_next(first, c) = f->lists;
-	WRITE_ONCE(f->lists, list_word(first, blocks));
-	WRITE_ONCE(f->nr_blocks, f->nr_blocks + blocks);
-	unlock(&f->lock);
-	fastbins_count(blocks * class_size(c));
-	if (unlikely(READ_ONCE(pw_fastbin_bytes) > READ_ONCE(pw_fastbin_limit)))
-		arenas_collect();
-}
-
-uintptr_t fastbin_pop_list(unsigned int c)
-{
-	struct fastbin *f = &pw_fastbins[c];
-	uintptr_t word;
-
-	lock(&f->lock);
-	word = f->lists;
-	if (word) {
-		WRITE_ONCE(f->lists, *list_next(list_first(word), c));
-		WRITE_ONCE(f->nr_blocks, f->nr_blocks - list_blocks(word));
-	}
-	unlock(&f->lock);
-	if (word)
-		fastbins_count(-(list_blocks(word) * class_size(c)));
-	return word;
-}
-
-bool fastbin_has(unsigned int c, struct block *b)
-{
-	struct fastbin *f = &pw_fastbins[c];
-	bool found = false;
-	struct block *p;
-	uintptr_t word;
-
-	lock(&f->lock);
-	for (word = f->lists; word && !found; word = *list_next(list_first(word), c))
-		for (p = list_first(word); p && !found; p = p->next)
-			found = p == b;
-	unlock(&f->lock);
-	return found;
-}
-
-static uintptr_t fastbin_pop_all(unsigned int c)
-{
-	struct fastbin *f = &pw_fastbins[c];
-	unsigned int blocks;
-	uintptr_t word;
-
-	if (!READ_ONCE(f->lists))
-		return 0;
-	lock(&f->lock);
-	word = f->lists;
-	blocks = f->nr_blocks;
-	WRITE_ONCE(f->lists, 0);
-	WRITE_ONCE(f->nr_blocks, 0);
-	unlock(&f->lock);
-	fastbins_count(-(blocks * class_size(c)));
-	return word;
-}
+/* ---- lists that come back ---- */
 
 /* The span of a block in a list; @before leads to it, and may be overwritten. */
 static struct span *listed_span(struct block *b, struct block *before)
@@ -1068,22 +733,4 @@ bool list_sort_back(struct block *first)
 	due = arena_due(a);
 	unlock(&a->lock);
 	return due;
-}
-
-void fastbins_sort_back(void)
-{
-	unsigned int c;
-
-	for (c = 1; c < NR_CLASSES; c++) {
-		uintptr_t word = fastbin_pop_all(c);
-
-		while (word) {
-			struct block *first = list_first(word);
-
-			word = *list_next(first, c);
-			list_sort_back(first);
-		}
-	}
-	if (pw_env.harden)
-		depot_sort_back();
 }

@@ -2,7 +2,9 @@
 /*
  * depot.c - magazines of free blocks
  */
+#include "decay.h"
 #include "depot.h"
+#include "fastbin.h"
 #include "meta.h"
 
 struct depot pw_depots[NR_CLASSES];
@@ -35,7 +37,7 @@ void depot_push(unsigned int c, struct magazine *m)
 	struct depot *d = &pw_depots[c];
 
 	/* Before somebody else can have it. */
-	fastbins_count(m->nr * class_size(c));
+	fastbins_count((ptrdiff_t)(m->nr * class_size(c)));
 	lock(&d->lock);
 	m->next = d->full;
 	WRITE_ONCE(d->full, m);
@@ -55,7 +57,7 @@ struct magazine *depot_pop(unsigned int c)
 		WRITE_ONCE(d->full, m->next);
 	unlock(&d->lock);
 	if (m)
-		fastbins_count(-(m->nr * class_size(c)));
+		fastbins_count(-(ptrdiff_t)(m->nr * class_size(c)));
 	return m;
 }
 

@@ -9,7 +9,7 @@
 #ifndef PW_DEPOT_H
 #define PW_DEPOT_H
 
-#include "arena.h"
+#include "fastbin.h"
 
 #define MAGAZINE_BLOCKS	30
 

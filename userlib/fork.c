@@ -21,6 +21,7 @@
 #include "arena.h"
 #include "depot.h"
 #include "env.h"
+#include "fastbin.h"
 #include "fork.h"
 #include "kept.h"
 #include "meta.h"

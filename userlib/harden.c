@@ -5,8 +5,10 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "decay.h"
 #include "depot.h"
 #include "env.h"
+#include "fastbin.h"
 #include "harden.h"
 #include "large.h"
 #include "meta.h"

@@ -8,11 +8,13 @@
  */
 #include <errno.h>
 
+#include "decay.h"
 #include "env.h"
 #include "kept.h"
 #include "large.h"
 #include "probe.h"
 #include "report.h"
+#include "runs.h"
 #include "tcache.h"
 #include "tune.h"
 
@@ -244,7 +246,7 @@ static void run_block_free(struct span *s)
 	granule = s->head;
 	granules = s->granules;
 	*s = (struct span){ .state = SPAN_NONE };
-	WRITE_ONCE(a->blocks_out, a->blocks_out - (granules << GRANULE_SHIFT));
+	arena_count_in(a, granules << GRANULE_SHIFT);
 	run_free(a, granule, granules, true);
 	arena_freed(a);
 	unlock(&a->lock);
@@ -301,7 +303,7 @@ static void *run_resize(struct span *s, size_t size)
 		s->size = granules << GRANULE_SHIFT;
 	}
 	if (granules < old) {
-		WRITE_ONCE(a->blocks_out, a->blocks_out - ((old - granules) << GRANULE_SHIFT));
+		arena_count_in(a, (old - granules) << GRANULE_SHIFT);
 		run_free(a, s->head + granules, old - granules, true);
 	}
 	unlock(&a->lock);

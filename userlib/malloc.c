@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "decay.h"
 #include "entry.h"
 #include "env.h"
+#include "fastbin.h"
 #include "harden.h"
 #include "large.h"
 #include "probe.h"

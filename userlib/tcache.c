@@ -4,7 +4,9 @@
  */
 #include <pthread.h>
 
+#include "decay.h"
 #include "env.h"
+#include "fastbin.h"
 #include "fork.h"
 #include "harden.h"
 #include "meta.h"

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "decay.h"
 #include "entry.h"
 #include "env.h"
+#include "fastbin.h"
 #include "harden.h"
 #include "large.h"
 #include "meta.h"

@@ -3,6 +3,7 @@
  * malloc_class.c - sizes and classes agree, for every size
  */
 #include "malloc_test.h"
+#include "runs.h"
 
 static void every_size(void)
 {

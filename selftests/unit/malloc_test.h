@@ -22,6 +22,7 @@
 
 #include "arena.h"
 #include "entry.h"
+#include "fastbin.h"
 #include "env.h"
 #include "meta.h"
 #include "os.h"
