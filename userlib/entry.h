@@ -19,6 +19,10 @@
 #define NAME(name)	name
 #endif
 
+#define STRING(name)		#name
+#define EXPAND(name)		STRING(name)
+#define NAME_STRING(name)	EXPAND(NAME(name))
+
 #define PUBLIC	__attribute__((visibility("default")))
 
 PUBLIC void *NAME(malloc)(size_t size);
@@ -41,6 +45,12 @@ PUBLIC struct mallinfo2 NAME(mallinfo2)(void);
 PUBLIC void NAME(malloc_stats)(void);
 PUBLIC int NAME(malloc_info)(int options, FILE *fp);
 PUBLIC int NAME(malloc_trim)(size_t pad);
+
+/*
+ * Does the process call this malloc()? Not if there is another copy of the library, linked
+ * into the program, before this one.
+ */
+bool pw_malloc_is_ours(void);
 
 void *pw_malloc_slow(size_t size, struct tcache_bin *bin);
 void pw_free_slow(void *p, uintptr_t distance);

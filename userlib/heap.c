@@ -3,6 +3,7 @@
  * heap.c - the heap's start, and what is done when the program ends
  */
 #include "arena.h"
+#include "entry.h"
 #include "env.h"
 #include "fork.h"
 #include "heap.h"
@@ -58,6 +59,9 @@ bool pw_heap_start(void)
 
 __attribute__((constructor)) static void loaded(void)
 {
+	/* One that nobody calls does not take the device away from the other. */
+	if (!pw_malloc_is_ours())
+		return;
 	/* A backend that must be there is missed now, not at the first malloc(). */
 	pw_heap_start();
 	pw_fork_watch(true);

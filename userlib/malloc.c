@@ -772,6 +772,15 @@ PUBLIC void NAME(cfree)(void *p)
 	fast_free(p);
 }
 
+/* The same function by a name that the linker cannot give to another one. */
+extern __typeof__(NAME(malloc)) pw_own_malloc
+	__attribute__((alias(NAME_STRING(malloc)), copy(NAME(malloc)), visibility("hidden")));
+
+bool pw_malloc_is_ours(void)
+{
+	return NAME(malloc) == pw_own_malloc;
+}
+
 #ifndef PW_PREFIX
 /*
  * glibc's own names. Programs that bring some functions of malloc's call them for the

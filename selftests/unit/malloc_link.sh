@@ -382,6 +382,15 @@ with_archive()
 		grep -q "^pagewell: statistics"
 }
 
+# The program calls its own copy; the other one has nothing to say, nor to map.
+two_copies()
+{
+	cc -pthread "-I$work/prefix/include" -o "$work/use-a" "$work/use.c" \
+		"$work/prefix/lib/libpagewell.a" &&
+		LD_PRELOAD=$root/build/libpagewell.so PAGEWELL_STATS=1 "$work/use-a" 2>&1 |
+		grep -c "^pagewell: statistics"
+}
+
 # Without a variable that asks for it; one can ask for less.
 hardened()
 {
@@ -483,7 +492,7 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..14"
+echo "1..15"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
@@ -493,6 +502,7 @@ test_case "a constructor before ours, a hardened build that is not to be" starte
 	early "$work/hardened/libpagewell.so" 0
 test_case "a program that wraps malloc and free" wrapped wrapped
 test_case "linked with the archive" used with_archive
+test_case "preloaded into a program that has its own copy" 1 two_copies
 test_case "a static program" used all_static
 test_case "loaded by dlopen" loaded loaded
 test_case "operator new and delete, shared" "all forms" operators
