@@ -23,7 +23,8 @@ userlib-cflags	:= -std=gnu11 -D_GNU_SOURCE -Iuserlib -Wall -Wextra -Wshadow \
 ifdef HARDEN
 userlib-cflags	+= -DPW_HARDEN
 endif
-userlib-ldflags	:= -Wl,--version-script=userlib/libpagewell.map -Wl,-soname,libpagewell.so.1 \
+# No start files: what they do is nothing here but four symbols to look up.
+userlib-ldflags	:= -nostartfiles -Wl,--version-script=userlib/libpagewell.map -Wl,-soname,libpagewell.so.1 \
 		   -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu \
 		   -Wl,-z,separate-code -Wl,-T,userlib/layout.lds
 
@@ -35,7 +36,7 @@ userlib: $(USERLIB_BUILD)/libpagewell.so $(USERLIB_BUILD)/libpagewell.a $(USERLI
 
 $(USERLIB_BUILD)/userlib/%.pic.o: userlib/%.c $(userlib-deps)
 	@mkdir -p $(@D)
-	$(CC) $(USERLIB_CFLAGS) $(userlib-cflags) -fPIC -c -o $@ $<
+	$(CC) $(USERLIB_CFLAGS) $(userlib-cflags) -fPIC -DPW_SHARED -c -o $@ $<
 
 $(USERLIB_BUILD)/userlib/%.o: userlib/%.c $(userlib-deps)
 	@mkdir -p $(@D)

@@ -28,7 +28,13 @@ void *runtime_symbol(void *linked, const char *name)
 	return linked ? linked : dlsym(RTLD_DEFAULT, name);
 }
 
-#define RUNTIME(name)	((__typeof__(&(name)))runtime_symbol((void *)(name), #name))
+/* Each symbol that a shared library refers to is looked up when a process starts. */
+#ifdef PW_SHARED
+#define LINKED(name)	NULL
+#else
+#define LINKED(name)	((void *)(name))
+#endif
+#define RUNTIME(name)	((__typeof__(&(name)))runtime_symbol(LINKED(name), #name))
 
 #if defined(__x86_64__)
 

@@ -123,6 +123,11 @@ static void child(void)
 	trace_fork_child();
 }
 
+#ifdef PW_SHARED
+/* By its address pthread_atfork() knows whose handlers these are; start files have it. */
+__attribute__((visibility("hidden"))) void *const __dso_handle = NULL;
+#endif
+
 void pw_fork_watch(bool libc_is_up)
 {
 	static bool watched;

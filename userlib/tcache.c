@@ -434,6 +434,9 @@ bool tcache_worth_sorting(struct thread *t, struct arena *a)
 {
 	size_t cached;
 
+	/* Nor can there be much in a heap that has just begun. */
+	if (a->size < WORTH_LEAST)
+		return false;
 	if (a->size < a->sorted_size + a->sorted_size / 8 && a->size > SORT_MAX)
 		return false;
 	a->sorted_size = a->size;
