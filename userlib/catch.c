@@ -41,7 +41,7 @@ void *runtime_symbol(void *linked, const char *name)
 /* The register in which an exception arrives at its landing pad: DWARF's 0, rax. */
 #define EXCEPTION_REG	0
 
-bool pw_catch_frame(void (*fn)(void));
+bool pw_catch_frame(void (*fn)(void *arg), void *arg);
 extern const char pw_catch_landing[];
 _Unwind_Reason_Code pw_catch_personality(int version, _Unwind_Action actions,
 					 _Unwind_Exception_Class class,
@@ -59,7 +59,9 @@ __asm__(
 	"	.cfi_personality 0x1b, pw_catch_personality\n"	/* a distance of 32 bits */
 	"	sub $8, %rsp\n"
 	"	.cfi_adjust_cfa_offset 8\n"
-	"	call *%rdi\n"
+	"	mov %rdi, %rax\n"
+	"	mov %rsi, %rdi\n"
+	"	call *%rax\n"
 	"	mov $1, %eax\n"
 	"	add $8, %rsp\n"
 	"	.cfi_adjust_cfa_offset -8\n"
@@ -108,16 +110,16 @@ void pw_catch_end(void *exception)
 	end();
 }
 
-bool catch_call(void (*fn)(void))
+bool catch_call(void (*fn)(void *arg), void *arg)
 {
-	return pw_catch_frame(fn);
+	return pw_catch_frame(fn, arg);
 }
 
 #else
 
-bool catch_call(void (*fn)(void))
+bool catch_call(void (*fn)(void *arg), void *arg)
 {
-	fn();
+	fn(arg);
 	return true;
 }
 

@@ -270,6 +270,89 @@ int main()
 }
 END
 
+# It replaces the two basic forms, or four with -DALIGNED: all others come to these.
+cat >"$work/replace.cc" <<'END'
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+
+static char memory[1 << 16];
+static std::size_t at;
+static int news, deletes, aligned_news, aligned_deletes;
+static bool full;
+
+static void *from_memory(std::size_t size)
+{
+	void *p = memory + at;
+
+	if (full)
+		throw std::bad_alloc();
+	at += (size + 63) / 64 * 64;
+	return p;
+}
+
+void *operator new(std::size_t size)
+{
+	news++;
+	return from_memory(size);
+}
+
+void operator delete(void *) noexcept
+{
+	deletes++;
+}
+
+#ifdef ALIGNED
+void *operator new(std::size_t size, std::align_val_t)
+{
+	aligned_news++;
+	return from_memory(size);
+}
+
+void operator delete(void *, std::align_val_t) noexcept
+{
+	aligned_deletes++;
+}
+#endif
+
+/* Before main(), and before any constructor of ours if it is linked so. */
+static void *early = ::operator new[](10);
+
+int main()
+{
+	const auto wide = std::align_val_t(64);
+	const auto none = std::nothrow;
+
+	::operator delete[](early);
+	::operator delete(::operator new(10), std::size_t(10));
+	::operator delete(::operator new(10, none), none);
+	::operator delete[](::operator new[](10), std::size_t(10));
+	::operator delete[](::operator new[](10, none), none);
+	::operator delete(::operator new(10, wide), wide);
+	::operator delete(::operator new(10, wide), std::size_t(10), wide);
+	::operator delete(::operator new(10, wide, none), wide, none);
+	::operator delete[](::operator new[](10, wide), wide);
+	::operator delete[](::operator new[](10, wide), std::size_t(10), wide);
+	::operator delete[](::operator new[](10, wide, none), wide, none);
+	if (news != 5 || deletes != 5) {
+		std::printf("%d new, %d delete\n", news, deletes);
+		return 1;
+	}
+	full = true;
+	if (::operator new(10, none) || ::operator new[](10, none) || news != 7)
+		return 2;
+#ifdef ALIGNED
+	if (aligned_news != 6 || aligned_deletes != 6 || ::operator new(10, wide, none) ||
+	    ::operator new[](10, wide, none) || aligned_news != 8) {
+		std::printf("aligned: %d new, %d delete\n", aligned_news, aligned_deletes);
+		return 3;
+	}
+#endif
+	std::puts("replaced");
+	return 0;
+}
+END
+
 # A library's constructor may come before ours; whatever it calls is the first call.
 cat >"$work/early.c" <<'END'
 #include <malloc.h>
@@ -457,6 +540,19 @@ operators_archive()
 		"$work/prefix/lib/libpagewell.a" && "$work/ops-a"
 }
 
+# Linked, preloaded, and from the archive, where there must not be two of a kind.
+operators_replaced()
+{
+	local cxx=(g++ -std=c++17 -O1 -fno-builtin -o "$work/replace" "$work/replace.cc") more
+
+	for more in -UALIGNED -DALIGNED; do
+		"${cxx[@]}" "$more" "-L$work/prefix/lib" -lpagewell && "$work/replace" &&
+			"${cxx[@]}" "$more" "$work/prefix/lib/libpagewell.a" && "$work/replace" &&
+			"${cxx[@]}" "$more" &&
+			LD_PRELOAD=$root/build/libpagewell.so "$work/replace" || return 1
+	done
+}
+
 # What programs may link against: ours with a version, libc's without.
 symbols()
 {
@@ -507,6 +603,7 @@ test_case "a static program" used all_static
 test_case "loaded by dlopen" loaded loaded
 test_case "operator new and delete, shared" "all forms" operators
 test_case "operator new and delete, archive" "all forms" operators_archive
+test_case "operator new and delete, some of them the program's" replaced operators_replaced
 test_case "probes" "blocks of 112 no_memory () " probes
 test_case "the exported names and their versions" "as they should be" symbols
 exit $failed
