@@ -25,12 +25,30 @@ static uint32_t *futex_of(struct lock *l)
 	return (uint32_t *)&l->word + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
 }
 
+static __thread bool passes_own __attribute__((tls_model("initial-exec")));
+
+void locks_pass_own(void)
+{
+	passes_own = true;
+}
+
+/* May the calling thread, which holds it already, go on? */
+static bool may_pass(struct lock *l)
+{
+	if (!lock_is_mine(l))
+		return false;
+	/* So that unlocking does not let go of it. */
+	if (passes_own)
+		__atomic_fetch_or(&l->word, LOCK_FORKED, __ATOMIC_RELAXED);
+	return lock_is_forked(l);
+}
+
 void pw_lock_slow(struct lock *l)
 {
 	uintptr_t self = lock_self(), word, next;
 	int i;
 
-	if (lock_is_mine(l) && lock_is_forked(l))
+	if (may_pass(l))
 		return;
 	for (i = 0; i < SPINS; i++) {
 		relax();

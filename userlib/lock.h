@@ -5,7 +5,8 @@
  * The owner matters at fork(): the forking thread takes all locks, and handlers
  * of other libraries that run in between, in the same thread, may still
  * allocate. It also lets a fork() from a signal handler see that the thread
- * itself was interrupted with a lock held.
+ * itself was interrupted with a lock held. And a handler of SIGABRT may allocate
+ * when a heap error was found with one held.
  *
  * While the process has a single thread, a lock is a plain store.
  *
@@ -26,7 +27,7 @@ struct lock {
 };
 
 #define LOCK_WAITED	1U	/* somebody sleeps */
-#define LOCK_FORKED	2U	/* kept over fork() by the holder, who may pass */
+#define LOCK_FORKED	2U	/* kept over fork() or abort() by the holder, who may pass */
 #define LOCK_FLAGS	(LOCK_WAITED | LOCK_FORKED)
 
 extern char __libc_single_threaded __attribute__((weak));
@@ -106,6 +107,9 @@ bool lock_for_fork(struct lock *l, unsigned int patience_us);
 
 /* Parent: let go of it. */
 void lock_after_fork(struct lock *l);
+
+/* The calling thread has an error to report, and passes all that it holds from now on. */
+void locks_pass_own(void);
 
 /* Child: nobody else is left, whatever the lock says. */
 static inline void lock_reset(struct lock *l)

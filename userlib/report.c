@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lock.h"
 #include "report.h"
 #include "sys.h"
 
@@ -155,5 +156,6 @@ void pw_line(const char *fmt, ...)
 void pw_heap_error(const char *call, const char *what, const void *p)
 {
 	pw_note("%s: %s %p", call, what, p);
+	locks_pass_own();
 	abort();
 }

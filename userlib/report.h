@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * report.h - what the library says on standard error, heap errors among it
+ */
 #ifndef PW_REPORT_H
 #define PW_REPORT_H
 
@@ -19,7 +22,10 @@ void pw_note(const char *fmt, ...);
 __attribute__((format(printf, 1, 2)))
 void pw_line(const char *fmt, ...);
 
-/* A heap error: one line that names the call and the address, then abort(). */
+/*
+ * A heap error: one line that names the call and the address, then abort(). Locks may
+ * be held: a handler of SIGABRT that allocates passes them.
+ */
 __attribute__((noreturn, __cold__))
 void pw_heap_error(const char *call, const char *what, const void *p);
 

@@ -512,6 +512,51 @@ static void hardened_never_given(void)
 	pw_free(p);
 }
 
+/* As programs have one that want to say where they were. */
+static void allocate_then_abort(int sig)
+{
+	void *p[3] = { pw_malloc(100), pw_malloc(3000), pw_malloc(10 * MIB) };
+
+	if (p[0] && p[1] && p[2])
+		pw_free(p[1]);
+	signal(sig, SIG_DFL);
+}
+
+static void handler_allocates(void)
+{
+	signal(SIGABRT, allocate_then_abort);
+	alarm(20);
+	overwritten_list();
+}
+
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+static void handler_allocates_threaded(void)
+{
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, nothing, NULL) && !pthread_join(thread, NULL));
+	handler_allocates();
+}
+
+/* The mapping that is in the way of a new one was written to. */
+static void handler_allocates_kept(void)
+{
+	char *p;
+
+	signal(SIGABRT, allocate_then_abort);
+	alarm(20);
+	harden();
+	p = pw_malloc(300000);
+	pw_free(p);
+	p[40] = 1;
+	expect("malloc(): written to after free:", p);
+	pw_malloc_trim(0);
+}
+
 /* Both lines, the expected one and the library's, must be there and equal. */
 static bool as_expected(void (*run)(void))
 {
@@ -558,6 +603,9 @@ int main(void)
 		{ "an object given to its pool twice", pool_twice },
 		{ "an object given to a pool with a full list twice", pool_twice_when_full },
 		{ "free of mapped pages", free_of_map },
+		{ "a handler of SIGABRT that allocates", handler_allocates },
+		{ "the same with threads", handler_allocates_threaded },
+		{ "hardened: the same when what is kept is dropped", handler_allocates_kept },
 		{ "hardened: double free of a block that was overwritten", hardened_twice },
 		{ "hardened: double free by two threads", hardened_twice_by_two },
 		{ "hardened: free of the middle of a block, at once", hardened_middle },
