@@ -2,6 +2,7 @@
 /*
  * env.c - the PAGEWELL_ variables
  */
+#include <limits.h>
 #include <string.h>
 #include <sys/auxv.h>
 
@@ -84,6 +85,17 @@ static void set_switch(const char *name, const char *value, bool *flag)
 		*flag = i;
 }
 
+/* Programs write their titles over the environment they were started with. */
+static void set_trace(const char *name, const char *value)
+{
+	static char copy[PATH_MAX];
+	size_t size = strlen(value) + 1;
+
+	if (size > sizeof(copy))
+		pw_note("%s is too long and has no effect", name);
+	pw_env.trace = size > 1 && size <= sizeof(copy) ? memcpy(copy, value, size) : NULL;
+}
+
 /* The process that is recorded, not what it starts; it may call exec() itself. */
 static bool traced = true;
 
@@ -115,7 +127,7 @@ static void read_variable(const char *name, const char *value)
 	} else if (!strcmp(name, "PAGEWELL_HARDEN")) {
 		set_switch(name, value, &pw_env.harden);
 	} else if (!strcmp(name, "PAGEWELL_TRACE")) {
-		pw_env.trace = *value ? value : NULL;
+		set_trace(name, value);
 	} else if (!strcmp(name, "PAGEWELL_TRACE_PID")) {
 		traced = pw_parse_size(value, &pid) && pid == (size_t)sys(SYS_getpid);
 	}

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * env.h - what the PAGEWELL_ variables ask for
+ */
 #ifndef PW_ENV_H
 #define PW_ENV_H
 
@@ -15,7 +18,7 @@ enum huge_choice { HUGE_AUTO, HUGE_ALWAYS, HUGE_NEVER };
  * @lazy: PAGEWELL_COMMIT=lazy
  * @stats: PAGEWELL_STATS=1
  * @harden: PAGEWELL_HARDEN=1
- * @trace: PAGEWELL_TRACE, or NULL
+ * @trace: a copy of PAGEWELL_TRACE, or NULL
  */
 struct env {
 	enum backend_choice backend;

@@ -3,6 +3,7 @@
  * malloc_env.c - the PAGEWELL_ variables, and closed descriptors
  */
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "malloc_test.h"
@@ -135,6 +136,20 @@ static void closed_descriptors(void)
 	CHECK(!run_again(NULL, NULL, "chroot") && !text[0]);
 }
 
+static void written_over(void)
+{
+	char name[] = "/tmp/malloc_env.XXXXXX";
+	int fd = mkstemp(name), status;
+	struct stat st;
+
+	CHECK(fd >= 0);
+	status = run_again("PAGEWELL_TRACE", name, "title");
+	CHECK(!fstat(fd, &st) && !unlink(name));
+	CHECK(!status && !text[0]);
+	/* The file was opened by its name again, for more than what is recorded before. */
+	CHECK(st.st_size > 150000);
+}
+
 /* ---- what the process that is run again does ---- */
 
 static void use(unsigned int rounds)
@@ -249,6 +264,19 @@ static void reshape(void)
 	}
 }
 
+/* As setproctitle() does: the strings are elsewhere from now on. */
+static void write_over_environment(void)
+{
+	char *first = environ[0], *end = first;
+	unsigned int i;
+
+	for (i = 0; environ[i]; i++) {
+		end = environ[i] + strlen(environ[i]);
+		environ[i] = strdup(environ[i]);
+	}
+	memset(first, 'x', (size_t)(end - first));
+}
+
 static int again(const char *what)
 {
 	if (!strcmp(what, "reshaped")) {
@@ -262,6 +290,8 @@ static int again(const char *what)
 	use(1);
 	if (!strcmp(what, "close"))
 		syscall(SYS_close_range, 3, ~0U, 0);
+	if (!strcmp(what, "title"))
+		write_over_environment();
 	if (!strcmp(what, "replace")) {
 		replace();
 		/* Sanitizers want descriptors at the end, and there may be none left. */
@@ -289,6 +319,7 @@ int main(int argc, char **argv)
 		{ "all sizes may use what is limited", limit_is_for_all_sizes },
 		{ "values that are not understood", bad_values },
 		{ "values that are", good_values },
+		{ "an environment that is written over", written_over },
 		{ "descriptors closed, replaced, and out of reach", closed_descriptors },
 	};
 
