@@ -16,6 +16,14 @@
 #include "os_backend.h"
 #include "sys.h"
 
+/* Where headers are older than the kernel. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23	/* Linux 5.14 */
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25	/* Linux 6.1 */
+#endif
+
 /* Granules [start, end) that are taken; neighbours are merged. */
 struct interval {
 	uint32_t start;
@@ -133,6 +141,9 @@ static long map_fixed(uintptr_t addr, size_t length)
 		sys(SYS_munmap, ret, length);
 		return -EEXIST;
 	}
+	/* The system's own policy may be huge pages everywhere. */
+	if (ret > 0 && pw_env.huge == HUGE_NEVER)
+		sys(SYS_madvise, addr, length, MADV_NOHUGEPAGE);
 	return ret;
 }
 
@@ -328,13 +339,13 @@ int os_anon_advise(uintptr_t addr, size_t length, enum os_advice advice)
 {
 	static const int madvice[] = {
 		[OS_DONTNEED] = MADV_DONTNEED,
-		[OS_POPULATE] = 23,	/* MADV_POPULATE_WRITE, Linux 5.14 */
-		[OS_WILLNEED] = 23,
+		[OS_POPULATE] = MADV_POPULATE_WRITE,
+		[OS_WILLNEED] = MADV_POPULATE_WRITE,
 		[OS_FREE] = MADV_FREE,
 		[OS_COLD] = MADV_COLD,
 		[OS_HUGEPAGE] = MADV_HUGEPAGE,
 		[OS_NOHUGEPAGE] = MADV_NOHUGEPAGE,
-		[OS_COLLAPSE] = 25,	/* MADV_COLLAPSE, Linux 6.1 */
+		[OS_COLLAPSE] = MADV_COLLAPSE,
 	};
 	bool hint = advice == OS_WILLNEED || (advice >= OS_FREE && advice < OS_COLLAPSE);
 	long ret = sys(SYS_madvise, addr, length, madvice[advice]);

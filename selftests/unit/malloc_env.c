@@ -136,6 +136,16 @@ static void closed_descriptors(void)
 	CHECK(!run_again(NULL, NULL, "chroot") && !text[0]);
 }
 
+/* The system's own policy may be huge pages everywhere; kernels without them have no flag. */
+static void no_huge_pages(void)
+{
+	if (access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK))
+		return;
+	setenv("PAGEWELL_BACKEND", "anon", 1);
+	CHECK(!run_again("PAGEWELL_HUGE", "never", "no-huge") && !text[0]);
+	CHECK(run_again("PAGEWELL_HUGE", "auto", "no-huge"));
+}
+
 static void written_over(void)
 {
 	char name[] = "/tmp/malloc_env.XXXXXX";
@@ -277,6 +287,29 @@ static void write_over_environment(void)
 	memset(first, 'x', (size_t)(end - first));
 }
 
+/* Has each mapping that begins in the window what MADV_NOHUGEPAGE sets? */
+static bool all_without_huge_pages(void)
+{
+	FILE *fp = fopen("/proc/self/smaps", "r");
+	unsigned int with = 0, without = 0;
+	static char line[4096];
+	bool ours = false;
+	uintptr_t start;
+	char dash;
+
+	CHECK(fp);
+	while (fgets(line, sizeof(line), fp)) {
+		if (sscanf(line, "%lx%c", &start, &dash) == 2 && dash == '-')
+			ours = in_window(start);
+		if (ours && !strncmp(line, "VmFlags:", 8)) {
+			without += !!strstr(line, " nh");
+			with += !strstr(line, " nh");
+		}
+	}
+	fclose(fp);
+	return without && !with;
+}
+
 static int again(const char *what)
 {
 	if (!strcmp(what, "reshaped")) {
@@ -288,6 +321,12 @@ static int again(const char *what)
 		return 0;
 	}
 	use(1);
+	if (!strcmp(what, "no-huge")) {
+		/* A break, mappings of their own, and one that was resized. */
+		CHECK(pw_malloc(1) && pw_malloc(40 * MIB));
+		CHECK(pw_realloc(pw_malloc(40 * MIB), 70 * MIB));
+		return !all_without_huge_pages();
+	}
 	if (!strcmp(what, "close"))
 		syscall(SYS_close_range, 3, ~0U, 0);
 	if (!strcmp(what, "title"))
@@ -319,6 +358,7 @@ int main(int argc, char **argv)
 		{ "all sizes may use what is limited", limit_is_for_all_sizes },
 		{ "values that are not understood", bad_values },
 		{ "values that are", good_values },
+		{ "PAGEWELL_HUGE=never, on anonymous memory", no_huge_pages },
 		{ "an environment that is written over", written_over },
 		{ "descriptors closed, replaced, and out of reach", closed_descriptors },
 	};
