@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "arena.h"
+#include "decay.h"
 #include "entry.h"
 #include "pagewell.h"
 #include "report.h"
@@ -127,6 +128,9 @@ PUBLIC void pagewell_pool_free(pagewell_pool_t *pool, void *p)
 	    s->class == pool->class && p != pool && span_block_start(s, (uintptr_t)p)) {
 		lock(&pool->arena->lock);
 		wrong = give_back(pool, s, p);
+		/* With room in the list nothing has come to where pages are. */
+		if (pool->nr == pool->room)
+			arena_freed(pool->arena);
 		unlock(&pool->arena->lock);
 	}
 	if (wrong)

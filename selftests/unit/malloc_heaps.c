@@ -191,6 +191,47 @@ static void pool_errors(void)
 	pagewell_pool_destroy(pool);
 }
 
+static size_t returned(void)
+{
+	struct pagewell_stats s;
+
+	CHECK(!pagewell_get_stats(&s, sizeof(s)));
+	return s.returned;
+}
+
+static void fill_and_empty(pagewell_pool_t *pool, size_t nr)
+{
+	static void *p[100000];
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		p[i] = pagewell_pool_alloc(pool);
+		CHECK(p[i]);
+		memset(p[i], 1, 1000);
+	}
+	for (i = 0; i < nr; i++)
+		pagewell_pool_free(pool, p[i]);
+}
+
+/* By amount at once, and by time with the next object that comes back. */
+static void pool_returns_pages(void)
+{
+	pagewell_pool_t *pool = pagewell_pool_create(1000, 0, 0);
+	size_t before = returned();
+
+	fill_and_empty(pool, 100000);
+	CHECK(returned() - before > 80000 * 1000);
+	pagewell_pool_destroy(pool);
+
+	pool = pagewell_pool_create(1000, 0, 0);
+	before = returned();
+	fill_and_empty(pool, 4000);
+	usleep(1100 * 1000);
+	pagewell_pool_free(pool, pagewell_pool_alloc(pool));
+	CHECK(returned() - before > 3000 * 1000);
+	pagewell_pool_destroy(pool);
+}
+
 static pagewell_pool_t *shared;
 
 static void *use_pool(void *arg)
@@ -392,6 +433,7 @@ int main(void)
 		{ "heaps keep their blocks", heap_keeps_blocks },
 		{ "pools of every size and alignment", pools },
 		{ "pools: errors and limits", pool_errors },
+		{ "pools: pages go back", pool_returns_pages },
 		{ "a pool that threads share", pool_of_threads },
 		{ "maps: remap, advice", maps },
 		{ "maps: advice", advice },
