@@ -76,22 +76,12 @@ static bool exit_key_made;
 
 static void thread_exit(void *arg);
 
-/*
- * The first thread may be here before libc can do this, but its caches need
- * not be given back: the process ends with it.
- */
 static bool is_first(void)
 {
 	return sys(SYS_gettid) == sys(SYS_getpid);
 }
 
-static bool watch_exit(struct thread *t)
-{
-	tcache_start();
-	return READ_ONCE(exit_key_made) && !pthread_setspecific(exit_key, t);
-}
-
-void tcache_start(void)
+static void make_exit_key(void)
 {
 	static struct lock key_lock;
 
@@ -102,6 +92,24 @@ void tcache_start(void)
 	if (!exit_key_made && !pthread_key_create(&exit_key, thread_exit))
 		__atomic_store_n(&exit_key_made, true, __ATOMIC_RELEASE);
 	unlock(&key_lock);
+}
+
+/* The first thread may be here before libc can do this; tcache_start() makes up for it. */
+static bool watch_exit(struct thread *t)
+{
+	if (!READ_ONCE(exit_key_made) && is_first())
+		return true;
+	make_exit_key();
+	return READ_ONCE(exit_key_made) && !pthread_setspecific(exit_key, t);
+}
+
+void tcache_start(void)
+{
+	struct thread *t = tcache_self();
+
+	make_exit_key();
+	if (tcache_attached(t))
+		watch_exit(t);
 }
 
 static struct thread *thread_alloc(void)
@@ -153,7 +161,7 @@ static noinline struct thread *thread_attach(void)
 	pw_bins = t->bins;
 	pw_fork_watch(single_threaded());
 	/* Whose end we would not see keeps no caches: they end with its stack. */
-	if (!is_first() && !watch_exit(t)) {
+	if (!watch_exit(t)) {
 		thread_exit(t);
 		return NULL;
 	}
@@ -606,14 +614,17 @@ static void sort_back_few(unsigned int c)
 
 void tcache_spill(struct block *b, size_t c)
 {
-	struct thread *t = this_thread();
 	struct block *first;
+	struct thread *t;
 	struct stack *st;
 
+	/* It was counted down for a block that does not come to be there. */
+	if (unlikely(!tcache_attached(tcache_self())))
+		WRITE_ONCE(pw_nobody.bins[c].room, 0);
+	t = this_thread();
 	b->next = NULL;
 	b->key = pw_base;
 	if (unlikely(!t)) {
-		WRITE_ONCE(pw_bins[c].room, 0);
 		list_sort_back(b);
 		return;
 	}
@@ -721,15 +732,16 @@ void tcache_grown(void *q)
 
 static void give_class_back(struct thread *t, unsigned int c)
 {
+	struct stack st = t->full[c];
 	unsigned int blocks;
 	struct block *first = bin_unload(t, c, 0, &blocks);
-	struct stack *st = &t->full[c];
 
+	/* First: what is pushed may have everything of this thread's sorted back. */
+	t->full[c] = (struct stack){ .lists = NULL };
 	if (first)
 		fastbin_push(c, first, blocks);
-	while ((first = stack_pop(st)))
-		fastbin_push(c, first, st->room);
-	*st = (struct stack){ .lists = NULL };
+	while ((first = stack_pop(&st)))
+		fastbin_push(c, first, st.room);
 }
 
 static void thread_exit(void *arg)

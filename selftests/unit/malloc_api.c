@@ -2,6 +2,8 @@
 /*
  * malloc_api.c - every function of the interface, and its error cases
  */
+#include <pthread.h>
+
 #include "malloc_test.h"
 #include "../../userlib/pagewell.h"
 
@@ -387,6 +389,93 @@ static void lists_stay(void)
 	}
 }
 
+static pthread_t first;
+
+static void *outlive_first(void *arg)
+{
+	CHECK(!pthread_join(first, NULL));
+	CHECK(!pw_nr_threads && !tcaches_bytes());
+	_exit(0);
+	return arg;
+}
+
+static void first_thread_ends(void)
+{
+	pthread_t thread;
+	int i;
+
+	for (i = 0; i < 100; i++)
+		pw_free(pw_malloc(100));
+	CHECK(pw_nr_threads == 1 && tcaches_bytes());
+	first = pthread_self();
+	CHECK(!pthread_create(&thread, NULL, outlive_first, NULL));
+	pthread_exit(NULL);
+}
+
+static void *free_it(void *block)
+{
+	pw_free(block);
+	return NULL;
+}
+
+/* A thread's first call may be free(), on the bins of nobody. */
+static void bins_of_nobody(void)
+{
+	pthread_t thread;
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		CHECK(!pthread_create(&thread, NULL, free_it, pw_malloc(100)));
+		CHECK(!pthread_join(thread, NULL));
+	}
+	for (i = 0; i < NR_CLASSES; i++)
+		CHECK(!pw_nobody.bins[i].room && !pw_nobody.bins[i].head);
+}
+
+/* It keeps more than fast bins may hold, and ends when pages are due to be returned. */
+static void *keep_much(void *arg)
+{
+	static void *p[1000];
+	size_t size;
+	int i, round;
+
+	for (size = 1000; size < 4000; size += 500) {
+		for (round = 0; round < 10; round++) {
+			for (i = 0; i < 200; i++)
+				p[i] = pw_malloc(size);
+			for (i = 0; i < 200; i++)
+				pw_free(p[i]);
+		}
+	}
+	CHECK(tcaches_bytes() > FASTBIN_LIMIT);
+	usleep(1100 * 1000);
+	(void)arg;
+	return tcache_self();
+}
+
+static void end_when_due(void)
+{
+	struct pagewell_stats before, after;
+	static void *p[4000];
+	struct thread *gone;
+	pthread_t thread;
+	int i;
+
+	/* So that there are pages to return when the fast bins are sorted back. */
+	for (i = 0; i < 4000; i++)
+		p[i] = pw_malloc(1000);
+	for (i = 0; i < 4000; i++)
+		pw_free(p[i]);
+	CHECK(!pagewell_get_stats(&before, sizeof(before)));
+	CHECK(!pthread_create(&thread, NULL, keep_much, NULL));
+	CHECK(!pthread_join(thread, (void **)&gone));
+	CHECK(!pagewell_get_stats(&after, sizeof(after)));
+	CHECK(after.returned > before.returned);
+	/* The next thread that has them finds them unused. */
+	for (i = 0; i < NR_CLASSES; i++)
+		CHECK(!gone->bins[i].room && !gone->bins[i].head && !gone->full[i].room);
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -407,6 +496,9 @@ int main(void)
 		{ "malloc_info is glibc's XML", info_xml },
 		{ "heaps of the program's own", heaps },
 		{ "lists that a thread needs again", lists_stay },
+		{ "the first thread ends before the others", first_thread_ends },
+		{ "threads that free first", bins_of_nobody },
+		{ "a thread ends when pages are to be returned", end_when_due },
 	};
 
 	return run_tests(tests, ARRAY_SIZE(tests));

@@ -553,6 +553,33 @@ operators_replaced()
 	done
 }
 
+# The loader's calls come before libc could tell us of a thread's end.
+first_ends()
+{
+	cc -x c -fno-builtin -pthread -o "$work/first" - <<-'END' || return 1
+		#include <malloc.h>
+		#include <pthread.h>
+		#include <stdio.h>
+		#include <stdlib.h>
+		static pthread_t first;
+		static void *other(void *arg)
+		{
+			pthread_join(first, NULL);
+			malloc_info(0, stdout);
+			exit(0);
+		}
+		int main(void)
+		{
+			pthread_t thread;
+			first = pthread_self();
+			free(malloc(100));
+			pthread_create(&thread, NULL, other, NULL);
+			pthread_exit(NULL);
+		}
+	END
+	LD_PRELOAD=$root/build/libpagewell.so "$work/first" | grep -o "tcache. count=.1"
+}
+
 # What programs may link against: ours with a version, libc's without.
 symbols()
 {
@@ -588,7 +615,7 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..15"
+echo "1..16"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
@@ -604,6 +631,7 @@ test_case "loaded by dlopen" loaded loaded
 test_case "operator new and delete, shared" "all forms" operators
 test_case "operator new and delete, archive" "all forms" operators_archive
 test_case "operator new and delete, some of them the program's" replaced operators_replaced
+test_case "the first thread ends, with what it cached" 'tcache" count="1' first_ends
 test_case "probes" "blocks of 112 no_memory () " probes
 test_case "the exported names and their versions" "as they should be" symbols
 exit $failed
