@@ -52,10 +52,26 @@ PUBLIC int NAME(malloc_trim)(size_t pad);
  */
 bool pw_malloc_is_ours(void);
 
+/* A block of @size bytes for which @bin, that of its class or bin 0 for none, has none. */
 void *pw_malloc_slow(size_t size, struct tcache_bin *bin);
+
+/* free() of what the map does not tell of; @distance is that of @p. */
 void pw_free_slow(void *p, uintptr_t distance);
+
+/*
+ * free() of a block for which @bin, counted down, had no room: it is full, is bin 0 and
+ * @p no block of a class, or the thread has no bins yet.
+ */
 void pw_free_full(void *p, struct tcache_bin *bin);
+
+/*
+ * free() of a block that has the key of a free one. An error, unless that is chance: then
+ * the block goes to @bin, which was counted down for it.
+ */
 void pw_free_twice(void *p, struct tcache_bin *bin);
+
+/* A block aligned to @align, a power of two. */
+void *pw_aligned(size_t align, size_t size);
 
 static inline __attribute__((always_inline)) void *fast_malloc(size_t size)
 {

@@ -36,6 +36,33 @@ static char **first_environment(void)
 	return (char **)(stack + 1 + stack[0] + 1);
 }
 
+/* By hand: each function of libc's is looked up whenever a program starts. */
+static bool same(const char *a, const char *b)
+{
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+/* How many bits to the left for a unit, 0 if it is none. */
+static unsigned int unit_shift(char unit)
+{
+	switch (unit & ~0x20) {
+	case 'K':
+		return 10;
+	case 'M':
+		return 20;
+	case 'G':
+		return 30;
+	case 'T':
+		return 40;
+	default:
+		return 0;
+	}
+}
+
 bool pw_parse_size(const char *s, size_t *size)
 {
 	size_t v = 0;
@@ -47,10 +74,9 @@ bool pw_parse_size(const char *s, size_t *size)
 		    __builtin_add_overflow(v, (size_t)(*s - '0'), &v))
 			return false;
 	if (*s) {
-		static const char units[4] = { 'K', 'M', 'G', 'T' };
-		const char *unit = memchr(units, *s & ~0x20, sizeof(units));
+		unsigned int shift = unit_shift(*s);
 
-		if (!unit || __builtin_mul_overflow(v, (size_t)1024 << (10 * (unit - units)), &v))
+		if (!shift || __builtin_mul_overflow(v, (size_t)1 << shift, &v))
 			return false;
 		if (*++s == 'i')
 			s++;
@@ -69,7 +95,7 @@ static int one_of(const char *name, const char *value, const char *const *words)
 	int i;
 
 	for (i = 0; words[i]; i++)
-		if (!strcmp(value, words[i]))
+		if (same(value, words[i]))
 			return i;
 	pw_note("%s=%s is not understood and has no effect: it may be %s, %s%s%s", name, value,
 		words[0], words[1], i > 2 ? ", " : "", i > 2 ? words[2] : "");
@@ -107,28 +133,28 @@ static void read_variable(const char *name, const char *value)
 	size_t pid;
 	int i;
 
-	if (!strcmp(name, "PAGEWELL_BACKEND")) {
+	if (same(name, "PAGEWELL_BACKEND")) {
 		i = one_of(name, value, backends);
 		if (i >= 0)
 			pw_env.backend = (enum backend_choice)i;
-	} else if (!strcmp(name, "PAGEWELL_HUGE")) {
+	} else if (same(name, "PAGEWELL_HUGE")) {
 		i = one_of(name, value, huges);
 		if (i >= 0)
 			pw_env.huge = (enum huge_choice)i;
-	} else if (!strcmp(name, "PAGEWELL_COMMIT")) {
+	} else if (same(name, "PAGEWELL_COMMIT")) {
 		i = one_of(name, value, commits);
 		if (i >= 0)
 			pw_env.lazy = i;
-	} else if (!strcmp(name, "PAGEWELL_LIMIT")) {
+	} else if (same(name, "PAGEWELL_LIMIT")) {
 		if (!pw_parse_size(value, &pw_env.limit))
 			pw_note("%s=%s is no size and has no effect", name, value);
-	} else if (!strcmp(name, "PAGEWELL_STATS")) {
+	} else if (same(name, "PAGEWELL_STATS")) {
 		set_switch(name, value, &pw_env.stats);
-	} else if (!strcmp(name, "PAGEWELL_HARDEN")) {
+	} else if (same(name, "PAGEWELL_HARDEN")) {
 		set_switch(name, value, &pw_env.harden);
-	} else if (!strcmp(name, "PAGEWELL_TRACE")) {
+	} else if (same(name, "PAGEWELL_TRACE")) {
 		set_trace(name, value);
-	} else if (!strcmp(name, "PAGEWELL_TRACE_PID")) {
+	} else if (same(name, "PAGEWELL_TRACE_PID")) {
 		traced = pw_parse_size(value, &pid) && pid == (size_t)sys(SYS_getpid);
 	}
 }
@@ -142,18 +168,17 @@ void pw_env_read(void)
 	if (!e || getauxval(AT_SECURE))
 		return;
 	for (; *e; e++) {
-		const char *s = *e, *value;
+		const char *s = *e;
 		size_t len;
 
-		if (s[0] != 'P' || s[1] != 'A' || strncmp(s, "PAGEWELL_", 9))
+		if (s[0] != 'P' || s[1] != 'A' || s[2] != 'G')
 			continue;
-		value = strchr(s, '=');
-		len = value ? (size_t)(value - s) : sizeof(name);
-		if (len >= sizeof(name))
+		for (len = 0; len < sizeof(name) && s[len] && s[len] != '='; len++)
+			name[len] = s[len];
+		if (len == sizeof(name) || !s[len])
 			continue;
-		memcpy(name, s, len);
 		name[len] = '\0';
-		read_variable(name, value + 1);
+		read_variable(name, s + len + 1);
 	}
 	if (!traced)
 		pw_env.trace = NULL;

@@ -36,6 +36,10 @@ void _IO_list_lock(void) __attribute__((weak));
 void _IO_list_unlock(void) __attribute__((weak));
 void _IO_list_resetlock(void) __attribute__((weak));
 
+/* What pthread_atfork() calls, with a handle of the library's: it is never unloaded. */
+int __register_atfork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void),
+		      void *handle);
+
 typedef void (*lock_fn)(struct lock *l, unsigned int arg);
 
 static void for_each_lock(lock_fn fn, unsigned int arg)
@@ -123,11 +127,6 @@ static void child(void)
 	trace_fork_child();
 }
 
-#ifdef PW_SHARED
-/* By its address pthread_atfork() knows whose handlers these are; start files have it. */
-__attribute__((visibility("hidden"))) void *const __dso_handle = NULL;
-#endif
-
 void pw_fork_watch(bool libc_is_up)
 {
 	static bool watched;
@@ -135,5 +134,5 @@ void pw_fork_watch(bool libc_is_up)
 	if (watched || !libc_is_up)
 		return;
 	watched = true;
-	pthread_atfork(prepare, parent, child);
+	__register_atfork(prepare, parent, child, NULL);
 }

@@ -90,13 +90,14 @@ static struct span *check_block(pagewell_heap_t *heap, void *p, const char *call
 
 PUBLIC void *pagewell_heap_realloc(pagewell_heap_t *heap, void *p, size_t size)
 {
+	struct span *s;
 	size_t old;
 	void *q;
 
 	if (!p)
 		return pagewell_heap_alloc(heap, size);
-	check_block(heap, p, "pagewell_heap_realloc()");
-	old = NAME(malloc_usable_size)(p);
+	s = check_block(heap, p, "pagewell_heap_realloc()");
+	old = s->state == SPAN_CLASS ? s->block_size : big_usable(s, (uintptr_t)p);
 	if (size && size <= old && size > old / 2)
 		return p;
 	q = size ? pagewell_heap_alloc(heap, size) : NULL;

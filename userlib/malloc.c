@@ -688,6 +688,11 @@ static inline void *aligned(size_t align, size_t size)
 	return likely(p) ? p : aligned_miss(align, size);
 }
 
+noinline void *pw_aligned(size_t align, size_t size)
+{
+	return aligned(align, size);
+}
+
 static inline bool power_of_two(size_t n)
 {
 	return n && !(n & (n - 1));

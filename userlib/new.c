@@ -41,7 +41,7 @@ static __attribute__((noreturn)) void throw_failure(void)
 
 static void *aligned_or_null(size_t size, size_t align)
 {
-	return align <= MIN_ALIGN ? fast_malloc(size) : memalign(align, size);
+	return align <= MIN_ALIGN ? fast_malloc(size) : pw_aligned(align, size);
 }
 
 static cold_path void *retry(size_t size, size_t align)
