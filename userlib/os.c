@@ -100,7 +100,6 @@ bool os_start(void)
 	if (ret)
 		ret = os_anon_start(0);
 	stats.window = pw_base + GRANULE;
-	stats.heap_id = os_device_heap_id();
 	return !ret;
 }
 
@@ -364,8 +363,21 @@ void os_get_stats(struct os_stats *out)
 	unlock(&pw_os_lock);
 }
 
+uint64_t os_heap_id(void)
+{
+	uint64_t id;
+
+	lock(&pw_os_lock);
+	id = os_device_heap_id();
+	unlock(&pw_os_lock);
+	return id;
+}
+
+/*
+ * A handler that interrupted a request may have called fork(): the child goes on with
+ * that request, and nothing may be asked of the device before.
+ */
 void os_fork_child(void)
 {
 	os_device_fork_child();
-	stats.heap_id = os_device_heap_id();
 }

@@ -60,7 +60,6 @@ enum os_advice {
  * @committed: bytes in breaks and maps now
  * @limit: bytes there may be, SIZE_MAX for no limit
  * @window: start of the window
- * @heap_id: the module's number of this heap, 0 without one
  * @brk_moves: breaks grown or shrunk
  * @maps: maps made
  * @remaps: maps resized without copying
@@ -73,7 +72,6 @@ struct os_stats {
 	size_t committed;
 	size_t limit;
 	uintptr_t window;
-	uint64_t heap_id;
 	size_t brk_moves;
 	size_t maps;
 	size_t remaps;
@@ -122,6 +120,9 @@ int os_advise(uintptr_t addr, size_t length, enum os_advice advice);
 bool os_brk_grew_large(struct os_brk *b, uintptr_t from);
 
 void os_get_stats(struct os_stats *stats);
+
+/* The module's number of this heap, 0 without one. */
+uint64_t os_heap_id(void);
 
 /* After fork(), in the child. */
 void os_fork_child(void);

@@ -446,7 +446,7 @@ void pw_print_stats(void)
 	os_get_stats(&os);
 	pw_note("statistics of process %d", (int)sys(SYS_getpid));
 	pw_line("  backend     %s memory%s%s", os.backend, os.why[0] ? ": " : "", os.why);
-	pw_line("  window      %p  heap %lu", (void *)os.window, (unsigned long)os.heap_id);
+	pw_line("  window      %p  heap %lu", (void *)os.window, (unsigned long)os_heap_id());
 	pw_line("  committed   %10zu KiB", os.committed / KIB);
 	pw_line("  in arenas   %10zu KiB in %u", mi.arena / KIB, pw_nr_arenas);
 	pw_line("  in use      %10zu KiB", (mi.uordblks + mi.hblkhd) / KIB);

@@ -2,11 +2,14 @@
 /*
  * library.c - the library's breaks on the device: most moves are a store
  */
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 
 #include "kselftest_harness.h"
 #include "../../userlib/pagewell.h"
@@ -177,6 +180,52 @@ TEST(child_goes_on)
 	EXPECT_EQ(start + 300 * GRANULE, pagewell_sbrk(b, 0));
 	ASSERT_EQ(300, grow(b, 300));
 	EXPECT_TRUE(is_filled(start + 300 * GRANULE, 300));
+}
+
+#define TRAP_FLAG	0x100
+
+static volatile pid_t stepped_to_fork;
+
+/* Before each instruction; what it looks for is the system call that takes a request over. */
+static void step(int sig, siginfo_t *info, void *context)
+{
+	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+	const uint8_t *code = (const uint8_t *)regs[REG_RIP];
+
+	if (code[0] != 0x0f || code[1] != 0x05 || regs[REG_RAX] != SYS_msync)
+		return;
+	stepped_to_fork = fork();
+	regs[REG_EFL] &= ~TRAP_FLAG;
+}
+
+/* The child returns from the handler into the same request. */
+TEST(fork_in_the_middle_of_a_request)
+{
+	struct sigaction act = { .sa_sigaction = step, .sa_flags = SA_SIGINFO };
+	unsigned char *p;
+	int status;
+
+	stepped_to_fork = -1;
+	ASSERT_EQ(0, sigaction(SIGTRAP, &act, NULL));
+	__asm__ volatile("leaq -128(%%rsp), %%rsp\n\t"
+			 "pushfq\n\t"
+			 "orq %0, (%%rsp)\n\t"
+			 "popfq\n\t"
+			 "leaq 128(%%rsp), %%rsp" : : "i"(TRAP_FLAG) : "cc", "memory");
+	p = pagewell_map(MIB, 0, 0);
+	if (!stepped_to_fork) {
+		if (!p)
+			_exit(2);
+		memset(p, 1, MIB);
+		_exit(pagewell_unmap(p) ? 3 : 0);
+	}
+	ASSERT_LT(0, stepped_to_fork);
+	ASSERT_NE(NULL, p);
+	memset(p, 2, MIB);
+	ASSERT_EQ(stepped_to_fork, waitpid(stepped_to_fork, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(2, p[MIB - 1]);
+	EXPECT_EQ(0, pagewell_unmap(p));
 }
 
 TEST_HARNESS_MAIN
