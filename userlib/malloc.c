@@ -476,10 +476,8 @@ static void *resize_private(void *p, size_t old, size_t size)
 }
 
 /* A block that ends at its guard cannot grow there: what grows by little gets room. */
-static void *resize_guarded(struct span *s, void *p, size_t old, size_t size)
+static void *resize_guarded(void *p, size_t old, size_t size)
 {
-	if (!big_block_start(s, (uintptr_t)p))
-		pw_heap_error("realloc()", "invalid pointer", p);
 	if (size <= old && size > old / 2)
 		return p;
 	return resize_by_moving(p, old, size, size > old && size - old <= old / 4 ?
@@ -491,8 +489,10 @@ static noinline void *realloc_big(struct span *s, void *p, size_t size)
 	size_t old = big_usable(s, (uintptr_t)p);
 	void *q;
 
+	if (!big_block_start(s, (uintptr_t)p))
+		pw_heap_error("realloc()", "invalid pointer", p);
 	if (unlikely(s->state == SPAN_LARGE && (s->flags & SPAN_GUARDED)))
-		return resize_guarded(s, p, old, size);
+		return resize_guarded(p, old, size);
 	/* Less than half of it: a class will do, or another kind of block. */
 	if (size > old / 2 || size > CLASS_MAX) {
 		if (size <= old && size > old / 2 && old - size < GRANULE)

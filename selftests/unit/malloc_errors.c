@@ -258,6 +258,25 @@ static void realloc_middle(void)
 	pw_realloc(p + 32, 1000);
 }
 
+/* It would fit where it is. */
+static void realloc_middle_of_mapped(void)
+{
+	char *p = pw_malloc(300000);
+
+	expect("realloc(): invalid pointer", p + 16);
+	pw_realloc(p + 16, 295000);
+}
+
+static void realloc_middle_of_run(void)
+{
+	char *p;
+
+	pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	p = pw_malloc(6 * MIB);
+	expect("realloc(): invalid pointer", p + 16);
+	pw_realloc(p + 16, 6 * MIB - 1000);
+}
+
 static void wrong_heap(void)
 {
 	pagewell_heap_t *a = pagewell_heap_create(0), *b = pagewell_heap_create(0);
@@ -596,6 +615,8 @@ int main(void)
 		{ "a free block that was written to", overwritten_list },
 		{ "realloc of a local variable", realloc_wild },
 		{ "realloc of the middle of a block", realloc_middle },
+		{ "realloc of the middle of a mapped block, smaller", realloc_middle_of_mapped },
+		{ "realloc of the middle of a run, smaller", realloc_middle_of_run },
 		{ "a block given to another heap", wrong_heap },
 		{ "a block of malloc given to a heap", wrong_heap_realloc },
 		{ "an object given to another pool", wrong_pool },
