@@ -311,6 +311,7 @@ static int move_break(struct arena *a, struct segment *seg, size_t bytes)
 		a->decay.purged_at = arena_now();
 	seg->end = (uint32_t)granule_of(seg->brk.brk);
 	WRITE_ONCE(a->size, a->size + bytes);
+	a->size_max = MAX(a->size_max, a->size);
 	probe(arena_more, a->id, seg->brk.brk, bytes);
 	if (pw_env.huge == HUGE_ALWAYS)
 		os_brk_grew_large(&seg->brk, ALIGN_DOWN(old, HUGE_SIZE));

@@ -24,8 +24,8 @@ enum span_state {
 #define SPAN_BINNED	2U	/* in its small bin */
 #define SPAN_UNSORTED	4U	/* in the unsorted bin */
 #define SPAN_GUARDED	8U	/* mapped with OS_GUARD */
-#define SPAN_BITS	32U	/* its bits are in an array */
 #define SPAN_RETURN	16U	/* blocks came back since pages were last returned */
+#define SPAN_BITS	32U	/* its bits are in an array */
 
 /**
  * struct span - an entry of the span table
@@ -152,7 +152,8 @@ struct decay {
  * @large_map: which large bins are not empty
  * @segments: the newest first
  * @size: bytes between starts and breaks
- * @limit: what @size may grow to
+ * @size_max: the most that @size ever was
+ * @limit: what @size may grow to, 0 while nobody has the arena
  * @free: granules in the large bins
  * @dirty: granules of those, and of the top, that were used
  * @sorted_size: what @size was when cached blocks were last sorted back for more
@@ -175,6 +176,7 @@ struct arena {
 	uint64_t large_map[(NR_LARGE_BINS + 63) / 64];
 	struct segment *segments;
 	size_t size;
+	size_t size_max;
 	size_t limit;
 	size_t free;
 	size_t dirty;

@@ -61,6 +61,21 @@ struct magazine *depot_pop(unsigned int c)
 	return m;
 }
 
+size_t depot_blocks(void)
+{
+	struct magazine *m;
+	size_t blocks = 0;
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++) {
+		lock(&pw_depots[c].lock);
+		for (m = pw_depots[c].full; m; m = m->next)
+			blocks += m->nr;
+		unlock(&pw_depots[c].lock);
+	}
+	return blocks;
+}
+
 bool blocks_sort_back(void **blocks, size_t n)
 {
 	struct arena *a = NULL;

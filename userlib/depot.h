@@ -47,6 +47,9 @@ void depot_push(unsigned int c, struct magazine *m);
 /* The magazine that came last, or NULL. */
 struct magazine *depot_pop(unsigned int c);
 
+/* How many blocks all of them hold. */
+size_t depot_blocks(void);
+
 /* Does the depot hold more than it may? Then arenas_collect() is due. */
 static inline bool depot_is_full(void)
 {

@@ -70,6 +70,12 @@ void pw_free_full(void *p, struct tcache_bin *bin);
  */
 void pw_free_twice(void *p, struct tcache_bin *bin);
 
+/* Requests of the program's that failed for want of memory. */
+extern size_t pw_refused;
+
+/* Counts one, and is what it returns: NULL, with errno. */
+void *pw_no_memory(void);
+
 /* A block aligned to @align, a power of two. */
 void *pw_aligned(size_t align, size_t size);
 

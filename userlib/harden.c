@@ -627,6 +627,29 @@ void harden_drain(struct thread *t)
 		give_oldest_large(t->hard);
 }
 
+/* The thread may be using them meanwhile: what makes no sense is nothing. */
+__attribute__((no_sanitize("thread")))
+static size_t bin_bytes(const struct hard_bin *bin)
+{
+	void **head = READ_ONCE(bin->head), **tail = READ_ONCE(bin->tail);
+	size_t queued = tail > head ? (size_t)(tail - head) : 0;
+
+	if (!READ_ONCE(bin->room))
+		return 0;
+	return (MIN(queued, MAX_QUEUE) + READ_ONCE(bin->nr_choices) + !!READ_ONCE(bin->next)) *
+	       block_size(bin);
+}
+
+size_t harden_bytes(const struct hard *hard)
+{
+	size_t sum = READ_ONCE(hard->large_bytes);
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++)
+		sum += bin_bytes(&hard->bins[c]);
+	return sum;
+}
+
 void harden_leave(struct thread *t)
 {
 	harden_drain(t);

@@ -21,6 +21,7 @@
 
 #include "arena.h"
 
+struct hard;
 struct thread;
 
 /* Perturbed: a block of a class, straight from the thread's arena. */
@@ -65,6 +66,9 @@ size_t harden_size(struct span *s, void *p, const char *call);
 
 /* A thread's caches, before anything else; false without memory. */
 bool harden_attach(struct thread *t);
+
+/* Bytes of the free blocks that a thread keeps; approximate. */
+size_t harden_bytes(const struct hard *hard);
 
 /* What a thread keeps goes to the depot, and what is large back to spans. */
 void harden_drain(struct thread *t);

@@ -2,7 +2,6 @@
 /*
  * heaps.c - heaps of the program's: private arenas
  */
-#include <errno.h>
 #include <string.h>
 
 #include "arena.h"
@@ -21,9 +20,7 @@ PUBLIC pagewell_heap_t *pagewell_heap_create(size_t limit)
 {
 	struct arena *a = pw_heap_start() ? arena_create(true, limit ? limit : SIZE_MAX) : NULL;
 
-	if (!a)
-		errno = ENOMEM;
-	return (pagewell_heap_t *)a;
+	return a ? (pagewell_heap_t *)a : pw_no_memory();
 }
 
 static void *class_block(struct arena *a, size_t size, bool *zeroed)
@@ -50,9 +47,7 @@ static void *alloc(pagewell_heap_t *heap, size_t size, bool *zeroed)
 		p = class_block(a, size, zeroed);
 	else if (size <= PTRDIFF_MAX)
 		p = run_block_alloc(a, size, MIN_ALIGN, zeroed);
-	if (!p)
-		errno = ENOMEM;
-	return p;
+	return p ? p : pw_no_memory();
 }
 
 PUBLIC void *pagewell_heap_alloc(pagewell_heap_t *heap, size_t size)
@@ -67,10 +62,8 @@ PUBLIC void *pagewell_heap_calloc(pagewell_heap_t *heap, size_t n, size_t size)
 	bool zeroed;
 	void *p;
 
-	if (__builtin_mul_overflow(n, size, &size)) {
-		errno = ENOMEM;
-		return NULL;
-	}
+	if (__builtin_mul_overflow(n, size, &size))
+		return pw_no_memory();
 	p = alloc(heap, size, &zeroed);
 	if (p && !zeroed)
 		memset(p, 0, size);

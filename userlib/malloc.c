@@ -17,11 +17,21 @@
 #include "tracer.h"
 #include "tune.h"
 
-static cold_path void *no_memory(void)
+size_t pw_refused;
+
+cold_path void *pw_no_memory(void)
 {
 	probe(no_memory);
+	__atomic_fetch_add(&pw_refused, 1, __ATOMIC_RELAXED);
 	errno = ENOMEM;
 	return NULL;
+}
+
+/* What could not be had was not needed. */
+static cold_path void not_refused(int saved_errno)
+{
+	__atomic_fetch_sub(&pw_refused, 1, __ATOMIC_RELAXED);
+	errno = saved_errno;
 }
 
 /* ---- slow paths ---- */
@@ -47,7 +57,7 @@ static void *alloc_slow(size_t size, size_t c, bool *zeroed)
 
 	*zeroed = false;
 	if (unlikely(size > PTRDIFF_MAX))
-		return no_memory();
+		return pw_no_memory();
 	/* A block of no bytes is one of the smallest class. */
 	if (unlikely(!size)) {
 		c = 1;
@@ -58,7 +68,7 @@ static void *alloc_slow(size_t size, size_t c, bool *zeroed)
 	p = c ? class_alloc(size, c, zeroed) : big_alloc(size, MIN_ALIGN, zeroed);
 	if (unlikely(pw_heap.slow) && p)
 		perturb_fill(p, size);
-	return likely(p) ? p : no_memory();
+	return likely(p) ? p : pw_no_memory();
 }
 
 /* What is mapped by itself has a guard page instead. */
@@ -68,12 +78,12 @@ static void *harden_alloc(size_t size, size_t align, bool *zeroed)
 
 	*zeroed = false;
 	if (size > PTRDIFF_MAX || align > PTRDIFF_MAX - size)
-		return no_memory();
+		return pw_no_memory();
 	if (size < READ_ONCE(pw_tune.mmap_threshold))
 		p = harden_take(size, size, align);
 	if (!p)
 		p = big_alloc(size, align, zeroed);
-	return p ? p : no_memory();
+	return p ? p : pw_no_memory();
 }
 
 noinline void *pw_malloc_hard(size_t size)
@@ -348,7 +358,7 @@ PUBLIC void *NAME(calloc)(size_t n, size_t each)
 	size_t size;
 
 	if (unlikely(__builtin_mul_overflow(n, each, &size)))
-		return no_memory();
+		return pw_no_memory();
 	if (unlikely(size > SMALL_MAX))
 		return calloc_big(size);
 	bin = bin_at(small_class(size) * MAP_UNIT);
@@ -425,7 +435,7 @@ static void *alloc_grown(size_t size)
 		p = tcache_refill(c);
 	if (!p)
 		p = tcache_refill_arena(c, &zeroed);
-	return p ? p : no_memory();
+	return p ? p : pw_no_memory();
 }
 
 /* Hardened, a block says to the byte how long it is; the rest is room to grow. */
@@ -440,10 +450,13 @@ static void *alloc_room(size_t size, size_t room)
 
 static void *move_block(void *p, size_t old, size_t size, size_t ask)
 {
+	int saved = errno;
 	void *q = ask > size ? alloc_room(size, ask) : alloc_grown(size);
 
-	if (unlikely(!q) && ask > size)
+	if (unlikely(!q) && ask > size) {
+		not_refused(saved);
 		q = fast_malloc(size);
+	}
 	if (unlikely(!q))
 		return NULL;
 	/* Both are whole multiples of 64 bytes from there on. */
@@ -465,14 +478,14 @@ static void *resize_by_moving(void *p, size_t old, size_t size, size_t ask)
 
 	if (q || size > old)
 		return q;
-	errno = saved;
+	not_refused(saved);
 	return p;
 }
 
 /* Blocks of heaps of the program's do not leave them. */
 static void *resize_private(void *p, size_t old, size_t size)
 {
-	return size <= old ? p : no_memory();
+	return size <= old ? p : pw_no_memory();
 }
 
 /* A block that ends at its guard cannot grow there: what grows by little gets room. */
@@ -590,7 +603,7 @@ PUBLIC void *NAME(realloc)(void *p, size_t size)
 		return fast_malloc(size);
 	if (unlikely(size - 1 >= PTRDIFF_MAX)) {
 		if (size)
-			return no_memory();
+			return pw_no_memory();
 		fast_free(p);
 		return NULL;
 	}
@@ -610,7 +623,7 @@ PUBLIC void *NAME(reallocarray)(void *p, size_t n, size_t each)
 	size_t size;
 
 	if (unlikely(__builtin_mul_overflow(n, each, &size)))
-		return no_memory();
+		return pw_no_memory();
 	return NAME(realloc)(p, size);
 }
 
@@ -646,7 +659,7 @@ static noinline void *aligned_slow(size_t align, size_t size, size_t c)
 	trace(TRACE_ALIGNED, p, size, align);
 	if (unlikely(pw_heap.slow) && p)
 		perturb_fill(p, size);
-	return p ? p : no_memory();
+	return p ? p : pw_no_memory();
 }
 
 /* @align is a power of two. */
@@ -663,7 +676,7 @@ static noinline void *aligned_miss(size_t align, size_t size)
 			return b;
 	}
 	if (size > PTRDIFF_MAX || align > PTRDIFF_MAX - size)
-		return no_memory();
+		return pw_no_memory();
 	c = aligned_class(align, size);
 	b = c ? tcache_pop(c) : NULL;
 	return b ? b : aligned_slow(align, size, c);
@@ -752,7 +765,7 @@ PUBLIC void *NAME(valloc)(size_t size)
 PUBLIC void *NAME(pvalloc)(size_t size)
 {
 	if (unlikely(size > PTRDIFF_MAX))
-		return no_memory();
+		return pw_no_memory();
 	return aligned(PAGE_SIZE, size ? ALIGN_UP(size, PAGE_SIZE) : PAGE_SIZE);
 }
 

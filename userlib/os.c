@@ -136,13 +136,11 @@ static bool made_room(int ret)
 	return ret == -ENOMEM && pw_env.harden && kept_drop();
 }
 
-/* Accounts for the outcome of a request that adds @more bytes. */
-static int account(int ret, size_t more)
+/* Accounts for the outcome of a request that adds @more bytes, or takes some away. */
+static int account(int ret, ptrdiff_t more)
 {
 	if (!ret)
-		stats.committed += more;
-	else if (ret != -EAGAIN && ret != -EOPNOTSUPP)
-		stats.refused++;
+		stats.committed += (size_t)more;
 	return ret;
 }
 
@@ -165,7 +163,6 @@ int os_brk_create(size_t reserve, struct os_brk *b)
 	lock(&pw_os_lock);
 	if (!injected_failure())
 		ret = brk_create(reserve, b);
-	account(ret, 0);
 	unlock(&pw_os_lock);
 	return ret;
 }
@@ -183,18 +180,11 @@ static int try_brk_move(struct os_brk *b, uintptr_t brk)
 	int ret = -ENOMEM;
 
 	lock(&pw_os_lock);
-	if (brk <= old) {
-		ret = brk_move(b, brk);
-		if (!ret) {
-			stats.committed -= old - brk;
-			stats.returned += old - brk;
-		}
-	} else if (!over_limit(brk - old) && !injected_failure()) {
-		ret = account(brk_move(b, brk), brk - old);
-	} else {
-		stats.refused++;
-	}
-	stats.brk_moves++;
+	if (brk <= old || (!over_limit(brk - old) && !injected_failure()))
+		ret = account(brk_move(b, brk), (ptrdiff_t)(brk - old));
+	if (!ret && brk < old)
+		stats.returned += old - brk;
+	stats.brk_moves += !ret;
 	unlock(&pw_os_lock);
 	return ret;
 }
@@ -256,7 +246,7 @@ static int try_map(size_t length, size_t align, unsigned int flags, uintptr_t *a
 	int ret;
 
 	lock(&pw_os_lock);
-	ret = account(map(length, MAX(align, GRANULE), flags, addr), length);
+	ret = account(map(length, MAX(align, GRANULE), flags, addr), (ptrdiff_t)length);
 	stats.maps += !ret;
 	unlock(&pw_os_lock);
 	return ret;
@@ -317,7 +307,7 @@ static int try_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool
 		ret = -ENOMEM;
 	else
 		ret = remap(addr, old_length, new_length, may_move);
-	account(ret, new_length - old_length);
+	account(ret, (ptrdiff_t)(new_length - old_length));
 	stats.remaps += !ret;
 	unlock(&pw_os_lock);
 	return ret;

@@ -55,7 +55,7 @@ enum os_advice {
 
 /**
  * struct os_stats - what the OS boundary has seen
- * @backend: "device" or "anonymous"
+ * @backend: "device", "anonymous", or "device, then anonymous": the device was lost
  * @why: why it is not the device: empty, or a clause for a person
  * @committed: bytes in breaks and maps now
  * @limit: bytes there may be, SIZE_MAX for no limit
@@ -64,7 +64,6 @@ enum os_advice {
  * @maps: maps made
  * @remaps: maps resized without copying
  * @returned: bytes given back by advice
- * @refused: requests that failed
  */
 struct os_stats {
 	const char *backend;
@@ -76,7 +75,6 @@ struct os_stats {
 	size_t maps;
 	size_t remaps;
 	size_t returned;
-	size_t refused;
 };
 
 /* Chooses the backend as pw_env says and lays out the window. Called once. */

@@ -11,10 +11,12 @@
 #include "os.h"
 #include "pagewell.h"
 
-/* Sets errno for a negative error number. A break that is in the way is no memory. */
+/* Sets errno for a negative error number. */
 static int failed(int ret)
 {
-	errno = ret == -EAGAIN ? ENOMEM : -ret;
+	if (ret == -ENOMEM)
+		pw_no_memory();
+	errno = -ret;
 	return -1;
 }
 
@@ -207,7 +209,8 @@ PUBLIC void *pagewell_sbrk(pagewell_brk_t *b, intptr_t increment)
 	ret = increment > 0 && new < old ? -ENOMEM : os_brk_move(&b->os, new);
 	if (!ret)
 		return (void *)old;
-	failed(ret);
+	/* Something in its way is no memory, too. */
+	failed(ret == -EAGAIN ? -ENOMEM : ret);
 	return NULL;
 }
 

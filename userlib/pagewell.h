@@ -202,12 +202,13 @@ void pagewell_brk_destroy(pagewell_brk_t *brk);
 
 /**
  * struct pagewell_stats - the whole library at one moment, in bytes
- * @backend: "device" or "anonymous"
+ * @backend: "device" or "anonymous"; "device, then anonymous" once the device can be
+ *	     reached no more: new memory is anonymous then
  * @committed: asked of the system and not given back
  * @limit: what that may grow to, SIZE_MAX for no limit
  * @arenas: in arenas
  * @in_use: of blocks that the program has
- * @cached: of free blocks in tcaches and fast bins; approximate
+ * @cached: of free blocks in tcaches and fast bins, and in hardened mode's queues; approximate
  * @mapped: of blocks that are mapped by themselves
  * @mapped_blocks: their number
  * @tables: addresses of the library's own tables
@@ -215,7 +216,7 @@ void pagewell_brk_destroy(pagewell_brk_t *brk);
  * @brk_moves: breaks grown or shrunk
  * @maps: maps made
  * @remaps: maps resized without copying
- * @refused: requests that failed
+ * @refused: calls that failed for want of memory
  */
 struct pagewell_stats {
 	const char *backend;

@@ -56,8 +56,7 @@ PUBLIC pagewell_pool_t *pagewell_pool_create(size_t size, size_t align, size_t l
 	if (!pool) {
 		if (a)
 			arena_destroy(a);
-		errno = ENOMEM;
-		return NULL;
+		return pw_no_memory();
 	}
 	/* Classes are multiples of every alignment that a size in them has. */
 	size = ALIGN_UP(size, align);
@@ -88,9 +87,7 @@ PUBLIC void *pagewell_pool_alloc(pagewell_pool_t *pool)
 	if (b)
 		b->key = 0;
 	unlock(&a->lock);
-	if (!b)
-		errno = ENOMEM;
-	return b;
+	return b ? b : pw_no_memory();
 }
 
 static bool in_list(const struct pagewell_pool *pool, const struct block *b)

@@ -787,7 +787,7 @@ size_t tcaches_bytes(void)
 
 	lock(&pw_threads_lock);
 	for (t = pw_threads; t; t = t->next)
-		sum += thread_bytes(t, 0);
+		sum += t->hard ? harden_bytes(t->hard) : thread_bytes(t, 0);
 	unlock(&pw_threads_lock);
 	return sum;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "decay.h"
+#include "depot.h"
 #include "entry.h"
 #include "env.h"
 #include "fastbin.h"
@@ -121,6 +122,7 @@ PUBLIC int NAME(mallopt)(int param, int value)
 /**
  * struct view - one arena, seen at one moment
  * @system: bytes between starts and breaks
+ * @system_max: the most there ever were
  * @out: bytes of blocks that left the bins
  * @runs: free runs
  * @run_bytes: in them
@@ -131,6 +133,7 @@ PUBLIC int NAME(mallopt)(int param, int value)
  */
 struct view {
 	size_t system;
+	size_t system_max;
 	size_t out;
 	size_t runs;
 	size_t run_bytes;
@@ -140,15 +143,19 @@ struct view {
 	size_t blocks[NR_CLASSES];
 };
 
-static void look(struct arena *a, struct view *v)
+/* False if nobody has it: it was a heap of the program's. */
+static bool look(struct arena *a, struct view *v)
 {
 	struct segment *seg;
 	struct span *s;
 	unsigned int i;
+	bool used;
 
 	memset(v, 0, sizeof(*v));
 	lock(&a->lock);
+	used = a->limit;
 	v->system = a->size;
+	v->system_max = a->size_max;
 	v->out = a->blocks_out;
 	v->run_bytes = a->free << GRANULE_SHIFT;
 	for (i = 1; i < NR_LARGE_BINS; i++)
@@ -164,11 +171,13 @@ static void look(struct arena *a, struct view *v)
 	for (seg = a->segments; seg; seg = seg->next)
 		v->top += (size_t)(seg->end - seg->top) << GRANULE_SHIFT;
 	unlock(&a->lock);
+	return used;
 }
 
+/* In fast bins, or in the depot, which takes their place. */
 static size_t fast_blocks(void)
 {
-	size_t blocks = 0;
+	size_t blocks = depot_blocks();
 	unsigned int c;
 
 	for (c = 1; c < NR_CLASSES; c++)
@@ -176,7 +185,7 @@ static size_t fast_blocks(void)
 	return blocks;
 }
 
-/* Bytes that tcaches and fast bins hold. */
+/* Bytes that threads and fast bins hold. */
 static size_t cached(void)
 {
 	return READ_ONCE(pw_fastbin_bytes) + tcaches_bytes();
@@ -245,28 +254,28 @@ PUBLIC struct mallinfo NAME(mallinfo)(void)
 	};
 }
 
+/* What threads and fast bins hold is of any arena: each counts it as in use. */
 PUBLIC void NAME(malloc_stats)(void)
 {
-	size_t system = 0, out = 0;
+	struct mallinfo2 mi = { 0 };
 	struct view v;
 	uint32_t nr, i;
 
 	if (!pw_heap_start())
 		return;
+	fill(&mi);
 	nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE);
 	for (i = 0; i < nr; i++) {
-		look(pw_arenas[i], &v);
+		if (!look(pw_arenas[i], &v))
+			continue;
 		pw_line("Arena %u:", i);
 		pw_line("system bytes     = %10zu", v.system);
 		pw_line("in use bytes     = %10zu", v.out);
-		system += v.system;
-		out += v.out;
 	}
-	system += READ_ONCE(pw_large_bytes);
-	out += READ_ONCE(pw_large_bytes);
 	pw_line("Total (incl. mmap):");
-	pw_line("system bytes     = %10zu", system);
-	pw_line("in use bytes     = %10zu", out);
+	pw_line("system bytes     = %10zu", mi.arena + mi.hblkhd);
+	pw_line("in use bytes     = %10zu", mi.uordblks + mi.hblkhd);
+	pw_line("cached bytes     = %10zu", cached());
 	pw_line("max mmap regions = %10zu", READ_ONCE(pw_large_count_max));
 	pw_line("max mmap bytes   = %10zu", READ_ONCE(pw_large_bytes_max));
 }
@@ -284,7 +293,7 @@ PUBLIC int NAME(malloc_trim)(size_t pad)
 struct totals {
 	size_t fast_blocks, fast_bytes;
 	size_t rest_blocks, rest_bytes;
-	size_t system;
+	size_t system, system_max;
 };
 
 /* glibc prints the sizes a bin takes: from the class below to this one. */
@@ -336,12 +345,12 @@ static void print_totals(FILE *fp, const struct totals *t)
 		t->rest_blocks, t->rest_bytes);
 }
 
-static void print_system(FILE *fp, size_t bytes)
+static void print_system(FILE *fp, size_t bytes, size_t max)
 {
 	fprintf(fp, "<system type=\"current\" size=\"%zu\"/>\n"
 		"<system type=\"max\" size=\"%zu\"/>\n"
 		"<aspace type=\"total\" size=\"%zu\"/>\n"
-		"<aspace type=\"mprotect\" size=\"%zu\"/>\n", bytes, bytes, bytes, bytes);
+		"<aspace type=\"mprotect\" size=\"%zu\"/>\n", bytes, max, bytes, bytes);
 }
 
 static void print_arena(FILE *fp, uint32_t i, struct totals *sum)
@@ -349,7 +358,8 @@ static void print_arena(FILE *fp, uint32_t i, struct totals *sum)
 	struct totals t = { 0 };
 	struct view v;
 
-	look(pw_arenas[i], &v);
+	if (!look(pw_arenas[i], &v))
+		return;
 	fprintf(fp, "<heap nr=\"%u\">\n", i);
 	print_sizes(fp, &v, &t);
 	/* The fast bins are common to all arenas; they are told of in the first. */
@@ -361,13 +371,14 @@ static void print_arena(FILE *fp, uint32_t i, struct totals *sum)
 	}
 	print_bins(fp, &v);
 	print_totals(fp, &t);
-	print_system(fp, v.system);
+	print_system(fp, v.system, v.system_max);
 	fputs("</heap>\n", fp);
 	sum->fast_blocks += t.fast_blocks;
 	sum->fast_bytes += t.fast_bytes;
 	sum->rest_blocks += t.rest_blocks;
 	sum->rest_bytes += t.rest_bytes;
 	sum->system += v.system;
+	sum->system_max += v.system_max;
 }
 
 PUBLIC int NAME(malloc_info)(int options, FILE *fp)
@@ -386,7 +397,9 @@ PUBLIC int NAME(malloc_info)(int options, FILE *fp)
 	print_totals(fp, &sum);
 	fprintf(fp, "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n",
 		READ_ONCE(pw_large_count), READ_ONCE(pw_large_bytes));
-	print_system(fp, sum.system + READ_ONCE(pw_large_bytes));
+	/* As glibc's: each arena's most, whenever that was. */
+	print_system(fp, sum.system + READ_ONCE(pw_large_bytes),
+		     sum.system_max + READ_ONCE(pw_large_bytes_max));
 	fputs("</malloc>\n", fp);
 	return 0;
 }
@@ -419,7 +432,7 @@ PUBLIC int pagewell_get_stats(struct pagewell_stats *stats, size_t size)
 		.brk_moves = os.brk_moves,
 		.maps = os.maps,
 		.remaps = os.remaps,
-		.refused = os.refused,
+		.refused = READ_ONCE(pw_refused),
 	};
 	memcpy(stats, &all, size);
 	return 0;
@@ -431,13 +444,14 @@ void pw_print_stats(void)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
 	size_t small = 0, unsorted = 0, large = 0, top = 0, blocks;
+	unsigned int arenas = 0;
 	struct mallinfo2 mi = { 0 };
 	struct os_stats os;
 	struct view v;
 
 	fill(&mi);
 	for (i = 0; i < nr; i++) {
-		look(pw_arenas[i], &v);
+		arenas += look(pw_arenas[i], &v);
 		small += small_bytes(&v, &blocks);
 		unsorted += v.unsorted_bytes;
 		large += v.run_bytes;
@@ -448,7 +462,7 @@ void pw_print_stats(void)
 	pw_line("  backend     %s memory%s%s", os.backend, os.why[0] ? ": " : "", os.why);
 	pw_line("  window      %p  heap %lu", (void *)os.window, (unsigned long)os_heap_id());
 	pw_line("  committed   %10zu KiB", os.committed / KIB);
-	pw_line("  in arenas   %10zu KiB in %u", mi.arena / KIB, pw_nr_arenas);
+	pw_line("  in arenas   %10zu KiB in %u", mi.arena / KIB, arenas);
 	pw_line("  in use      %10zu KiB", (mi.uordblks + mi.hblkhd) / KIB);
 	pw_line("  tcaches     %10zu KiB", tcaches_bytes() / KIB);
 	pw_line("  fast bins   %10zu KiB", mi.fsmblks / KIB);
@@ -460,5 +474,5 @@ void pw_print_stats(void)
 	pw_line("  tables      %10zu KiB of addresses", pw_meta_bytes() / KIB);
 	pw_line("  returned    %10zu KiB", os.returned / KIB);
 	pw_line("  break moves %10zu   maps %zu   remaps %zu   refused %zu",
-		os.brk_moves, os.maps, os.remaps, os.refused);
+		os.brk_moves, os.maps, os.remaps, READ_ONCE(pw_refused));
 }

@@ -340,6 +340,94 @@ static void info_xml(void)
 	pw_free(p);
 }
 
+/* The number in the last line of malloc_info()'s that begins with @before. */
+static size_t last_number(const char *text, const char *before)
+{
+	const char *line, *last = NULL;
+
+	for (line = strstr(text, before); line; line = strstr(line + 1, before))
+		last = line + strlen(before);
+	CHECK(last);
+	return strtoul(last, NULL, 10);
+}
+
+static unsigned int count_lines(const char *text, const char *with)
+{
+	unsigned int n = 0;
+
+	for (text = strstr(text, with); text; text = strstr(text + 1, with))
+		n++;
+	return n;
+}
+
+static char *info_text(void)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *fp = open_memstream(&text, &len);
+
+	CHECK(fp && !pw_malloc_info(0, fp) && !fclose(fp));
+	return text;
+}
+
+static void info_of_the_past(void)
+{
+	pagewell_heap_t *h[3];
+	size_t peak, i;
+	void *p[200];
+	char *text;
+
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		memset(p[i] = pw_malloc(100 * KIB), 1, 100 * KIB);
+	for (i = 0; i < ARRAY_SIZE(h); i++)
+		CHECK((h[i] = pagewell_heap_create(0)) && pagewell_heap_alloc(h[i], 1));
+	text = info_text();
+	peak = last_number(text, "<system type=\"current\" size=\"");
+	CHECK(peak > 200 * 100 * KIB);
+	CHECK(last_number(text, "<system type=\"max\" size=\"") >= peak);
+	CHECK(count_lines(text, "<heap nr=") == 2 + ARRAY_SIZE(h));
+	free(text);
+
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		pw_free(p[i]);
+	for (i = 0; i < ARRAY_SIZE(h); i++)
+		pagewell_heap_destroy(h[i]);
+	pw_malloc_trim(0);
+	text = info_text();
+	CHECK(last_number(text, "<system type=\"current\" size=\"") < peak / 10);
+	CHECK(last_number(text, "<system type=\"max\" size=\"") >= 200 * 100 * KIB);
+	CHECK(count_lines(text, "<heap nr=") == 2);
+	free(text);
+}
+
+/* Freed, and kept for the next ones: not in use, and said in all places. */
+static void free_many_and_tell(void)
+{
+	struct mallinfo2 mi;
+	void *p[1000];
+	int i;
+
+	for (i = 0; i < 1000; i++)
+		p[i] = pw_malloc(1000);
+	for (i = 0; i < 1000; i++)
+		pw_free(p[i]);
+	CHECK(pw_malloc(10 * MIB) && pw_malloc(100));
+	mi = pw_mallinfo2();
+	dprintf(2, "in use bytes     = %10zu\n", mi.uordblks + mi.hblkhd);
+	pw_malloc_stats();
+}
+
+static void stats_agree(void)
+{
+	static char text[4096];
+	const char *total;
+
+	CHECK(!in_child(free_many_and_tell, text, sizeof(text)));
+	total = strstr(text, "Total (incl. mmap):");
+	CHECK(total && strstr(total, "in use bytes     = "));
+	CHECK(!strncmp(strstr(total, "in use bytes"), text, strcspn(text, "\n")));
+}
+
 static void heaps(void)
 {
 	pagewell_heap_t *h = pagewell_heap_create(0), *limited = pagewell_heap_create(MIB);
@@ -494,6 +582,8 @@ int main(void)
 		{ "mallinfo2 adds up", info_adds_up },
 		{ "malloc_trim lowers the break", trim_returns },
 		{ "malloc_info is glibc's XML", info_xml },
+		{ "malloc_info tells of the most there was, not of heaps that are gone", info_of_the_past },
+		{ "malloc_stats and mallinfo2 agree", stats_agree },
 		{ "heaps of the program's own", heaps },
 		{ "lists that a thread needs again", lists_stay },
 		{ "the first thread ends before the others", first_thread_ends },

@@ -327,6 +327,26 @@ static void guarded_again(void)
 	pw_free(q);
 }
 
+/* What waits to be used again is no block of the program's. */
+static void nothing_in_use(void)
+{
+	static void *p[600];
+	size_t before;
+	int i;
+
+	harden();
+	before = pw_mallinfo2().uordblks;
+	for (i = 0; i < 600; i++)
+		p[i] = pw_malloc((size_t)(i % 5) * 100);
+	CHECK(pw_mallinfo2().uordblks - before > 600 * 200);
+	for (i = 0; i < 600; i++)
+		pw_free(p[i]);
+	/* Many are in the depot now: too few magazines to be sorted back. */
+	CHECK(pw_mallinfo2().fsmblks > 600 * 50 && pw_mallinfo2().smblks > 150);
+	pw_free(pw_malloc(100 * KIB));
+	CHECK(pw_mallinfo2().uordblks == before);
+}
+
 static bool is_mapped(void *p)
 {
 	unsigned char vec;
@@ -371,6 +391,7 @@ int main(void)
 		{ "a guarded block that grows", guarded_growth },
 		{ "a guarded block where another one was", guarded_again },
 		{ "memory of guarded blocks that nobody has", guarded_goes },
+		{ "statistics", nothing_in_use },
 		{ "blocks that another thread frees", handover },
 		{ "threads that exchange blocks, and end", threads },
 	};

@@ -423,6 +423,58 @@ static void statistics(void)
 	FAILS(pagewell_get_stats(&newer.stats, sizeof(newer)), EINVAL);
 }
 
+static struct pagewell_stats stats_now(void)
+{
+	struct pagewell_stats s;
+
+	CHECK(!pagewell_get_stats(&s, sizeof(s)));
+	return s;
+}
+
+#define REFUSED(call, times) do {				\
+	size_t was = stats_now().refused;			\
+								\
+	CHECK(call);						\
+	CHECK(stats_now().refused == was + (times));		\
+} while (0)
+
+/* A call that fails is one, however often it was tried; others are none. */
+static void refused(void)
+{
+	pagewell_heap_t *h = pagewell_heap_create(0);
+	pagewell_pool_t *pool = pagewell_pool_create(MIB, 0, 0);
+	pagewell_brk_t *b = pagewell_brk_create(0);
+	void *p = pw_malloc(300), *large = pw_malloc(50 * MIB), *map = pagewell_map(MIB, 0, 0);
+	size_t moves;
+
+	CHECK(h && pool && b && p && large && map);
+	while (pw_malloc(300))
+		if (!pw_os_fail_after)
+			pw_os_fail_after = 1;
+	moves = stats_now().brk_moves;
+	REFUSED(!pw_malloc(300), 1);
+	REFUSED(!pw_calloc(3, 3 * MIB), 1);
+	REFUSED(!pw_malloc(50 * MIB), 1);
+	REFUSED(!pw_aligned_alloc(4096, 3 * MIB), 1);
+	REFUSED(!pw_realloc(p, 5 * MIB), 1);
+	/* With room to grow further, then without. */
+	REFUSED(!pw_realloc(p, 330), 1);
+	REFUSED(!pw_realloc(large, 60 * MIB), 1);
+	REFUSED(pw_realloc(large, 200 * KIB), 0);
+	REFUSED(!pagewell_heap_alloc(h, 100), 1);
+	REFUSED(!pagewell_heap_calloc(h, 1, 6 * MIB), 1);
+	REFUSED(!pagewell_pool_alloc(pool), 1);
+	REFUSED(!pagewell_map(MIB, 0, 0), 1);
+	REFUSED(!pagewell_remap(map, 2 * MIB, PAGEWELL_MAYMOVE), 1);
+	REFUSED(!pagewell_sbrk(b, MIB), 1);
+	/* What makes no sense is not refused for want of memory. */
+	REFUSED(!pagewell_map(0, 0, 0), 0);
+	CHECK(stats_now().brk_moves == moves);
+	pw_os_fail_after = 0;
+	REFUSED(pagewell_sbrk(b, MIB), 0);
+	CHECK(stats_now().brk_moves == moves + 1);
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -441,6 +493,7 @@ int main(void)
 		{ "maps: the guard", guard },
 		{ "breaks", breaks },
 		{ "statistics", statistics },
+		{ "statistics: what was refused", refused },
 	};
 
 	return run_tests(tests, ARRAY_SIZE(tests));
