@@ -236,6 +236,7 @@ static struct segment *new_segment(struct arena *a, size_t bytes)
 	seg->top = seg->start;
 	seg->clean = seg->start;
 	seg->end = seg->start;
+	seg->huge = false;
 	seg->next = a->segments;
 	a->segments = seg;
 	return seg;
@@ -274,8 +275,9 @@ static uint64_t probe_huge(uintptr_t page)
  * while that is slow further steps get small pages. What is too short to have
  * one gets none: nobody would see how long it takes.
  */
-static void try_huge(struct arena *a, struct os_brk *b, uintptr_t old)
+static void try_huge(struct arena *a, struct segment *seg, uintptr_t old)
 {
+	struct os_brk *b = &seg->brk;
 	uintptr_t from = ALIGN_DOWN(old, HUGE_SIZE);
 	struct os_brk first = *b;
 
@@ -288,6 +290,7 @@ static void try_huge(struct arena *a, struct os_brk *b, uintptr_t old)
 	}
 	if (!os_brk_grew_large(&first, from))
 		return;
+	seg->huge = true;
 	if (probe_huge(first.brk - HUGE_SIZE) < HUGE_SLOW_NS) {
 		a->huge_backoff = 0;
 		os_brk_grew_large(b, from);
@@ -316,7 +319,7 @@ static int move_break(struct arena *a, struct segment *seg, size_t bytes)
 	if (pw_env.huge == HUGE_ALWAYS)
 		os_brk_grew_large(&seg->brk, ALIGN_DOWN(old, HUGE_SIZE));
 	else if (a->size >= HUGE_FROM && !a->big)
-		try_huge(a, &seg->brk, old);
+		try_huge(a, seg, old);
 	return 0;
 }
 

@@ -98,6 +98,7 @@ struct spans {
  * @top: first granule of the top, which nothing has been made of, or not any more
  * @clean: first granule of the top that was never used
  * @end: granule of the break
+ * @huge: huge pages were asked for
  * @next: older segment of the arena
  */
 struct segment {
@@ -106,6 +107,7 @@ struct segment {
 	uint32_t top;
 	uint32_t clean;
 	uint32_t end;
+	bool huge;
 	struct segment *next;
 };
 

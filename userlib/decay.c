@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "decay.h"
+#include "env.h"
 #include "fastbin.h"
 #include "kept.h"
 #include "probe.h"
@@ -95,18 +96,30 @@ static bool worth_parts(const struct arena *a)
 	return !a->decay.falling || a->blocks_out <= a->decay.fell_from / 8 * 3;
 }
 
+/*
+ * Where huge pages were asked for, the kernel would make whole ones again of what is
+ * left between the pages that went back. Those that there are stay.
+ */
+static void want_no_huge(struct segment *seg)
+{
+	if (!seg->huge || pw_env.huge == HUGE_ALWAYS)
+		return;
+	os_advise(seg->brk.start, seg->brk.brk - seg->brk.start, OS_NOHUGEPAGE);
+	seg->huge = false;
+}
+
 static size_t purge(struct arena *a, size_t threshold, size_t pad)
 {
 	bool parts = worth_parts(a);
+	size_t bytes = 0, lowered = 0;
 	struct segment *seg;
-	size_t bytes = 0;
 	struct span *s;
 	unsigned int i;
 
 	bin_sort(a);
 	for (seg = a->segments; seg; seg = seg->next) {
 		if ((size_t)(seg->end - seg->top) << GRANULE_SHIFT > threshold)
-			bytes += lower_break(a, seg, pad);
+			lowered += lower_break(a, seg, pad);
 		bytes += purge_top(a, seg);
 	}
 	for (i = 1; i < NR_LARGE_BINS; i++)
@@ -116,6 +129,9 @@ static size_t purge(struct arena *a, size_t threshold, size_t pad)
 		for (s = a->small[i].first; s; s = s->next)
 			if (s->flags & SPAN_RETURN)
 				bytes += span_purge(s);
+	for (seg = a->segments; seg && bytes; seg = seg->next)
+		want_no_huge(seg);
+	bytes += lowered;
 	a->decay.purged = bytes;
 	a->decay.purged_out = a->blocks_out;
 	a->decay.peak_out = a->blocks_out;

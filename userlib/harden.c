@@ -868,7 +868,7 @@ bool harden_give(void *p, const char *call)
 	if (read_canary(p, room_of(size), has) == SIZE_MAX)
 		pw_heap_error(call, "written past the end of", p);
 	fill_junk(p, junk_at(size));
-	t = tcache_thread();
+	t = tcache_thread_that_frees();
 	if (t && size >= LARGE_SIZE) {
 		keep_large(t->hard, p, size);
 		return true;

@@ -126,6 +126,20 @@ PUBLIC void *pagewell_remap(void *p, size_t length, unsigned int flags)
 	return NULL;
 }
 
+/* Nothing of malloc()'s, and not from one map into what follows it. */
+static bool is_one_range(uintptr_t addr, uintptr_t last)
+{
+	struct span *s = span_of(addr);
+	size_t granule;
+
+	if (s->state != SPAN_NONE && (s->state != SPAN_PAGES || last - span_addr(s) >= s->size))
+		return false;
+	for (granule = granule_of(addr) + 1; granule <= granule_of(last); granule++)
+		if (span_entry(granule)->state != SPAN_NONE || span_entry(granule)->head)
+			return false;
+	return true;
+}
+
 PUBLIC int pagewell_advise(void *p, size_t length, enum pagewell_advice advice)
 {
 	static const enum os_advice os_advices[] = {
@@ -143,7 +157,7 @@ PUBLIC int pagewell_advise(void *p, size_t length, enum pagewell_advice advice)
 
 	if ((size_t)advice >= ARRAY_SIZE(os_advices) || addr % PAGE_SIZE || length % PAGE_SIZE ||
 	    __builtin_add_overflow(addr, length - 1, &last) || !in_window(addr) ||
-	    !in_window(last))
+	    !in_window(last) || !is_one_range(addr, last))
 		return failed(-EINVAL);
 	ret = os_advise(addr, length, os_advices[advice]);
 	return ret ? failed(ret) : 0;

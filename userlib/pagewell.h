@@ -134,7 +134,7 @@ enum pagewell_advice {
 	PAGEWELL_COLD,		/* not needed for a while: may be compressed or swapped */
 	PAGEWELL_HUGEPAGE,	/* pages of 2 MiB wherever one fits */
 	PAGEWELL_NOHUGEPAGE,	/* none of those */
-	PAGEWELL_COLLAPSE,	/* put small pages together to such now */
+	PAGEWELL_COLLAPSE	/* put small pages together to such now */
 };
 
 /**

@@ -180,6 +180,27 @@ struct thread *tcache_thread(void)
 	return this_thread();
 }
 
+/*
+ * libc frees what belongs to a thread when that has ended as far as we are told: a few
+ * frees do not make caches, which nobody would give back then.
+ */
+#define LONE_FREES	8
+
+static __thread uint8_t lone_frees __attribute__((tls_model("initial-exec")));
+
+struct thread *tcache_thread_that_frees(void)
+{
+	struct thread *t = tcache_self();
+
+	if (likely(tcache_attached(t)))
+		return t;
+	if (lone_frees < LONE_FREES) {
+		lone_frees++;
+		return NULL;
+	}
+	return thread_attach();
+}
+
 static void thread_unlist(struct thread *t)
 {
 	lock(&pw_threads_lock);
@@ -621,7 +642,7 @@ void tcache_spill(struct block *b, size_t c)
 	/* It was counted down for a block that does not come to be there. */
 	if (unlikely(!tcache_attached(tcache_self())))
 		WRITE_ONCE(pw_nobody.bins[c].room, 0);
-	t = this_thread();
+	t = tcache_thread_that_frees();
 	b->next = NULL;
 	b->key = pw_base;
 	if (unlikely(!t)) {

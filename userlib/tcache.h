@@ -252,6 +252,9 @@ void tcache_start(void);
 /* The calling thread, or NULL when it is exiting or there is no memory. */
 struct thread *tcache_thread(void);
 
+/* The same for a call of free(); NULL for the first few of a thread that called nothing else. */
+struct thread *tcache_thread_that_frees(void);
+
 /* The calling thread's arena. */
 struct arena **tcache_arena(void);
 

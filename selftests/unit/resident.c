@@ -117,7 +117,64 @@ static bool most_freed(void)
 	       no_more_is_left(4000, BLOCKS - few, false, few * 4000UL * 3 / 2);
 }
 
+/* Are huge pages asked for anywhere? The kernel would fill what went back again. */
+static bool huge_asked_for(void)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	char line[512];
+	bool found = false;
+
+	while (f && fgets(line, sizeof(line), f))
+		found |= !strncmp(line, "VmFlags:", 8) && strstr(line, " hg");
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static bool stays_returned(void)
+{
+	pid_t pid;
+	int status;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		left_of(1000, BLOCKS / 50 * 49, true);
+		_exit(huge_asked_for());
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
 /* ---- threads ---- */
+
+/* libc may free something for a thread when its end was seen already. */
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+static bool short_threads(void)
+{
+	pthread_attr_t attr;
+	size_t before = 0;
+	pthread_t thread;
+	int i;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	for (i = 0; i < 20000; i++) {
+		if (i == 4000)
+			before = resident();
+		while (pthread_create(&thread, &attr, nothing, NULL))
+			usleep(1000);
+		if (i % 100 == 99)
+			usleep(2000);
+	}
+	pthread_attr_destroy(&attr);
+	printf("# 16000 detached threads: %zd KiB more\n",
+	       (ssize_t)(resident() - before) / (ssize_t)KIB);
+	return resident() < before + 2 * MIB;
+}
 
 static pthread_barrier_t barrier;
 
@@ -165,9 +222,11 @@ static bool idle_threads(void)
 int main(void)
 {
 	ksft_print_header();
-	ksft_set_plan(3);
+	ksft_set_plan(5);
 	ksft_test_result(all_freed(), "all blocks freed\n");
 	ksft_test_result(most_freed(), "all but a few that lie together\n");
+	ksft_test_result(stays_returned(), "no huge pages where parts went back\n");
+	ksft_test_result(short_threads(), "threads that call nothing leave nothing\n");
 	ksft_test_result(idle_threads(), "caches of threads that are idle\n");
 	ksft_finished();
 }
