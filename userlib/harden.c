@@ -3,7 +3,6 @@
  * harden.c - slow mode
  */
 #include <string.h>
-#include <sys/auxv.h>
 
 #include "decay.h"
 #include "depot.h"
@@ -247,25 +246,24 @@ struct hard {
 	struct swing swings[NR_CLASSES];
 };
 
-/* What the kernel gave this process alone, for canaries and for placement. */
+/* For canaries and for placement. */
 static uint64_t secret;
 
 /* has_entry(0) */
 static uint8_t *has_table;
 
 /*
- * The same for whoever comes first. Its lowest byte is no secret: a string's end,
- * written one too far, always changes it.
+ * Whoever comes first makes it. Its lowest byte is no secret: a string's end, written one
+ * too far, always changes it.
  */
 static noinline void make_secret(void)
 {
-	const void *random = (const void *)getauxval(AT_RANDOM);
-	uint64_t words[2];
+	uint64_t none = 0;
 
-	memcpy(words, random ?: "no randomness!!", sizeof(words));
-	words[0] = (words[0] ^ words[1] << 7) * 0x9e3779b97f4a7c15UL;
-	WRITE_ONCE(secret, (words[0] & ~0xffUL) | 0xa7);
 	WRITE_ONCE(has_table, has_entry(0));
+	if (!READ_ONCE(secret))
+		__atomic_compare_exchange_n(&secret, &none, (os_secret() & ~0xffUL) | 0xa7,
+					    false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 bool harden_attach(struct thread *t)

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/random.h>
 
 #include "env.h"
 #include "heap.h"
@@ -56,18 +57,39 @@ static uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
-/* The kernel's start-up randomness, hashed: its bytes also guard the stack. */
+/*
+ * Of the kernel's start-up randomness, whose bytes also guard the stack. A product of both
+ * words, folded, has many origins: who comes to know it has learned neither of them.
+ */
+static uint64_t hash_of_start(uint64_t key)
+{
+	const void *random = (const void *)getauxval(AT_RANDOM);
+	uint64_t words[2] = { 0 };
+	unsigned __int128 product;
+
+	if (random)
+		memcpy(words, random, sizeof(words));
+	product = (unsigned __int128)(words[0] ^ key) * (words[1] ^ mix(key));
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+uint64_t os_secret(void)
+{
+	uint64_t secret;
+
+	if (sys(SYS_getrandom, &secret, sizeof(secret), GRND_NONBLOCK) != sizeof(secret))
+		secret = hash_of_start(0xd6e8feb86659fd93UL);
+	return secret;
+}
+
+/* No call of the system: every program has one. */
 uintptr_t os_random_place(void)
 {
 	static uint64_t seed;
-	const uint64_t *random = (const uint64_t *)getauxval(AT_RANDOM);
 	uint64_t value;
 
-	if (!seed) {
-		if (random)
-			memcpy(&seed, random, sizeof(seed));
-		seed ^= (uint64_t)sys(SYS_getpid) << 32;
-	}
+	if (!seed)
+		seed = hash_of_start(0x9e3779b97f4a7c15UL) ^ (uint64_t)sys(SYS_getpid) << 32;
 	seed += 0x9e3779b97f4a7c15UL;
 	value = mix(seed) & ((1UL << PLACE_BITS) - 1);
 	return PLACE_LOW + ALIGN_DOWN(value, HUGE_SIZE);

@@ -119,6 +119,9 @@ bool os_brk_grew_large(struct os_brk *b, uintptr_t from);
 
 void os_get_stats(struct os_stats *stats);
 
+/* Bits that nobody outside can know, others each time. */
+uint64_t os_secret(void);
+
 /* The module's number of this heap, 0 without one. */
 uint64_t os_heap_id(void);
 

@@ -327,6 +327,29 @@ static void guarded_again(void)
 	pw_free(q);
 }
 
+/* Canaries are the secret, changed by where they are. */
+static void write_secret(void)
+{
+	uint64_t word;
+	char *p;
+
+	harden();
+	p = pw_malloc(104);
+	memcpy(&word, p + 104, sizeof(word));
+	dprintf(2, "%lx", word ^ (uintptr_t)p);
+}
+
+/* What the kernel gave the program at its start is the same for both. */
+static void secrets(void)
+{
+	char one[64], other[64];
+
+	CHECK(!in_child(write_secret, one, sizeof(one)) && strlen(one) > 8);
+	CHECK(!in_child(write_secret, other, sizeof(other)) && strcmp(one, other));
+	/* Its end is no secret. */
+	CHECK(!strcmp(one + strlen(one) - 2, "a7"));
+}
+
 /* What waits to be used again is no block of the program's. */
 static void nothing_in_use(void)
 {
@@ -391,6 +414,7 @@ int main(void)
 		{ "a guarded block that grows", guarded_growth },
 		{ "a guarded block where another one was", guarded_again },
 		{ "memory of guarded blocks that nobody has", guarded_goes },
+		{ "a secret that the start-up's bytes do not tell", secrets },
 		{ "statistics", nothing_in_use },
 		{ "blocks that another thread frees", handover },
 		{ "threads that exchange blocks, and end", threads },
