@@ -11,9 +11,19 @@
 #include "pagewell.h"
 #include "report.h"
 
+/**
+ * struct pagewell_arena - all there is to a heap
+ * @arena: a private one
+ */
+struct pagewell_arena {
+	struct arena arena;
+};
+
+_Static_assert(sizeof(struct pagewell_arena) == sizeof(struct arena), "one is the other");
+
 static struct arena *to_arena(pagewell_heap_t *heap)
 {
-	return (struct arena *)heap;
+	return &heap->arena;
 }
 
 PUBLIC pagewell_heap_t *pagewell_heap_create(size_t limit)

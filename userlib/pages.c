@@ -166,20 +166,20 @@ PUBLIC int pagewell_advise(void *p, size_t length, enum pagewell_advice advice)
 /* ---- breaks ---- */
 
 /**
- * struct pagewell_brk - a break of the program's
+ * struct pagewell_break - a break of the program's
  * @os: the break
  * @next: among those that are not in use
  */
-struct pagewell_brk {
+struct pagewell_break {
 	struct os_brk os;
-	struct pagewell_brk *next;
+	struct pagewell_break *next;
 };
 
-static struct pagewell_brk *free_brks;
+static struct pagewell_break *free_brks;
 
-static struct pagewell_brk *brk_alloc(void)
+static struct pagewell_break *brk_alloc(void)
 {
-	struct pagewell_brk *b;
+	struct pagewell_break *b;
 
 	lock(&pw_bits_lock);
 	b = free_brks;
@@ -189,7 +189,7 @@ static struct pagewell_brk *brk_alloc(void)
 	return b ? b : pw_meta_alloc(sizeof(*b));
 }
 
-static void brk_free(struct pagewell_brk *b)
+static void brk_free(struct pagewell_break *b)
 {
 	lock(&pw_bits_lock);
 	b->next = free_brks;
@@ -199,7 +199,7 @@ static void brk_free(struct pagewell_brk *b)
 
 PUBLIC pagewell_brk_t *pagewell_brk_create(size_t reserve)
 {
-	struct pagewell_brk *b = pw_heap_start() ? brk_alloc() : NULL;
+	struct pagewell_break *b = pw_heap_start() ? brk_alloc() : NULL;
 	int ret = -ENOMEM;
 
 	if (b && reserve <= PTRDIFF_MAX)

@@ -20,7 +20,11 @@ extern "C" {
 
 /* ---- heaps ---- */
 
-/* A heap of its own: its memory can be given back all at once. */
+/*
+ * A heap of its own: its memory can be given back all at once. There may be 1,022 heaps
+ * and pools together, less the arenas that threads have. PAGEWELL_HARDEN does not reach
+ * into them.
+ */
 typedef struct pagewell_arena pagewell_heap_t;
 
 /**
@@ -51,7 +55,7 @@ void *pagewell_heap_alloc(pagewell_heap_t *heap, size_t size);
 void *pagewell_heap_calloc(pagewell_heap_t *heap, size_t n, size_t size);
 
 /**
- * pagewell_heap_realloc() - a block of a heap with another size
+ * pagewell_heap_realloc() - a block of a heap with another size, copied unless it fits
  * @heap: the heap
  * @p: a block of it, or NULL
  * @size: bytes; 0 frees the block and returns NULL
@@ -178,7 +182,7 @@ void *pagewell_remap(void *p, size_t length, unsigned int flags);
 int pagewell_advise(void *p, size_t length, enum pagewell_advice advice);
 
 /* A program break of its own, as with brk(2). */
-typedef struct pagewell_brk pagewell_brk_t;
+typedef struct pagewell_break pagewell_brk_t;
 
 /**
  * pagewell_brk_create() - a new break, with nothing before it

@@ -553,6 +553,31 @@ operators_replaced()
 	done
 }
 
+# The library's header and the device's, in either order, as C and as C++.
+headers()
+{
+	local first second
+
+	for first in module/uapi/pagewell.h userlib/pagewell.h; do
+		second=userlib/pagewell.h
+		[ $first != $second ] || second=module/uapi/pagewell.h
+		printf '#include "%s"\n' "$root/$first" "$root/$second" >"$work/headers.c"
+		cat >>"$work/headers.c" <<-'END'
+			pagewell_brk_t *of_library;
+			struct pagewell_brk of_device = { .size = sizeof(struct pagewell_brk) };
+			char complete[sizeof(pagewell_brk_t *) + sizeof(struct pagewell_heap)];
+			pagewell_heap_t *heap;
+		END
+		cc -Wall -Werror -c -o /dev/null "$work/headers.c" &&
+			g++ -Wall -Werror -Wno-missing-field-initializers -x c++ -c -o /dev/null \
+				"$work/headers.c" || return 1
+		# A type of its own, of which nobody has the size.
+		echo 'unsigned long size = sizeof(pagewell_brk_t);' >>"$work/headers.c"
+		! cc -c -o /dev/null "$work/headers.c" 2>/dev/null || return 1
+	done
+	echo "both"
+}
+
 # The loader's calls come before libc could tell us of a thread's end.
 first_ends()
 {
@@ -615,7 +640,7 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..16"
+echo "1..18"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
@@ -632,6 +657,7 @@ test_case "operator new and delete, shared" "all forms" operators
 test_case "operator new and delete, archive" "all forms" operators_archive
 test_case "operator new and delete, some of them the program's" replaced operators_replaced
 test_case "the first thread ends, with what it cached" 'tcache" count="1' first_ends
+test_case "the library's header beside the device's" both headers
 test_case "probes" "blocks of 112 no_memory () " probes
 test_case "the exported names and their versions" "as they should be" symbols
 exit $failed
