@@ -254,9 +254,6 @@ static void options(void)
 	pw_free(p);
 	pw_free(q);
 	CHECK(pw_mallopt(M_MMAP_THRESHOLD, 64 * 1024 * 1024) == 0);
-	CHECK(pw_mallopt(M_TRIM_THRESHOLD, 1 << 20) == 1);
-	CHECK(pw_mallopt(M_TOP_PAD, 1 << 20) == 1);
-	CHECK(pw_mallopt(M_ARENA_MAX, 1) == 1);
 	CHECK(pw_mallopt(M_MXFAST, 160) == 1);
 	CHECK(pw_mallopt(M_MXFAST, 161) == 0);
 	CHECK(pw_mallopt(M_MXFAST, -1) == 0);
@@ -264,6 +261,74 @@ static void options(void)
 	CHECK(pw_mallopt(M_NLBLKS, 1) == 1 && pw_mallopt(M_GRAIN, 1) == 1);
 	CHECK(pw_mallopt(M_KEEP, 1) == 1);
 	CHECK(pw_mallopt(12345, 1) == 0);
+}
+
+/* What an arena has of the system after 40 MiB came and went. */
+static size_t left_of_much(void)
+{
+	void *p[400];
+	int i;
+
+	for (i = 0; i < 400; i++)
+		memset(p[i] = pw_malloc(100 * KIB), 1, 100 * KIB);
+	while (i--)
+		pw_free(p[i]);
+	return pw_mallinfo2().arena;
+}
+
+static void trim_threshold(void)
+{
+	CHECK(left_of_much() < 20 * MIB);
+	CHECK(pw_mallopt(M_TRIM_THRESHOLD, 64 << 20) == 1);
+	CHECK(left_of_much() >= 40 * MIB);
+}
+
+static void top_pad(void)
+{
+	CHECK(pw_mallopt(M_TOP_PAD, -1) == 0);
+	CHECK(pw_malloc(1000) && pw_mallinfo2().arena < 4 * MIB);
+	CHECK(pw_mallopt(M_TOP_PAD, 8 << 20) == 1);
+	/* More than is there. */
+	CHECK(pw_malloc(100 * KIB) && pw_malloc(100 * KIB) && pw_malloc(100 * KIB));
+	CHECK(pw_mallinfo2().arena > 8 * MIB);
+	/* As much stays when the break is lowered. */
+	CHECK(left_of_much() > 8 * MIB);
+}
+
+static void *hold_first_arena(void *entered)
+{
+	lock(&pw_arenas[0]->lock);
+	__atomic_store_n((bool *)entered, true, __ATOMIC_RELEASE);
+	usleep(200 * 1000);
+	unlock(&pw_arenas[0]->lock);
+	return NULL;
+}
+
+/* The arena of a thread that finds its own locked, once more than it puts up with. */
+static struct arena *enter_contended(void)
+{
+	struct arena *mine = pw_arenas[0], *a;
+	bool entered = false;
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, hold_first_arena, &entered));
+	while (!__atomic_load_n(&entered, __ATOMIC_ACQUIRE))
+		sched_yield();
+	__atomic_store_n(&mine->contended, 100, __ATOMIC_RELAXED);
+	a = arena_enter(&mine);
+	unlock(&a->lock);
+	CHECK(!pthread_join(thread, NULL));
+	return a;
+}
+
+static void arena_max(void)
+{
+	CHECK(pw_malloc(1));
+	CHECK(pw_mallopt(M_ARENA_MAX, -1) == 0);
+	CHECK(pw_mallopt(M_ARENA_MAX, 1) == 1);
+	CHECK(enter_contended() == pw_arenas[0]);
+	CHECK(pw_mallopt(M_ARENA_MAX, 2) == 1);
+	CHECK(enter_contended() != pw_arenas[0]);
 }
 
 static void perturb(void)
@@ -578,11 +643,15 @@ int main(void)
 		{ "a block that grows by small steps", grow_by_steps },
 		{ "the mmap threshold follows what is freed", dynamic_threshold },
 		{ "mallopt", options },
+		{ "M_TRIM_THRESHOLD", trim_threshold },
+		{ "M_TOP_PAD", top_pad },
+		{ "M_ARENA_MAX", arena_max },
 		{ "M_PERTURB", perturb },
 		{ "mallinfo2 adds up", info_adds_up },
 		{ "malloc_trim lowers the break", trim_returns },
 		{ "malloc_info is glibc's XML", info_xml },
-		{ "malloc_info tells of the most there was, not of heaps that are gone", info_of_the_past },
+		{ "malloc_info tells of the most there was, and not of heaps that are gone",
+		  info_of_the_past },
 		{ "malloc_stats and mallinfo2 agree", stats_agree },
 		{ "heaps of the program's own", heaps },
 		{ "lists that a thread needs again", lists_stay },
