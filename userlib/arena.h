@@ -44,6 +44,7 @@ enum span_state {
  * @arena: number of the arena it belongs to
  * @returned: a set bit for each part, a 64th or a page, that went back to the OS
  *	      and was not used since
+ * @asked: bytes that were asked for, of a block before a guard
  * @bits: a set bit for each of them, without SPAN_BITS
  * @more_bits: the same in an array, with it
  * @size: bytes of the one block of a run or a large span, or of mapped pages
@@ -68,7 +69,10 @@ struct span {
 	uint16_t nr_blocks;
 	uint16_t nr_free;
 	uint16_t arena;
-	uint64_t returned;
+	union {
+		uint64_t returned;
+		size_t asked;
+	};
 	union {
 		uint64_t bits;
 		uint64_t *more_bits;

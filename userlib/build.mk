@@ -8,7 +8,7 @@ PREFIX		?= /usr/local
 USERLIB_VERSION	?= 1.0
 
 userlib-srcs	:= report lock env meta os os_anon os_device heap arena runs decay bins fastbin \
-		   tcache large kept depot harden malloc new catch tune fork heaps pools pages trace
+		   tcache large guarded depot harden malloc new catch tune fork heaps pools pages trace
 userlib-deps	:= $(wildcard userlib/*.h) module/uapi/pagewell.h userlib/build.mk
 
 # No stack protector: the functions run before its canary is set. No CET

@@ -7,7 +7,7 @@
 #include "decay.h"
 #include "env.h"
 #include "fastbin.h"
-#include "kept.h"
+#include "guarded.h"
 #include "probe.h"
 #include "runs.h"
 #include "tcache.h"
@@ -305,7 +305,7 @@ bool arenas_squeeze(size_t wanted, bool own)
 bool arenas_trim(size_t pad)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
-	size_t bytes = kept_drop();
+	size_t bytes = guarded_drop();
 
 	fastbins_sort_back();
 	for (i = 0; i < nr; i++) {

@@ -23,7 +23,7 @@
 #include "env.h"
 #include "fastbin.h"
 #include "fork.h"
-#include "kept.h"
+#include "guarded.h"
 #include "meta.h"
 #include "os.h"
 #include "tcache.h"
@@ -50,7 +50,7 @@ static void for_each_lock(lock_fn fn, unsigned int arg)
 	fn(&pw_arenas_lock, arg);
 	for (i = 0; i < pw_nr_arenas; i++)
 		fn(&pw_arenas[i]->lock, arg);
-	fn(&pw_kept_lock, arg);
+	fn(&pw_guarded_lock, arg);
 	fn(&pw_os_lock, arg);
 	fn(&pw_meta_lock, arg);
 	fn(&pw_bits_lock, arg);

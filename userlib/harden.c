@@ -735,6 +735,22 @@ static size_t read_canary(const void *p, size_t room, size_t has)
 	return has <= room && is_intact(p, room, has) ? room - has : SIZE_MAX;
 }
 
+void harden_seal(void *p, size_t size, size_t room)
+{
+	uint64_t word;
+
+	make_secret();
+	word = canary(p);
+	memcpy((char *)p + size, &word, MIN(room - size, CANARY));
+}
+
+bool harden_is_sealed(const void *p, size_t size, size_t room)
+{
+	uint64_t word = canary(p);
+
+	return !memcmp((const char *)p + size, &word, MIN(room - size, CANARY));
+}
+
 /* ---- blocks out and in ---- */
 
 /* A class for so many bytes and a canary, or 0. */

@@ -14,7 +14,8 @@
  * - A free block is full of junk, and is looked at before it is used again.
  * - It is not used again for some time, and then at random.
  * - Right behind the bytes that were asked for is a canary, looked at by free().
- * - Blocks that are mapped by themselves end at a page that faults.
+ * - Blocks that are mapped by themselves end at a page that faults, or less than their
+ *   alignment before it, with a canary in between.
  */
 #ifndef PW_HARDEN_H
 #define PW_HARDEN_H
@@ -60,6 +61,12 @@ bool harden_resize(struct span *s, void *p, size_t size);
 
 /* Hardened: a block came back; false if the program has none of a hardened span there. */
 bool harden_give(void *p, const char *call);
+
+/* A canary behind @size bytes, as much of it as @room has. */
+void harden_seal(void *p, size_t size, size_t room);
+
+/* Is it there? */
+bool harden_is_sealed(const void *p, size_t size, size_t room);
 
 /* Bytes that were asked for; an error of @call if the program has no such block. */
 size_t harden_size(struct span *s, void *p, const char *call);

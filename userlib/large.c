@@ -10,7 +10,7 @@
 
 #include "decay.h"
 #include "env.h"
-#include "kept.h"
+#include "guarded.h"
 #include "large.h"
 #include "probe.h"
 #include "report.h"
@@ -29,67 +29,12 @@ static void raise_max(size_t *max, size_t value)
 		WRITE_ONCE(*max, value);
 }
 
-static void count_large(size_t blocks, size_t bytes)
+void large_count(ptrdiff_t blocks, ptrdiff_t bytes)
 {
 	raise_max(&pw_large_count_max,
-		  __atomic_add_fetch(&pw_large_count, blocks, __ATOMIC_RELAXED));
+		  __atomic_add_fetch(&pw_large_count, (size_t)blocks, __ATOMIC_RELAXED));
 	raise_max(&pw_large_bytes_max,
-		  __atomic_add_fetch(&pw_large_bytes, bytes, __ATOMIC_RELAXED));
-}
-
-/* Hardened, a block ends where its guard begins, or as near as it can. */
-static size_t block_offset(size_t length, size_t size, size_t align)
-{
-	return ALIGN_DOWN(length - size, MAX(align, MIN_ALIGN));
-}
-
-/*
- * The entry of a block's first byte leads to that of the mapping, where that is another
- * one: in a mapping that was kept, a shorter block may begin far behind its start.
- */
-static void link_block(uintptr_t addr, uintptr_t block, bool there)
-{
-	size_t granule = granule_of(block);
-
-	if (granule != granule_of(addr))
-		span_entry(granule)->head = there ? (uint32_t)granule_of(addr) : 0;
-}
-
-static void *guarded_alloc(size_t size, size_t align, bool *zeroed)
-{
-	size_t length = ALIGN_UP(MAX(size, (size_t)1), GRANULE), offset;
-	uintptr_t addr = align <= GRANULE ? kept_take(&length) : 0;
-
-	*zeroed = !addr;
-	if (!addr && os_map(length, align, OS_GUARD, &addr))
-		return NULL;
-	offset = block_offset(length, size, align);
-	*span_entry(granule_of(addr)) = (struct span){
-		.head = (uint32_t)granule_of(addr),
-		.state = SPAN_LARGE,
-		.flags = SPAN_GUARDED,
-		.size = length,
-		.offset = offset,
-	};
-	link_block(addr, addr + offset, true);
-	count_large(1, length);
-	if (*zeroed)
-		probe(large_map, addr, length);
-	return (void *)(addr + offset);
-}
-
-static void guarded_free(struct span *s)
-{
-	uintptr_t addr = span_addr(s), block = addr + s->offset;
-	size_t length = s->size;
-
-	link_block(addr, block, false);
-	*s = (struct span){ .state = SPAN_NONE };
-	count_large((size_t)-1, -length);
-	if (kept_put(addr, length, (void *)block, READ_ONCE(pw_large_bytes)))
-		return;
-	probe(large_unmap, addr, length);
-	os_unmap(addr, length, OS_GUARD);
+		  __atomic_add_fetch(&pw_large_bytes, (size_t)bytes, __ATOMIC_RELAXED));
 }
 
 static void *mapped_alloc(size_t size, size_t align)
@@ -104,7 +49,7 @@ static void *mapped_alloc(size_t size, size_t align)
 		.state = SPAN_LARGE,
 		.size = length,
 	};
-	count_large(1, length);
+	large_count(1, (ptrdiff_t)length);
 	probe(large_map, addr, length);
 	return (void *)addr;
 }
@@ -190,7 +135,7 @@ static void *run_block_anywhere(size_t size, size_t align, bool *zeroed)
 
 static void *big_try(size_t size, size_t align, bool *zeroed)
 {
-	bool mapped = size >= READ_ONCE(pw_tune.mmap_threshold);
+	bool mapped = pw_env.harden || size >= READ_ONCE(pw_tune.mmap_threshold);
 	void *p = NULL;
 
 	if (mapped)
@@ -231,7 +176,7 @@ static void large_free(struct span *s)
 
 	/* Unmapped addresses may be another thread's at once. */
 	*s = (struct span){ .state = SPAN_NONE };
-	count_large((size_t)-1, -length);
+	large_count(-1, -(ptrdiff_t)length);
 	pw_tune_freed(length);
 	probe(large_unmap, addr, length);
 	os_unmap(addr, length, 0);
@@ -259,7 +204,7 @@ void big_free(struct span *s, const char *call, void *p)
 	if (s->state == SPAN_RUN)
 		run_block_free(s);
 	else if (s->flags & SPAN_GUARDED)
-		guarded_free(s);
+		guarded_free(s, call);
 	else
 		large_free(s);
 }
@@ -281,7 +226,7 @@ static void *large_resize(struct span *s, size_t size)
 	copy.head = (uint32_t)granule_of(addr);
 	copy.size = length;
 	*span_entry(granule_of(addr)) = copy;
-	count_large(0, length - old);
+	large_count(0, (ptrdiff_t)(length - old));
 	probe(large_remap, from, addr, length);
 	return (void *)addr;
 }

@@ -34,6 +34,9 @@ void big_free(struct span *s, const char *call, void *p);
 /* The block with at least @size bytes, moved or not; NULL: copy it. */
 void *big_resize(struct span *s, void *p, size_t size);
 
+/* So many mapped blocks more, and so many bytes in them. */
+void large_count(ptrdiff_t blocks, ptrdiff_t bytes);
+
 extern size_t pw_large_count;
 extern size_t pw_large_bytes;
 extern size_t pw_large_count_max;

@@ -8,6 +8,7 @@
 #include "decay.h"
 #include "entry.h"
 #include "env.h"
+#include "guarded.h"
 #include "fastbin.h"
 #include "harden.h"
 #include "large.h"
@@ -274,6 +275,8 @@ static struct span *block_span(void *p, const char *call)
 
 static size_t usable(struct span *s, void *p, const char *call)
 {
+	if (s->state == SPAN_LARGE && (s->flags & SPAN_GUARDED))
+		return guarded_size(s, call);
 	if (s->state != SPAN_CLASS)
 		return big_usable(s, (uintptr_t)p);
 	return s->hard ? harden_size(s, p, call) : s->block_size;
@@ -489,8 +492,11 @@ static void *resize_private(void *p, size_t old, size_t size)
 }
 
 /* A block that ends at its guard cannot grow there: what grows by little gets room. */
-static void *resize_guarded(void *p, size_t old, size_t size)
+static void *resize_guarded(struct span *s, void *p, size_t size)
 {
+	size_t old = guarded_size(s, "realloc()");
+
+	/* The rest is room to grow. */
 	if (size <= old && size > old / 2)
 		return p;
 	return resize_by_moving(p, old, size, size > old && size - old <= old / 4 ?
@@ -505,7 +511,7 @@ static noinline void *realloc_big(struct span *s, void *p, size_t size)
 	if (!big_block_start(s, (uintptr_t)p))
 		pw_heap_error("realloc()", "invalid pointer", p);
 	if (unlikely(s->state == SPAN_LARGE && (s->flags & SPAN_GUARDED)))
-		return resize_guarded(p, old, size);
+		return resize_guarded(s, p, size);
 	/* Less than half of it: a class will do, or another kind of block. */
 	if (size > old / 2 || size > CLASS_MAX) {
 		if (size <= old && size > old / 2 && old - size < GRANULE)

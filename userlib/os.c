@@ -8,8 +8,8 @@
 #include <sys/random.h>
 
 #include "env.h"
+#include "guarded.h"
 #include "heap.h"
-#include "kept.h"
 #include "meta.h"
 #include "os_backend.h"
 #include "report.h"
@@ -155,7 +155,7 @@ static bool over_limit(size_t more)
 /* Is it worth another try? What is kept for later is in the way of what is wanted now. */
 static bool made_room(int ret)
 {
-	return ret == -ENOMEM && pw_env.harden && kept_drop();
+	return ret == -ENOMEM && pw_env.harden && guarded_drop();
 }
 
 /* Accounts for the outcome of a request that adds @more bytes, or takes some away. */

@@ -448,6 +448,29 @@ static void hardened_use_of_guarded_after_free(void)
 	pw_malloc(300000);
 }
 
+/* What lies between the block and its guard, because of its alignment. */
+static void hardened_past_before_the_guard(void)
+{
+	volatile char *p;
+
+	harden();
+	p = pw_aligned_alloc(64, 300000);
+	p[300000] ^= 1;
+	expect("free(): written past the end of", (void *)p);
+	pw_free((void *)p);
+}
+
+static void hardened_past_the_widely_aligned(void)
+{
+	volatile char *p;
+
+	harden();
+	p = pw_aligned_alloc(64 * KIB, 24);
+	p[31] ^= 1;
+	expect("realloc(): written past the end of", (void *)p);
+	pw_realloc((void *)p, 100);
+}
+
 static void hardened_guarded_twice(void)
 {
 	char *p;
@@ -635,6 +658,8 @@ int main(void)
 		{ "hardened: double free of a block in the depot", hardened_twice_in_depot },
 		{ "hardened: a write after free to a large block", hardened_use_of_large_after_free },
 		{ "hardened: a write after free to a block with a guard", hardened_use_of_guarded_after_free },
+		{ "hardened: a byte between the end and the guard", hardened_past_before_the_guard },
+		{ "hardened: a byte past the end, widely aligned", hardened_past_the_widely_aligned },
 		{ "hardened: double free of a block with a guard", hardened_guarded_twice },
 		{ "hardened: a byte past the end that grew", hardened_past_the_grown_end },
 		{ "hardened: a byte past the end", hardened_one_past_the_end },

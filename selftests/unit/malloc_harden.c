@@ -309,7 +309,7 @@ static void guarded_again(void)
 	pw_free(p);
 	q = pw_malloc(MIB + 5);
 	CHECK(q + MIB + 16 == p + 3 * MIB);
-	CHECK(pw_malloc_usable_size(q) == MIB + 16);
+	CHECK(pw_malloc_usable_size(q) == MIB + 5);
 	CHECK(pw_mallinfo2().hblkhd == mapped);
 	pw_free(q);
 	q = pw_calloc(1, 2 * MIB);
@@ -370,6 +370,24 @@ static void nothing_in_use(void)
 	CHECK(pw_mallinfo2().uordblks == before);
 }
 
+/* The kernel has an end of mappings; behind it blocks have no guard. */
+static void more_than_can_be_guarded(void)
+{
+	char *p[100];
+	int i;
+
+	harden();
+	for (i = 0; i < 100; i++) {
+		p[i] = pw_malloc(200 * KIB);
+		CHECK(p[i]);
+		memset(p[i], i, 200 * KIB);
+	}
+	for (i = 0; i < 100; i++) {
+		CHECK(p[i][0] == i && p[i][200 * KIB - 1] == i);
+		pw_free(p[i]);
+	}
+}
+
 static bool is_mapped(void *p)
 {
 	unsigned char vec;
@@ -413,6 +431,7 @@ int main(void)
 		{ "a guard page behind large blocks", guard_page },
 		{ "a guarded block that grows", guarded_growth },
 		{ "a guarded block where another one was", guarded_again },
+		{ "more large blocks than can be guarded", more_than_can_be_guarded },
 		{ "memory of guarded blocks that nobody has", guarded_goes },
 		{ "a secret that the start-up's bytes do not tell", secrets },
 		{ "statistics", nothing_in_use },
