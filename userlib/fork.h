@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * fork.h - what is done at fork()
+ */
 #ifndef PW_FORK_H
 #define PW_FORK_H
 

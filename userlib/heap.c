@@ -32,7 +32,7 @@ void pw_heap_slow_mode(void)
 {
 	pw_heap.slow = true;
 	pw_heap_limits();
-	pw_tune_threshold(READ_ONCE(pw_tune.mmap_threshold));
+	pw_tune_hard_most();
 }
 
 bool pw_heap_start(void)

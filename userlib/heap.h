@@ -2,10 +2,11 @@
 /*
  * heap.h - where the heap is: the window and the tables that describe it
  *
- * Two tables lie at fixed distances below the window, so that finding an entry
+ * The tables lie at fixed distances below the window, so that finding an entry
  * needs no other load than that of the window's address: the map, 16 bits a
  * granule, is all that free() looks at, and says where the bin of the granule's
- * class is; struct span has the rest. Both are mapped as far as the window is used.
+ * class is; struct span has the rest; and hardened, there is a third one. They are mapped
+ * as far as the window is used.
  */
 #ifndef PW_HEAP_H
 #define PW_HEAP_H
@@ -34,7 +35,7 @@ struct span;
 
 /**
  * struct heap - the one heap of the process
- * @granules: up to where both tables are mapped
+ * @granules: up to where the tables are mapped
  * @slow: nothing may be served from the tcache
  * @ready: the OS backend is chosen and the window is there
  */
@@ -96,7 +97,7 @@ static inline bool in_window(uintptr_t addr)
 /* Chooses the backend and lays out the window; false without memory for it. */
 bool pw_heap_start(void);
 
-/* Up to where both tables are mapped is known, or what they are used for has changed. */
+/* Up to where the tables are mapped is known, or what they are used for has changed. */
 void pw_heap_limits(void);
 
 /* From now on nothing is served from the tcache. */

@@ -37,6 +37,7 @@ void *big_resize(struct span *s, void *p, size_t size);
 /* So many mapped blocks more, and so many bytes in them. */
 void large_count(ptrdiff_t blocks, ptrdiff_t bytes);
 
+/* Blocks that are mapped by themselves: their number, their bytes, and the most of each. */
 extern size_t pw_large_count;
 extern size_t pw_large_bytes;
 extern size_t pw_large_count_max;

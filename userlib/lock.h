@@ -10,8 +10,9 @@
  *
  * While the process has a single thread, a lock is a plain store.
  *
- * Lock order: threads, arenas list, arena, OS, metadata. Locks of fast bins and
- * of the depot are leaves: nothing is taken inside them.
+ * Lock order: start, threads, list of arenas, arena, kept mappings, OS, metadata, bits.
+ * Those of fast bins, of the depot, of magazines, of the trace and of the exit key are
+ * leaves: of ours nothing is taken inside them.
  */
 #ifndef PW_LOCK_H
 #define PW_LOCK_H

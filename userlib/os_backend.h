@@ -17,7 +17,11 @@ uintptr_t os_random_place(void);
 /* Notes why the device is not used. */
 void os_set_why(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* The device backend: all called with pw_os_lock held. */
+/*
+ * The device backend: all called with pw_os_lock held. -ENODEV: it is lost, what is new is
+ * anonymous from now on. -EAGAIN, of a break: it cannot be moved there, another one may.
+ * -EOPNOTSUPP: the module cannot do that, and nothing else is wrong.
+ */
 int os_device_start(void);
 bool os_device_usable(void);
 bool os_device_owns(uintptr_t addr);

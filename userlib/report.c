@@ -63,6 +63,7 @@ int pw_vformat(char *buf, size_t size, const char *fmt, va_list ap)
 
 	for (; *fmt; fmt++) {
 		bool is_long = false, left = false;
+		unsigned long number;
 		int width = 0;
 
 		if (*fmt != '%') {
@@ -89,8 +90,8 @@ int pw_vformat(char *buf, size_t size, const char *fmt, va_list ap)
 			break;
 		case 'u':
 		case 'x':
-			put_number(&o, is_long ? va_arg(ap, unsigned long) : va_arg(ap, unsigned int),
-				   *fmt == 'x' ? 16 : 10, width);
+			number = is_long ? va_arg(ap, unsigned long) : va_arg(ap, unsigned int);
+			put_number(&o, number, *fmt == 'x' ? 16 : 10, width);
 			break;
 		case 'p':
 			put_string(&o, "0x", 0);

@@ -159,6 +159,7 @@ static noinline struct thread *thread_attach(void)
 	WRITE_ONCE(pw_nr_threads, pw_nr_threads + 1);
 	unlock(&pw_threads_lock);
 	pw_bins = t->bins;
+	/* libc says so once it is up, which may be long before our constructor runs. */
 	pw_fork_watch(single_threaded());
 	/* Whose end we would not see keeps no caches: they end with its stack. */
 	if (!watch_exit(t)) {

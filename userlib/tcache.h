@@ -186,7 +186,7 @@ static inline struct block **stack_link(const struct stack *st, struct block *fi
 	return (struct block **)((char *)first + st->link);
 }
 
-/* The same for a bin that is empty: from the thread's last full list. */
+/* As tcache_pop(), for a bin that is empty: from the thread's last full list. */
 static inline struct block *tcache_pop_list(struct tcache_bin *bin)
 {
 	struct thread *t = tcache_self();
@@ -246,7 +246,7 @@ void tcache_drain(void);
 bool tcache_grows(void *p);
 void tcache_grown(void *q);
 
-/* Sees to it that the end of threads is noticed. When libc is up. */
+/* Sees to it that the end of threads is noticed, the calling one's too. When libc is up. */
 void tcache_start(void);
 
 /* The calling thread, or NULL when it is exiting or there is no memory. */

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * tracer.h - the record of all calls, as the library's functions write it
+ */
 #ifndef PW_TRACER_H
 #define PW_TRACER_H
 

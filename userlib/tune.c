@@ -36,19 +36,26 @@ struct tune pw_tune = {
 };
 
 /* Traced, nothing takes the short way. */
-void pw_tune_threshold(size_t size)
+void pw_tune_hard_most(void)
 {
+	size_t size = READ_ONCE(pw_tune.mmap_threshold);
 	bool hard = pw_env.harden && !pw_env.trace;
 
-	WRITE_ONCE(pw_tune.mmap_threshold, size);
 	WRITE_ONCE(pw_tune.hard_most, hard && size ? MIN(size - 1, HARDEN_MAX) : 0);
+}
+
+void pw_tune_threshold(size_t size)
+{
+	WRITE_ONCE(pw_tune.mmap_threshold, size);
+	pw_tune_hard_most();
 }
 
 void pw_tune_freed(size_t size)
 {
 	/* What is hardened stays mapped by itself, with a page behind it that faults. */
-	if (!READ_ONCE(pw_tune.dynamic) || pw_env.harden || size <= READ_ONCE(pw_tune.mmap_threshold) ||
-	    size > MMAP_THRESHOLD_MAX)
+	if (!READ_ONCE(pw_tune.dynamic) || pw_env.harden)
+		return;
+	if (size <= READ_ONCE(pw_tune.mmap_threshold) || size > MMAP_THRESHOLD_MAX)
 		return;
 	/* The next one of this size is not mapped. */
 	pw_tune_threshold(size + 1);
@@ -302,6 +309,13 @@ static size_t class_from(unsigned int c)
 	return c > 1 ? class_size(c - 1) + 1 : 1;
 }
 
+static void print_range(FILE *fp, const char *what, size_t from, size_t to, size_t total,
+			size_t count)
+{
+	fprintf(fp, "  <%s from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n",
+		what, from, to, total, count);
+}
+
 static void print_sizes(FILE *fp, const struct view *v, struct totals *t)
 {
 	unsigned int c;
@@ -309,12 +323,11 @@ static void print_sizes(FILE *fp, const struct view *v, struct totals *t)
 	fputs("<sizes>\n", fp);
 	for (c = 1; c < NR_CLASSES; c++)
 		if (v->blocks[c])
-			fprintf(fp, "  <size from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n",
-				class_from(c), class_size(c), v->blocks[c] * class_size(c),
-				v->blocks[c]);
+			print_range(fp, "size", class_from(c), class_size(c),
+				    v->blocks[c] * class_size(c), v->blocks[c]);
 	if (v->unsorted)
-		fprintf(fp, "  <unsorted from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n",
-			GRANULE, v->unsorted_bytes, v->unsorted_bytes, v->unsorted);
+		print_range(fp, "unsorted", GRANULE, v->unsorted_bytes, v->unsorted_bytes,
+			    v->unsorted);
 	fputs("</sizes>\n", fp);
 	t->rest_bytes += small_bytes(v, &t->rest_blocks);
 	t->rest_blocks += v->runs + v->unsorted;

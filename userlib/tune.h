@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * tune.h - what mallopt() sets, and who follows it
+ */
 #ifndef PW_TUNE_H
 #define PW_TUNE_H
 
@@ -32,8 +35,11 @@ extern struct tune pw_tune;
 #define MMAP_THRESHOLD		(128 * KIB)
 #define MMAP_THRESHOLD_MAX	(32 * MIB)
 
-/* From this size on blocks are mapped by themselves. */
+/* From this size on blocks are mapped by themselves. Takes the next one along. */
 void pw_tune_threshold(size_t size);
+
+/* Sets @hard_most as the threshold and the mode, which may have changed, have it. */
+void pw_tune_hard_most(void);
 
 /* A mapped block of this size was freed: the dynamic rule. */
 void pw_tune_freed(size_t size);
