@@ -1120,6 +1120,31 @@ static void widen(struct drop *d, unsigned long slot, const struct pw_chunk *c,
 		--*from;
 }
 
+/*
+ * As make_small(), where the part may be in no region any more, so that its charge is
+ * not found when the block goes. Not before the block cannot be cut: who cuts it keeps
+ * the rest, and is charged for that. Return: false when the part is dealt with.
+ */
+static bool make_small_for(struct drop *d, unsigned long slot, struct pw_chunk *c,
+			   unsigned int from, unsigned int to)
+{
+	if (pw_chunk_cut(d->heap, slot, c))
+		return true;
+	if (!must_leave(c)) {
+		clear_part(d, slot, c, from, to);
+		return false;
+	}
+	if (!d->keep_promise)
+		pass_charge(d->heap, c, from, to, d->promised);
+	if (pw_chunk_copy_block(d->heap, slot, c, false))
+		return true;
+	if (d->keep_promise)
+		d->err = -ENOMEM;
+	else
+		leave_block(d, slot, c, from, to);
+	return false;
+}
+
 static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		      unsigned int from, unsigned int to)
 {
@@ -1134,18 +1159,8 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		drop_block(d, slot, c);
 		return;
 	}
-	/* The rest of the block may lie in no region of the heap's. */
-	if (c->block && !d->keep_promise)
-		pass_charge(d->heap, c, from, to, d->promised);
-	if (!make_small(d->heap, slot, c)) {
-		if (!must_leave(c))
-			clear_part(d, slot, c, from, to);
-		else if (d->keep_promise)
-			d->err = -ENOMEM;
-		else
-			leave_block(d, slot, c, from, to);
+	if (!make_small_for(d, slot, c, from, to))
 		return;
-	}
 
 	if (d->keep_promise)
 		spare = count_kept(c, from, to);

@@ -589,6 +589,92 @@ TEST_F(nl, copies_in_a_move_are_charged)
 	close(h.fd);
 }
 
+/* A relative with so many VMAs that it takes long to unmap a block from all of the family. */
+static pid_t slow_relative(char *p)
+{
+	int *ready = pw_shared();
+	pid_t pid = pw_fork();
+
+	if (pid) {
+		pw_wait_for(ready, 1);
+		return pid;
+	}
+	for (long i = 0; i < 512; i += 2)
+		CHECK(mprotect(p + i * PAGE, PAGE, PROT_READ) == 0);
+	pw_set(ready, 1);
+	for (;;)
+		pause();
+}
+
+/*
+ * A child makes copies of a held block while its parent, some time later, gives up a
+ * part of it. Return: how long the child takes, in microseconds.
+ */
+static long part_after(FIXTURE_DATA(nl) *self, struct pw *h, char *p, long us)
+{
+	int *step = pw_shared(), *took = step + 1, held[2];
+	double began;
+	pid_t pid;
+
+	CHECK(pw_map(h->fd, PAGEWELL_MAP_FIXED, p, HUGE, 0, NULL) == 0);
+	pw_fill(p, 512, 1);
+	CHECK(pipe(held) == 0);
+	hold(held[1], p, 1);
+	pid = pw_fork();
+	if (!pid) {
+		close(held[0]);
+		close(held[1]);
+		pw_wait_for(step, 1);
+		began = pw_now();
+		p[0] = 1;
+		*took = (pw_now() - began) * 1e6;
+		pw_fill(p, 512, 2);
+		pw_set(step, 2);
+		pw_wait_for(step, 3);
+		_exit(0);
+	}
+	pw_set(step, 1);
+	for (began = pw_now() + us / 1e6; pw_now() < began;)
+		;
+	close(held[0]);
+	close(held[1]);
+	CHECK(pw_unmap(h->fd, p, 100 * PAGE) == 0);
+	pw_wait_for(step, 2);
+	CHECK(charged(self) == (412 + 512) * PAGE);
+	us = *took;
+	pw_set(step, 3);
+	CHECK(pw_wait(pid) == 0);
+	CHECK(pw_unmap(h->fd, p, HUGE) == 0);
+	CHECK(charged_soon(self, 0) == 0);
+	munmap(step, PAGE);
+	return us;
+}
+
+/* Whenever the child lets go of the block, the rest is charged once. */
+TEST_F(nl, the_rest_of_a_block_is_charged_once)
+{
+	pid_t slow[4];
+	struct pw h;
+	long us;
+	char *p;
+
+	become_user(self, &h);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_STRICT));
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_ALWAYS));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, HUGE, HUGE, &p));
+	ASSERT_EQ(0, pw_unmap(h.fd, p, HUGE));
+	pw_cover(&h, p + HUGE);
+	for (int i = 0; i < 4; i++)
+		slow[i] = slow_relative(p);
+	/* The first time it is done by then. */
+	us = part_after(self, &h, p, 200000);
+	for (int i = 0; i < 20; i++)
+		part_after(self, &h, p, us * i / 20);
+	for (int i = 0; i < 4; i++)
+		pw_hog_stop(slow[i]);
+	close(h.fd);
+}
+
 /* What children keep of pages that their parent let go of is charged, whoever they are. */
 static void children_keep(struct __test_metadata *_metadata, FIXTURE_DATA(nl) *self,
 			  uint32_t commit, uint32_t huge)
