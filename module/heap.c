@@ -65,6 +65,7 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 	heap->base = base;
 	heap->window = window;
 	heap->limit = ULONG_MAX;
+	init_rwsem(&heap->trials);
 	refcount_set(&heap->refs, 1);
 	pw_lock_init(&heap->lock);
 	pw_lock_init(&heap->unmap_lock);
@@ -409,6 +410,26 @@ static unsigned long grow_resident(struct pw_heap *heap, unsigned long least,
 	return some;
 }
 
+/*
+ * What is counted and charged before it is looked for may be more than is found, and
+ * nobody is to be refused for that. Return: for end_trial(), whether anybody can be
+ * refused at all.
+ */
+static bool begin_trial(struct pw_heap *heap)
+{
+	if (likely(READ_ONCE(heap->limit) == ULONG_MAX) &&
+	    !static_branch_unlikely(&pw_limits_key))
+		return false;
+	down_read(&heap->trials);
+	return true;
+}
+
+static void end_trial(struct pw_heap *heap, bool limited)
+{
+	if (limited)
+		up_read(&heap->trials);
+}
+
 /**
  * pw_heap_attach() - take on pages that are shared on purpose, not promised
  * @heap: the caller's own
@@ -420,13 +441,16 @@ int pw_heap_attach(struct pw_heap *heap, unsigned long nr)
 {
 	bool strict = READ_ONCE(heap->commit) == PAGEWELL_COMMIT_STRICT;
 	unsigned long limit = strict ? READ_ONCE(heap->limit) : LONG_MAX;
+	bool limited = begin_trial(heap), done = false;
 
-	if (over_rlimit_data(heap, nr) || !grow_resident(heap, nr, nr))
-		goto refuse;
-	if (map_within(heap, nr, limit))
+	if (!over_rlimit_data(heap, nr) && grow_resident(heap, nr, nr)) {
+		done = map_within(heap, nr, limit);
+		if (!done)
+			atomic_long_sub(nr, &heap->resident);
+	}
+	end_trial(heap, limited);
+	if (done)
 		return 0;
-	atomic_long_sub(nr, &heap->resident);
-refuse:
 	pw_heap_refused(heap, nr);
 	return -ENOMEM;
 }
@@ -455,13 +479,15 @@ void pw_heap_unpaid(struct pw_heap *heap, unsigned int nr)
 
 /*
  * Pages that nothing was promised for, as many as all limits permit, and at least
- * @least as far as that of the heap does. They count as resident.
+ * @least as far as that of the heap does. They count as resident. @loud: as of
+ * pw_limit_charge_some().
  */
-static unsigned int charge_found(struct pw_heap *heap, unsigned int least, unsigned int nr)
+static unsigned int charge_found(struct pw_heap *heap, unsigned int least, unsigned int nr,
+				 bool loud)
 {
 	unsigned int counted = grow_resident(heap, least, nr);
 
-	nr = counted ? pw_limit_charge_some(&heap->payers, counted) : 0;
+	nr = counted ? pw_limit_charge_some(&heap->payers, counted, loud) : 0;
 	atomic_long_add(nr, &heap->paid);
 	if (unlikely(nr < counted))
 		atomic_long_sub(counted - nr, &heap->resident);
@@ -476,7 +502,7 @@ static void uncharge_found(struct pw_heap *heap, unsigned int nr)
 
 static bool charge_holes(struct pw_heap *heap, unsigned int nr)
 {
-	unsigned int got = charge_found(heap, nr, nr);
+	unsigned int got = charge_found(heap, nr, nr, false);
 
 	if (got == nr)
 		return true;
@@ -484,20 +510,40 @@ static bool charge_holes(struct pw_heap *heap, unsigned int nr)
 	return false;
 }
 
-static noinline unsigned int find_pages(struct pw_heap *heap, u32 *pfns,
-					unsigned int nr, bool charge)
+static noinline unsigned int find_pages(u32 *pfns, unsigned int nr)
 {
-	unsigned int got;
+	unsigned int got = pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
 
-	if (charge)
-		nr = charge_found(heap, 1, nr);
-	if (!nr)
-		return 0;
-	got = pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
 	if (!got && pw_heaps_reclaim(1))
 		got = pw_pool_alloc(pfns, 1, PW_ALLOC_ZERO);
-	if (charge && got < nr)
+	return got;
+}
+
+static unsigned int charge_and_find(struct pw_heap *heap, u32 *pfns, unsigned int nr,
+				    bool loud)
+{
+	unsigned int got = 0;
+
+	nr = charge_found(heap, 1, nr, loud);
+	if (nr)
+		got = find_pages(pfns, nr);
+	if (got < nr)
 		uncharge_found(heap, nr - got);
+	return got;
+}
+
+/* Whether there is no page at all is decided while nobody else has one on trial. */
+static noinline unsigned int find_charged(struct pw_heap *heap, u32 *pfns, unsigned int nr)
+{
+	bool limited = begin_trial(heap);
+	unsigned int got = charge_and_find(heap, pfns, nr, !limited);
+
+	end_trial(heap, limited);
+	if (got || !limited)
+		return got;
+	down_write(&heap->trials);
+	got = charge_and_find(heap, pfns, 1, true);
+	up_write(&heap->trials);
 	return got;
 }
 
@@ -522,7 +568,7 @@ unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 	if (likely(got))
 		got = pw_pool_alloc(pfns, got, PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
 	else
-		got = find_pages(heap, pfns, nr, !promised);
+		got = promised ? find_pages(pfns, nr) : find_charged(heap, pfns, nr);
 	if (promised)
 		atomic_long_add(got, &heap->resident);
 	return got;
@@ -541,7 +587,7 @@ u32 pw_heap_alloc_one(struct pw_heap *heap)
 
 	do {
 		if (unlikely(have <= 0)) {
-			find_pages(heap, &pfn, 1, false);
+			find_pages(&pfn, 1);
 			return pfn;
 		}
 	} while (!atomic_long_try_cmpxchg(&heap->promised, &have, have - 1));
@@ -559,6 +605,20 @@ static bool take_promises(struct pw_heap *heap, unsigned long nr)
 	return true;
 }
 
+static u32 find_block(struct pw_heap *heap)
+{
+	bool limited = begin_trial(heap);
+	u32 pfn = 0;
+
+	if (charge_holes(heap, PW_SLOT_PAGES)) {
+		pfn = pw_pool_alloc_huge(PW_ALLOC_ZERO);
+		if (!pfn)
+			uncharge_found(heap, PW_SLOT_PAGES);
+	}
+	end_trial(heap, limited);
+	return pfn;
+}
+
 /**
  * pw_heap_alloc_block() - a zeroed page of 2 MiB for a first touch
  * @heap: which
@@ -571,14 +631,8 @@ u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised)
 {
 	u32 pfn;
 
-	if (!promised) {
-		if (!charge_holes(heap, PW_SLOT_PAGES))
-			return 0;
-		pfn = pw_pool_alloc_huge(PW_ALLOC_ZERO);
-		if (!pfn)
-			uncharge_found(heap, PW_SLOT_PAGES);
-		return pfn;
-	}
+	if (!promised)
+		return find_block(heap);
 	if (!take_promises(heap, PW_SLOT_PAGES))
 		return 0;
 	pfn = pw_pool_alloc_huge(PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
@@ -595,20 +649,8 @@ static void unswap(struct pw_heap *heap, unsigned long holes, bool promised,
 		pw_heap_unpaid(heap, holes);
 }
 
-/**
- * pw_heap_swap_block() - a page of 2 MiB to take the place of small ones
- * @heap: which
- * @holes: small pages that are not there
- * @promised: they lie in a strict region
- * @used: out: promises for the holes that were used up, for the way back
- *
- * Those that are there go to the pool when they have been copied, so all it
- * costs in the end is the holes, which count as resident now.
- *
- * Return: its page frame number, contents undefined; 0 when there is none.
- */
-u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
-		       bool promised, unsigned long *used)
+static u32 swap_block(struct pw_heap *heap, unsigned long holes, bool promised,
+		      unsigned long *used)
 {
 	u32 pfn;
 
@@ -627,6 +669,28 @@ u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
 	}
 	unswap(heap, holes, promised, *used);
 	return 0;
+}
+
+/**
+ * pw_heap_swap_block() - a page of 2 MiB to take the place of small ones
+ * @heap: which
+ * @holes: small pages that are not there
+ * @promised: they lie in a strict region
+ * @used: out: promises for the holes that were used up, for the way back
+ *
+ * Those that are there go to the pool when they have been copied, so all it
+ * costs in the end is the holes, which count as resident now.
+ *
+ * Return: its page frame number, contents undefined; 0 when there is none.
+ */
+u32 pw_heap_swap_block(struct pw_heap *heap, unsigned long holes,
+		       bool promised, unsigned long *used)
+{
+	bool limited = begin_trial(heap);
+	u32 pfn = swap_block(heap, holes, promised, used);
+
+	end_trial(heap, limited);
+	return pfn;
 }
 
 /**

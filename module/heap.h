@@ -22,8 +22,8 @@
  * What quick.c takes, it only tries, in whatever order.
  *
  * Below the chunk's lock: that of the tables of all heaps (heap.c), under which
- * other chunks are only tried. A leaf below the chunk's lock: that of the accounts
- * (limit.c).
+ * other chunks are only tried; and pw_heap.trials, with that of the tables inside. A
+ * leaf below the chunk's lock: that of the accounts (limit.c).
  */
 #ifndef PAGEWELL_HEAP_H
 #define PAGEWELL_HEAP_H
@@ -37,6 +37,7 @@
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
+#include <linux/rwsem.h>
 #include <linux/xarray.h>
 
 #include "limit.h"
@@ -323,6 +324,8 @@ struct pw_slot_branch {
  * @paid: pages found without a promise
  * @committed: of these, pages in strict regions
  * @promised: promises held and not yet turned into pages
+ * @trials: held for reading by who counts pages as resident, or charges them, and may
+ *          give them back; for writing by who is not refused on account of those
  * @resident: pages in the index, shared ones too; all of a region that is shared
  *            on purpose
  * @loose: of these, pages that may be taken, more or less
@@ -379,6 +382,7 @@ struct pw_heap {
 	struct pw_payer *payer;
 	atomic_long_t paid;
 	atomic_long_t promised;
+	struct rw_semaphore trials;
 	atomic_long_t resident;
 	atomic_long_t loose;
 	atomic_long_t packed;

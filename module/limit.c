@@ -308,15 +308,16 @@ bool pw_limit_charge_quietly(const struct pw_limits *who, unsigned long nr)
  * pw_limit_charge_some() - the same, and fewer when there is no room for more
  * @who: of the heap
  * @nr: pages, at least one
+ * @loud: it is a refusal when there is none; the caller may sleep
  *
  * Return: how many.
  */
-unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr)
+unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr, bool loud)
 {
 	for (; nr > 1; nr /= 2)
 		if (charge_both(who, nr, false))
 			return nr;
-	return charge_both(who, 1, true);
+	return charge_both(who, 1, loud);
 }
 
 /**

@@ -67,7 +67,7 @@ struct pw_payer *pw_payer_new(gfp_t gfp);
 void pw_payer_put(struct pw_payer *payer, unsigned int nr);
 int pw_limit_charge(const struct pw_limits *who, unsigned long nr);
 bool pw_limit_charge_quietly(const struct pw_limits *who, unsigned long nr);
-unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr);
+unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr, bool loud);
 void pw_limit_charge_all(const struct pw_limits *who, unsigned long nr);
 void pw_limit_uncharge(const struct pw_limits *who, unsigned long nr);
 

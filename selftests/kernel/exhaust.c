@@ -214,6 +214,65 @@ TEST_F(exhaust, lazy_limit)
 	EXPECT_EQ(2, p[99 * PAGE]);
 }
 
+struct toucher {
+	struct pw *h;
+	char *at;
+	int *stop;
+	long refused;
+};
+
+/* Has a page, or a few, and gives them back. */
+static void *touch_often(void *arg)
+{
+	struct toucher *t = arg;
+
+	while (!pw_get(t->stop)) {
+		t->refused += pw_try_write(t->at, 1) != 0;
+		CHECK(pw_advise(t->h->fd, PAGEWELL_ADVISE_DONTNEED, t->at, HUGE) == 0);
+	}
+	return NULL;
+}
+
+/*
+ * The limit has room for a block, and the pool has none. Whoever touches a slot for the
+ * first time asks for one, and then for a page; who needs just that page is not refused
+ * meanwhile.
+ */
+TEST_F(exhaust, lazy_limit_is_not_reached_by_a_try)
+{
+	const long slots = pw_scaled(1000);
+	struct toucher t;
+	pthread_t thread;
+	long refused = 0;
+	char *p, *q;
+	pid_t hog;
+
+	ASSERT_EQ(0, pw_set_commit(self->h.fd, PAGEWELL_COMMIT_LAZY));
+	ASSERT_EQ(0, pw_set_huge(self->h.fd, PAGEWELL_HUGE_NEVER));
+	p = pw_map_pages(&self->h, 1000);
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, (slots + 1) * HUGE, HUGE, &q));
+	pw_cover(&self->h, q + (slots + 1) * HUGE);
+	pw_fill(p, 1000, 1);
+	t = (struct toucher){ .h = &self->h, .at = q, .stop = pw_shared() };
+	*q = 1;
+	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_DONTNEED, q, HUGE));
+	hog = pw_hog(&self->h);
+	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_DONTNEED, p, 400 * PAGE));
+	ASSERT_EQ(0, pw_set_huge(self->h.fd, PAGEWELL_HUGE_ALWAYS));
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, pw_resident(self->h.fd) + HUGE));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, touch_often, &t));
+	for (long i = 1; i <= slots; i++) {
+		refused += pw_try_write(q + i * HUGE, 1) != 0;
+		ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_DONTNEED, q + i * HUGE, HUGE));
+	}
+	pw_set(t.stop, 1);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, refused);
+	EXPECT_EQ(0, t.refused);
+	EXPECT_EQ(600 * PAGE, pw_resident(self->h.fd));
+	pw_hog_stop(hog);
+}
+
 #define TOP	"/sys/fs/cgroup"
 #define GROUP	TOP "/pwexhaust"
 
