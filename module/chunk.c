@@ -486,6 +486,21 @@ static void move_paid(struct pw_heap *heap, struct pw_chunk *from,
 	bitmap_zero(from->paid, PW_SLOT_PAGES);
 }
 
+/* A heap lets go of pages [from, to). */
+static void stop_paying_for(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
+			    unsigned int to)
+{
+	unsigned int i, n = 0;
+
+	if (likely(c->payer != heap))
+		return;
+	for (i = find_next_bit(c->paid, to, from); i < to;
+	     i = find_next_bit(c->paid, to, i + 1), n++)
+		__clear_bit(i, c->paid);
+	if (n)
+		pw_heap_unpaid(heap, n);
+}
+
 /* A heap lets go of a chunk, or of all that is in it. */
 static void stop_paying(struct pw_heap *heap, struct pw_chunk *c)
 {
@@ -636,11 +651,11 @@ struct batch {
 	u32 pfns[DROP_BATCH];
 };
 
-/* Take the next pages out of [from, to) of an index. */
+/* Take the next pages out of [from, to) of an index; they count as resident still. */
 static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
 		   unsigned int to, struct batch *b)
 {
-	unsigned int i = find_next_bit(c->used, to, from), unpaid = 0;
+	unsigned int i = find_next_bit(c->used, to, from);
 
 	pw_chunk_keep(heap, c, from, to - from);
 	b->nr = 0;
@@ -655,13 +670,8 @@ static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
 		c->pfn[i] = 0;
 		__clear_bit(i, c->used);
 		__clear_bit(i, c->suspect);
-		if (unlikely(c->payer))
-			unpaid += __test_and_clear_bit(i, c->paid);
 	}
 	c->nr -= b->nr;
-	count_gone(heap, b->nr);
-	if (unpaid)
-		pw_heap_unpaid(heap, unpaid);
 }
 
 /* Give up our hold on pages; those that nobody else has are moved up front. */
@@ -949,7 +959,10 @@ static bool may_keep_promise(const struct pw_chunk *c, unsigned int from, unsign
 	return likely(!pw_pool_is_overdrawn()) || !any_is_held(c, from, to);
 }
 
-/* Take the block out of a chunk and out of the heap's page tables. */
+/*
+ * Take the block out of a chunk and out of the heap's page tables. It is counted and
+ * charged as it was.
+ */
 static u32 detach_block(struct pw_heap *heap, unsigned long slot,
 			struct pw_chunk *c, bool mapped)
 {
@@ -962,8 +975,6 @@ static u32 detach_block(struct pw_heap *heap, unsigned long slot,
 	bitmap_zero(c->suspect, PW_SLOT_PAGES);
 	bitmap_zero(c->zeros, PW_SLOT_PAGES);
 	c->nr = 0;
-	count_gone(heap, PW_SLOT_PAGES);
-	stop_paying(heap, c);
 	if (mapped) {
 		wait_until_mapped(pfn_to_page(pfn));
 		pw_heap_zap(heap, first, first + PW_SLOT_PAGES);
@@ -986,6 +997,8 @@ static void drop_block(struct drop *d, unsigned long slot, struct pw_chunk *c)
 	left = end_left(c, 0, PW_SLOT_PAGES);
 	pass_charge(d->heap, c, 0, PW_SLOT_PAGES, d->promised);
 	pfn = detach_block(d->heap, slot, c, d->mapped);
+	count_gone(d->heap, PW_SLOT_PAGES);
+	stop_paying(d->heap, c);
 	pw_family_wait(d->heap);
 	d->dropped += PW_SLOT_PAGES - left;
 	/* Promised by itself, or by the spare ones if another chunk has it. */
@@ -1024,9 +1037,9 @@ static bool is_left_over(struct pw_heap *heap, const struct pw_chunk *c,
 }
 
 /*
- * Copies of pages [lo, hi) of a block that the heap has left. Those of a strict
- * region were promised, and come beyond the ceiling if need be; what cannot be
- * had is lost. What an unmap had left is given up.
+ * Copies of pages [lo, hi) of a block that the heap has left, which count and are
+ * charged as those were. Those of a strict region were promised, and come beyond the
+ * ceiling if need be; what cannot be had is lost. What an unmap had left is given up.
  */
 static void copy_rest(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		      struct pw_chunk *c, u32 block)
@@ -1039,6 +1052,8 @@ static void copy_rest(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 
 		if (is_left_over(heap, c, first, i)) {
 			__clear_bit(i, c->left);
+			count_gone(heap, 1);
+			stop_paying_for(heap, c, i, i + 1);
 			end = lo + 1;
 			continue;
 		}
@@ -1051,11 +1066,11 @@ static void copy_rest(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 			pw_pool_unreserve(to - i - got);
 		}
 		pw_chunk_filled(c, i, to - i);
-		atomic_long_add(to - i, &heap->resident);
 		if (lazy)
 			pw_chunk_pay_copies(heap, c, i, got);
 		for (got += i; i < got; i++)
 			copy_highpage(pfn_to_page(c->pfn[i]), pfn_to_page(block + i));
+		stop_paying_for(heap, c, i, to);
 		for (; i < to; i++)
 			c->pfn[i] = PW_PFN_LOST;
 	}
@@ -1074,6 +1089,8 @@ static void leave_block(struct drop *d, unsigned long slot, struct pw_chunk *c,
 	unmap_block(d->heap, slot, pfn_to_page(block));
 	pass_slot_charge(d->heap, slot, c);
 	detach_block(d->heap, slot, c, false);
+	count_gone(d->heap, to - from);
+	stop_paying_for(d->heap, c, from, to);
 	copy_rest(d->heap, first, first + from, c, block);
 	copy_rest(d->heap, first + to, first + PW_SLOT_PAGES, c, block);
 	d->dropped += to - from - end_left(c, from, to);
@@ -1177,6 +1194,8 @@ static void drop_part(struct drop *d, unsigned long slot, struct pw_chunk *c,
 		detach(d->heap, c, from, to, &b);
 		if (!b.nr)
 			break;
+		count_gone(d->heap, b.nr);
+		stop_paying_for(d->heap, c, b.first, b.end);
 		if (d->mapped)
 			pw_heap_zap(d->heap, first + b.first, first + b.end);
 		d->dropped += b.nr;
@@ -1560,7 +1579,10 @@ bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
 	return found;
 }
 
-/* At most DROP_BATCH pages on their way, and which of the entries they are. */
+/*
+ * At most DROP_BATCH pages on their way, and which of the entries they are. They count
+ * as resident, and are charged: nobody gets past a limit meanwhile.
+ */
 struct move {
 	struct batch b;
 	DECLARE_BITMAP(used, DROP_BATCH);
@@ -1585,9 +1607,8 @@ static void attach(struct pw_heap *heap, unsigned long page,
 		if (test_bit(i, m->left))
 			__set_bit(at + i, c->left);
 		if (test_bit(i, m->paid))
-			pw_chunk_pay_copies(heap, c, at + i, 1);
+			pw_chunk_pay(heap, c, at + i, 1);
 	}
-	atomic_long_add(n, &heap->resident);
 	pw_chunk_unlock(c);
 }
 
@@ -1598,7 +1619,9 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 	unsigned long slot = from >> PW_SLOT_SHIFT;
 	struct pw_chunk *c = pw_chunk_lock(heap, slot);
 	DECLARE_BITMAP(left, PW_SLOT_PAGES);
-	bool suspect, paid;
+	DECLARE_BITMAP(paid, PW_SLOT_PAGES);
+	struct pw_heap *payer;
+	bool suspect;
 	u32 pfn;
 
 	if (!c)
@@ -1610,20 +1633,21 @@ static bool move_block(struct pw_heap *heap, unsigned long from,
 		return false;
 	}
 	suspect = !bitmap_empty(c->suspect, PW_SLOT_PAGES);
-	paid = !bitmap_empty(c->paid, PW_SLOT_PAGES);
+	bitmap_copy(paid, c->paid, PW_SLOT_PAGES);
 	bitmap_copy(left, c->left, PW_SLOT_PAGES);
+	payer = c->payer;
+	c->payer = NULL;
 	pfn = detach_block(heap, slot, c, true);
 	remove_slot(heap, slot, c);
 	pw_chunk_unlock(c);
 
 	c = lock_own(heap, to >> PW_SLOT_SHIFT);
 	pw_chunk_set_block(heap, to >> PW_SLOT_SHIFT, c, pfn);
-	atomic_long_add(PW_SLOT_PAGES, &heap->resident);
 	bitmap_copy(c->left, left, PW_SLOT_PAGES);
+	bitmap_copy(c->paid, paid, PW_SLOT_PAGES);
+	c->payer = payer;
 	if (suspect)
 		bitmap_fill(c->suspect, PW_SLOT_PAGES);
-	if (paid && !pw_page_is_charged(pfn_to_page(pfn)))
-		pw_chunk_pay_copies(heap, c, 0, PW_SLOT_PAGES);
 	pw_chunk_unlock(c);
 	return true;
 }
@@ -1655,7 +1679,7 @@ static void move_part(struct pw_heap *heap, unsigned long from,
 			__set_bit(i, m.used);
 		if (test_bit(at + i, c->suspect))
 			__set_bit(i, m.suspect);
-		if (test_bit(at + i, c->paid))
+		if (__test_and_clear_bit(at + i, c->paid))
 			__set_bit(i, m.paid);
 		if (__test_and_clear_bit(at + i, c->left))
 			__set_bit(i, m.left);

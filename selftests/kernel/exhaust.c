@@ -273,6 +273,58 @@ TEST_F(exhaust, lazy_limit_is_not_reached_by_a_try)
 	pw_hog_stop(hog);
 }
 
+#define MORE	2000L
+
+/* Touches pages that it has not had yet, as far as that is permitted. */
+static void *touch_more(void *arg)
+{
+	struct toucher *t = arg;
+
+	while (!pw_get(t->stop))
+		for (long i = 0; i < MORE; i++)
+			t->refused += pw_try_write(t->at + i * PAGE, 1) != 0;
+	return NULL;
+}
+
+/* Pages that are on their way to another place are resident there or here. */
+static void move_at_the_limit(struct __test_metadata *_metadata, struct pw *h, uint32_t huge)
+{
+	const uint32_t flags = PAGEWELL_REMAP_MAYMOVE | PAGEWELL_REMAP_FIXED;
+	struct toucher t = { .h = h, .stop = pw_shared() };
+	pthread_t thread;
+	uint64_t limit;
+	char *at[2];
+
+	ASSERT_EQ(0, pw_set_commit(h->fd, PAGEWELL_COMMIT_LAZY));
+	ASSERT_EQ(0, pw_set_huge(h->fd, huge));
+	ASSERT_EQ(0, pw_map(h->fd, 0, NULL, HUGE, HUGE, &at[0]));
+	ASSERT_EQ(0, pw_map(h->fd, 0, NULL, HUGE, HUGE, &at[1]));
+	pw_cover(h, at[1] + HUGE);
+	t.at = pw_map_pages(h, MORE);
+	pw_fill(at[0], 512, 1);
+	ASSERT_EQ(0, pw_set_huge(h->fd, PAGEWELL_HUGE_NEVER));
+	limit = pw_resident(h->fd) + 64 * PAGE;
+	ASSERT_EQ(0, pw_set_limit(h->fd, limit));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, touch_more, &t));
+	for (long i = 0; i < pw_scaled(300); i++)
+		ASSERT_EQ(0, pw_remap_to(h->fd, flags, at[i % 2], HUGE, HUGE, at[!(i % 2)]));
+	pw_set(t.stop, 1);
+	pthread_join(thread, NULL);
+	EXPECT_LT(0, t.refused);
+	EXPECT_EQ(limit, pw_resident(h->fd));
+	EXPECT_EQ(-1, pw_wrong(at[pw_scaled(300) % 2], 512, 1));
+}
+
+TEST_F(exhaust, lazy_limit_holds_while_pages_move)
+{
+	move_at_the_limit(_metadata, &self->h, PAGEWELL_HUGE_NEVER);
+}
+
+TEST_F(exhaust, lazy_limit_holds_while_a_block_moves)
+{
+	move_at_the_limit(_metadata, &self->h, PAGEWELL_HUGE_ALWAYS);
+}
+
 #define TOP	"/sys/fs/cgroup"
 #define GROUP	TOP "/pwexhaust"
 
