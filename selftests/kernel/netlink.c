@@ -589,6 +589,38 @@ TEST_F(nl, copies_in_a_move_are_charged)
 	close(h.fd);
 }
 
+/*
+ * Part of a held block stays in its place when its region goes, and is charged for that.
+ * A region that comes there has a promise beside, and takes it to where it goes.
+ */
+TEST_F(nl, a_part_that_was_left_is_charged_where_it_goes)
+{
+	const uint32_t flags = PAGEWELL_REMAP_MAYMOVE | PAGEWELL_REMAP_FIXED;
+	int held[2];
+	struct pw h;
+	char *p, *q;
+
+	become_user(self, &h);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_STRICT));
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_ALWAYS));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, HUGE, HUGE, &p));
+	pw_cover(&h, p + 2 * HUGE);
+	q = p + HUGE;
+	pw_fill(p, 512, 1);
+	ASSERT_EQ(0, pipe(held));
+	hold(held[1], p + HUGE / 2, 1);
+	ASSERT_EQ(0, pw_unmap(h.fd, p, 100 * PAGE));
+	EXPECT_EQ(HUGE, charged(self));
+	ASSERT_EQ(0, pw_map(h.fd, PAGEWELL_MAP_FIXED, p, 100 * PAGE, 0, NULL));
+	EXPECT_EQ(HUGE + 100 * PAGE, charged(self));
+	ASSERT_EQ(0, pw_remap_to(h.fd, flags, p, HUGE, HUGE, q));
+	EXPECT_EQ(HUGE + 100 * PAGE, charged(self));
+	EXPECT_EQ(-1, pw_nonzero(q, 100));
+	ASSERT_EQ(0, pw_unmap(h.fd, q, HUGE));
+	EXPECT_EQ(0, charged(self));
+	close(h.fd);
+}
+
 /* A relative with so many VMAs that it takes long to unmap a block from all of the family. */
 static pid_t slow_relative(char *p)
 {
