@@ -758,11 +758,28 @@ static void leave(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c,
 	}
 }
 
+/* The maker of a region was promised its pages; others have them for as long as they like. */
+static void pass_shared_charge(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
+{
+	unsigned long end;
+	unsigned int i;
+
+	if (c->users == 1 || !pw_region_promised(heap, slot << PW_SLOT_SHIFT, &end))
+		return;
+	if (c->block) {
+		pw_page_charge(heap, c->block);
+		return;
+	}
+	for_each_set_bit(i, c->used, PW_SLOT_PAGES)
+		pw_page_charge(heap, c->pfn[i]);
+}
+
 /* The chunk stays a part of its region, which goes with its last part. */
 static void leave_shared(struct pw_heap *heap, unsigned long slot,
 			 struct pw_chunk *c)
 {
 	atomic_long_dec(&heap->shared_slots);
+	pass_shared_charge(heap, slot, c);
 	leave(heap, slot, c, PW_SLOT_PAGES);
 	pw_shared_put(c->shared);
 }

@@ -851,6 +851,86 @@ TEST_F(nl, blocks_that_an_heir_has_are_charged)
 	heir(_metadata, self, PAGEWELL_HUGE_ALWAYS);
 }
 
+/* The same of a region that is shared on purpose: its maker is charged for it. */
+static void share_and_leave(struct __test_metadata *_metadata, FIXTURE_DATA(nl) *self,
+			    uint32_t huge)
+{
+	int *step = pw_shared();
+	uint64_t len = 2 * HUGE;
+	char *p = NULL;
+	uint32_t id = 0;
+	struct pw h;
+	pid_t pid;
+
+	become_user(self, &h);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_STRICT));
+	ASSERT_EQ(0, pw_set_huge(h.fd, huge));
+	ASSERT_EQ(0, pw_share(h.fd, &id, &len, &p));
+	pw_cover(&h, p + len);
+	ASSERT_EQ(2 * HUGE, charged(self));
+	pid = pw_fork();
+	if (!pid) {
+		pw_wait_for(step, 1);
+		pw_fill(p, 1024, 1);
+		CHECK(pw_unmap(h.fd, p, HUGE) == 0);
+		pw_set(step, 2);
+		pw_wait_for(step, 3);
+		_exit(0);
+	}
+	ASSERT_EQ(0, pw_unmap(h.fd, p, 2 * HUGE));
+	EXPECT_EQ(2 * HUGE, charged(self));
+	pw_set(step, 1);
+	pw_wait_for(step, 2);
+	EXPECT_EQ(HUGE, charged(self));
+	pw_set(step, 3);
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(0, charged_soon(self, 0));
+	close(h.fd);
+}
+
+TEST_F(nl, what_is_shared_is_charged)
+{
+	share_and_leave(_metadata, self, PAGEWELL_HUGE_NEVER);
+}
+
+TEST_F(nl, shared_blocks_are_charged)
+{
+	share_and_leave(_metadata, self, PAGEWELL_HUGE_ALWAYS);
+}
+
+/* So it is when the maker ends; who has it by its number pays for nothing. */
+TEST_F(nl, what_is_shared_is_charged_when_its_maker_ends)
+{
+	int *step = pw_shared();
+	uint64_t len = HUGE, none = 0;
+	char *p = NULL;
+	uint32_t id = 0;
+	struct pw h;
+	pid_t pid;
+
+	become_user(self, &h);
+	pid = pw_fork();
+	if (!pid) {
+		CHECK(pw_set_commit(h.fd, PAGEWELL_COMMIT_STRICT) == 0);
+		CHECK(pw_share(h.fd, &id, &len, &p) == 0);
+		pw_set(step + 1, id);
+		pw_set(step, 1);
+		pw_wait_for(step, 2);
+		_exit(0);
+	}
+	pw_wait_for(step, 1);
+	EXPECT_EQ(HUGE, charged(self));
+	id = pw_get(step + 1);
+	ASSERT_EQ(0, pw_share(h.fd, &id, &none, &p));
+	EXPECT_EQ(HUGE, charged(self));
+	pw_set(step, 2);
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(HUGE, charged_soon(self, HUGE));
+	ASSERT_EQ(0, pw_unmap(h.fd, p, HUGE));
+	EXPECT_EQ(0, charged_soon(self, 0));
+	close(h.fd);
+}
+
 TEST_F(nl, a_users_limit_holds_a_lazy_heap)
 {
 	uint64_t max;
