@@ -8,6 +8,8 @@
 #include <netlink/genl/genl.h>
 #include <netlink/netlink.h>
 #include <poll.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #include "pagewell_netlink.h"
 #include "pw_test.h"
@@ -412,6 +414,53 @@ static int limit_self(FIXTURE_DATA(nl) *self, uint64_t max)
 	nla_put_u32(msg, PAGEWELL_A_LIMIT_UID, getuid());
 	nla_put_u64(msg, PAGEWELL_A_LIMIT_MAX_SIZE, max);
 	return ask(self->sock, msg, &self->a);
+}
+
+#define TOP	"/sys/fs/cgroup"
+#define GROUP	"pwpath"
+
+/* @len: of the path, with what ends it. */
+static int limit_cgroup(FIXTURE_DATA(nl) *self, const char *path, size_t len)
+{
+	struct nl_msg *msg = request(self->family, 0, PAGEWELL_CMD_LIMIT_SET);
+
+	nla_put(msg, PAGEWELL_A_LIMIT_CGROUP, len, path);
+	nla_put_u64(msg, PAGEWELL_A_LIMIT_MAX_SIZE, 1ULL << 40);
+	return ask(self->sock, msg, &self->a);
+}
+
+/* A path that begins elsewhere might lead to a cgroup, no path to all of the machine. */
+TEST_F(nl, a_cgroup_is_named_from_the_root)
+{
+	static const char *const bad[] = { "", GROUP, "./" GROUP, "../" GROUP, " /" GROUP };
+	struct nl_msg *msg;
+
+	if (access(TOP "/cgroup.procs", F_OK))
+		mount("none", TOP, "cgroup2", 0, NULL);
+	ASSERT_TRUE(mkdir(TOP "/" GROUP, 0755) == 0 || errno == EEXIST);
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-EINVAL, limit_cgroup(self, bad[i], strlen(bad[i]) + 1)) {
+			TH_LOG("%s", bad[i]);
+		}
+		EXPECT_STRNE("", self->a.why);
+	}
+	EXPECT_EQ(-EINVAL, limit_cgroup(self, "/" GROUP, strlen("/" GROUP)));
+	EXPECT_EQ(-ENOENT, limit_cgroup(self, "/" GROUP "x", sizeof("/" GROUP "x")));
+	EXPECT_EQ(0, limit_cgroup(self, "/" GROUP, sizeof("/" GROUP)));
+	/* Neither a user nor a cgroup, and both. */
+	msg = request(self->family, 0, PAGEWELL_CMD_LIMIT_SET);
+	nla_put_u64(msg, PAGEWELL_A_LIMIT_MAX_SIZE, 1ULL << 40);
+	EXPECT_EQ(-EINVAL, ask(self->sock, msg, &self->a));
+	msg = request(self->family, 0, PAGEWELL_CMD_LIMIT_SET);
+	nla_put_u64(msg, PAGEWELL_A_LIMIT_MAX_SIZE, 1ULL << 40);
+	nla_put_u32(msg, PAGEWELL_A_LIMIT_UID, 0);
+	nla_put_string(msg, PAGEWELL_A_LIMIT_CGROUP, "/" GROUP);
+	EXPECT_EQ(-EINVAL, ask(self->sock, msg, &self->a));
+	/* The limit of a cgroup that is gone ends when the limits are looked at. */
+	EXPECT_EQ(0, rmdir(TOP "/" GROUP));
+	EXPECT_EQ(0, ask(self->sock, request(self->family, NLM_F_DUMP, PAGEWELL_CMD_LIMIT_GET),
+			 &self->a));
+	EXPECT_EQ(0, self->a.nr);
 }
 
 /* A user who has nothing yet, with a lazy heap. */
