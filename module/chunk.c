@@ -1483,29 +1483,26 @@ static void forget(struct pw_heap *heap, unsigned long lo, unsigned long hi,
  * @lo: first page
  * @hi: page behind the last
  *
- * Promises are kept where that can be: the VMA may grow there again.
+ * Promises are kept where that can be: the VMA may grow there again; and who is about
+ * to unmap the region gives them back.
  *
  * Context: mmap_lock held.
  */
 void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {
-	struct pw_where where;
 	unsigned long end;
 
 	for (; lo < hi; lo = end) {
 		unsigned long slot = lo >> PW_SLOT_SHIFT;
-		bool mapped;
+		bool promised;
 
 		/* A VMA may be much longer than what it was ever used for. */
 		if (!pw_slot_next(heap, &slot, (hi - 1) >> PW_SLOT_SHIFT))
 			return;
 		lo = max(lo, slot << PW_SLOT_SHIFT);
-		mapped = pw_region_lookup(heap, lo, &where);
-		end = (lo | PW_SLOT_MASK) + 1;
-		if (mapped)
-			end = min(end, where.hi);
-		end = min(end, hi);
-		forget(heap, lo, end, mapped && where.promised);
+		promised = pw_region_promised(heap, lo, &end);
+		end = min3(end, (lo | PW_SLOT_MASK) + 1, hi);
+		forget(heap, lo, end, promised);
 		cond_resched();
 	}
 }

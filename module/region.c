@@ -215,28 +215,33 @@ bool pw_region_unpromised(struct pw_heap *heap, unsigned long page,
  * @page: heap-relative
  * @end: the answer is the same for all up to here
  *
- * Of pages that are being moved or unmapped, too, but for what lies behind a break.
+ * Of pages that are being moved or unmapped, too, and of those that a break that has
+ * shrunk is leaving: there are no others behind it.
  *
  * Context: no matter; the page's chunk is locked.
  */
 bool pw_region_promised(struct pw_heap *heap, unsigned long page, unsigned long *end)
 {
 	MA_STATE(mas, &heap->regions, page, page);
-	struct pw_where where = { };
-	unsigned long flags;
+	unsigned long flags, strict;
+	bool promised;
 	void *entry;
 
 	rcu_read_lock();
 	entry = pw_spare_walk(heap, &mas);
 	*end = min(mas.last, heap->window) + 1;
-	flags = entry_flags(entry);
-	if (!is_break(entry))
-		where.promised = flags & (PW_REGION_MAP | PW_REGION_DYING) &&
-				 !(flags & PW_REGION_LAZY);
-	else if (break_lookup(entry, page, &where))
-		*end = where.hi;
+	if (is_break(entry)) {
+		strict = READ_ONCE(((struct pw_break *)entry)->strict_from);
+		promised = page >= strict;
+		if (!promised)
+			*end = strict;
+	} else {
+		flags = entry_flags(entry);
+		promised = flags & (PW_REGION_MAP | PW_REGION_DYING) &&
+			   !(flags & PW_REGION_LAZY);
+	}
 	rcu_read_unlock();
-	return where.promised;
+	return promised;
 }
 
 /**

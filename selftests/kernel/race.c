@@ -103,6 +103,70 @@ static void reuse(struct race *r, int round)
 	CHECK(pw_unmap(r->h.fd, p, 64 * PAGE) == 0);
 }
 
+struct hole {
+	char *at;
+	int us;
+	int go;
+};
+
+static void *make_hole(void *arg)
+{
+	struct hole *hole = arg;
+
+	pw_wait_for(&hole->go, 1);
+	usleep(hole->us);
+	CHECK(munmap(hole->at, 2 * HUGE) == 0);
+	return NULL;
+}
+
+/* A region of many pages goes, and before it has, the kernel unmaps a part of it. */
+static void unmap_in_unmap(int round)
+{
+	const long slots = 20, untouched = 3000;
+	struct hole hole = { .us = round * 500 };
+	pthread_t thread;
+	uint32_t id = 0;
+	struct pw h;
+	char *p;
+
+	pw_heap(&h, 4 * MIB);
+	CHECK(pw_set_huge(h.fd, PAGEWELL_HUGE_NEVER) == 0);
+	pw_map_pages(&h, untouched);
+	if (round % 2) {
+		CHECK(pw_brk_create(h.fd, slots * HUGE, &id, &p) == 0);
+		CHECK(pw_brk(h.fd, id, p + slots * HUGE, NULL) == 0);
+	} else {
+		CHECK(pw_map(h.fd, 0, NULL, slots * HUGE, HUGE, &p) == 0);
+	}
+	pw_cover(&h, p + slots * HUGE);
+	for (long i = 0; i < slots * 512; i++)
+		p[i * PAGE] = 1;
+	CHECK(pw_pool("promised_pages") == untouched);
+	hole.at = p + (slots - 4) * HUGE;
+	CHECK(pthread_create(&thread, NULL, make_hole, &hole) == 0);
+	pw_set(&hole.go, 1);
+	CHECK((id ? pw_brk(h.fd, id, p, NULL) : pw_unmap(h.fd, p, slots * HUGE)) == 0);
+	pthread_join(thread, NULL);
+	CHECK(pw_pool("promised_pages") == untouched);
+	CHECK(pw_pool("used_pages") == 0);
+}
+
+/* What is promised to other regions stays that. */
+TEST(munmap_in_an_unmap)
+{
+	ASSERT_TRUE(pw_pool_whole());
+	for (int i = 0; i < pw_scaled(20); i++) {
+		pid_t pid = pw_fork();
+
+		if (!pid) {
+			unmap_in_unmap(i);
+			_exit(0);
+		}
+		ASSERT_EQ(0, pw_wait(pid));
+		ASSERT_TRUE(pw_pool_whole());
+	}
+}
+
 TEST_F(race, shrink_and_grow)
 {
 	struct race *r = &self->r;
