@@ -529,6 +529,50 @@ TEST_F(nl, found_pages_are_charged)
 	close(h.fd);
 }
 
+static void bring_back(FIXTURE_DATA(nl) *self)
+{
+	uint64_t all;
+	struct pw h;
+	pid_t pid;
+	char *p;
+
+	become_user(self, &h);
+	p = pw_map_pages(&h, 300);
+	pw_fill(p, 300, 1);
+	all = charged(self);
+	CHECK(pw_advise(h.fd, PAGEWELL_ADVISE_COLD, p, 100 * PAGE) == 0);
+	CHECK(pw_resident(h.fd) + 100 * PAGE == all);
+	CHECK(charged(self) == all);
+	pid = pw_fork();
+	if (!pid) {
+		CHECK(pw_wrong(p, 300, 1) == -1);
+		CHECK(charged(self) == all + 100 * PAGE);
+		_exit(0);
+	}
+	CHECK(pw_wait(pid) == 0);
+	CHECK(charged_soon(self, all) == all);
+	CHECK(pw_wrong(p, 300, 1) == -1);
+	CHECK(charged(self) == all);
+}
+
+/* Packed pages that a child brings back are its own, those of its parent stay packed. */
+TEST_F(nl, packed_pages_that_come_back_are_charged)
+{
+	int err = pw_set_param("idle_max_mb", 64);
+	pid_t pid;
+
+	if (err == -EOPNOTSUPP)
+		SKIP(return, "this kernel has no zsmalloc or no lz4");
+	ASSERT_EQ(0, err);
+	pid = pw_fork();
+	if (!pid) {
+		bring_back(self);
+		_exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(0, pw_set_param("idle_max_mb", 0));
+}
+
 /* Pages that somebody holds stay what they are: others get copies, and pay for them. */
 static void hold(int fd, void *p, long pages)
 {
@@ -667,6 +711,44 @@ TEST_F(nl, a_part_that_was_left_is_charged_where_it_goes)
 	EXPECT_EQ(-1, pw_nonzero(q, 100));
 	ASSERT_EQ(0, pw_unmap(h.fd, q, HUGE));
 	EXPECT_EQ(0, charged(self));
+	close(h.fd);
+}
+
+/*
+ * Part of a held block stays in its place, and is charged: but not where the block is,
+ * with that part, since its payer has let go of it.
+ */
+TEST_F(nl, a_part_that_was_left_is_charged_once)
+{
+	int *step = pw_shared(), held[2];
+	struct pw h;
+	pid_t pid;
+	char *p;
+
+	become_user(self, &h);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_STRICT));
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_ALWAYS));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, HUGE, HUGE, &p));
+	pw_cover(&h, p + HUGE);
+	pw_fill(p, 512, 1);
+	pid = pw_fork();
+	if (!pid) {
+		pw_wait_for(step, 1);
+		CHECK(charged(self) == HUGE);
+		/* Nobody else has it: it stays a block. */
+		p[HUGE / 2] = 1;
+		CHECK(charged(self) == HUGE);
+		CHECK(pipe(held) == 0);
+		hold(held[1], p + HUGE / 2, 1);
+		CHECK(pw_unmap(h.fd, p, 100 * PAGE) == 0);
+		CHECK(charged(self) == HUGE);
+		CHECK(pw_unmap(h.fd, p, HUGE) == 0);
+		CHECK(charged(self) == 0);
+		_exit(0);
+	}
+	ASSERT_EQ(0, munmap(h.base, h.len));
+	pw_set(step, 1);
+	EXPECT_EQ(0, pw_wait(pid));
 	close(h.fd);
 }
 
