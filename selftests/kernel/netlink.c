@@ -1209,6 +1209,72 @@ TEST_F(ceiling, holds_whatever_is_lost)
 	EXPECT_EQ(-1, pw_nonzero(p, pages));
 }
 
+/* Every second page is left to a child, and so to nobody else. */
+static void keep_half(FIXTURE_DATA(nl) *self, long pages, int *step)
+{
+	struct pw h;
+	pid_t pid;
+	char *p;
+
+	become_user(self, &h);
+	CHECK(pw_set_commit(h.fd, PAGEWELL_COMMIT_STRICT) == 0);
+	CHECK(pw_set_huge(h.fd, PAGEWELL_HUGE_NEVER) == 0);
+	p = pw_map_pages(&h, pages);
+	for (long i = 0; i < pages; i++)
+		p[i * PAGE] = 1;
+	pid = pw_fork();
+	if (!pid) {
+		for (long i = 1; i < pages; i += 2)
+			CHECK(pw_advise(h.fd, PAGEWELL_ADVISE_DONTNEED, p + i * PAGE, PAGE) == 0);
+		pw_set(step, 1);
+		pw_wait_for(step, 3);
+		for (long i = 0; i < pages; i += 2)
+			CHECK(p[i * PAGE] == 1);
+		_exit(0);
+	}
+	pw_wait_for(step, 1);
+	CHECK(pw_unmap(h.fd, p, pages * PAGE) == 0);
+	CHECK(charged(self) == (pages + 1) / 2 * PAGE);
+	pw_set(step, 2);
+	pw_wait_for(step, 3);
+	CHECK(pw_wait(pid) == 0);
+	CHECK(charged_soon(self, 0) == 0);
+	_exit(0);
+}
+
+/* Pages that are moved to make room have their charge along at the new place. */
+TEST_F(ceiling, moved_pages_stay_charged)
+{
+	FIXTURE_DATA(nl) other = { .sock = connected(&other.family) };
+	long pages, moved = pw_stat("pages_moved");
+	double end = pw_now() + 60;
+	int *step = pw_shared();
+	struct pw h;
+	pid_t pid;
+	char *p;
+
+	ASSERT_TRUE(pw_pool_whole());
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
+	pages = pw_pool("avail_pages") - 256;
+	pid = pw_fork();
+	if (!pid)
+		keep_half(&other, pages, step);
+	pw_wait_for(step, 2);
+	pw_heap(&h, HUGE);
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_ALWAYS));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, 16 * HUGE, HUGE, &p));
+	pw_cover(&h, p + 16 * HUGE);
+	for (int i = 0; i < 16 && pw_now() < end; i++) {
+		p[i * HUGE] = 1;
+		usleep(200000);
+	}
+	EXPECT_LT(moved + 100, pw_stat("pages_moved"));
+	pw_set(step, 3);
+	EXPECT_EQ(0, pw_wait(pid));
+	nl_socket_free(other.sock);
+	close(h.fd);
+}
+
 TEST_F(ceiling, is_refused)
 {
 	EXPECT_EQ(-EINVAL, pool_set(self->sock, self->family, self->floor - PAGE, &self->a));
