@@ -563,12 +563,15 @@ static noinline unsigned int find_charged(struct pw_heap *heap, u32 *pfns, unsig
 unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 			   bool promised)
 {
-	unsigned int got = promised ? take_up_to(&heap->promised, nr) : 0;
+	unsigned int had = promised ? take_up_to(&heap->promised, nr) : 0, got;
 
-	if (likely(got))
-		got = pw_pool_alloc(pfns, got, PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
-	else
+	if (likely(had)) {
+		got = pw_pool_alloc(pfns, had, PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
+		if (unlikely(got < had))
+			atomic_long_add(had - got, &heap->promised);
+	} else {
 		got = promised ? find_pages(pfns, nr) : find_charged(heap, pfns, nr);
+	}
 	if (promised)
 		atomic_long_add(got, &heap->resident);
 	return got;
@@ -591,7 +594,10 @@ u32 pw_heap_alloc_one(struct pw_heap *heap)
 			return pfn;
 		}
 	} while (!atomic_long_try_cmpxchg(&heap->promised, &have, have - 1));
-	return pw_pool_alloc_one(PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
+	pfn = pw_pool_alloc_one(PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
+	if (unlikely(!pfn))
+		atomic_long_inc(&heap->promised);
+	return pfn;
 }
 
 static bool take_promises(struct pw_heap *heap, unsigned long nr)

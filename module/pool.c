@@ -239,7 +239,8 @@ static noinline unsigned int alloc_miss(u32 *pfns, unsigned int flags)
  * Without a promise the pool may have to grow, and there may be fewer pages
  * than asked for, or none.
  *
- * Return: how many; with PW_ALLOC_PROMISED all of them.
+ * Return: how many; with PW_ALLOC_PROMISED all of them, unless pages behind promises
+ * were lost and could not be replaced. The promise for one that is missing is kept.
  */
 unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags)
 {
