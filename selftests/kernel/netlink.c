@@ -1275,6 +1275,80 @@ TEST_F(ceiling, moved_pages_stay_charged)
 	close(h.fd);
 }
 
+/* Has so much memory that the machine can spare none for the pool, until it is stopped. */
+static pid_t eater(struct pw *mine)
+{
+	long spare = pw_key("/proc/meminfo", "MemTotal") / 32 - 12 * KIB;
+	int *ready = pw_shared();
+	pid_t pid = pw_fork();
+
+	if (pid) {
+		pw_wait_for(ready, 1);
+		return pid;
+	}
+	CHECK(munmap(mine->base, mine->len) == 0);
+	while (pw_key("/proc/meminfo", "MemAvailable") > spare) {
+		char *p = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		CHECK(p != MAP_FAILED);
+		madvise(p, 2 * HUGE, MADV_HUGEPAGE);
+		for (size_t i = 0; i < 2 * HUGE; i += PAGE)
+			p[i] = 1;
+	}
+	pw_set(ready, 1);
+	for (;;)
+		pause();
+}
+
+/*
+ * Promises were kept whose pages are in pipes, and nothing could be had in their place.
+ * Whoever finds no page behind a promise sees all that were lost, however many of them
+ * are still held.
+ */
+TEST_F(ceiling, promises_find_what_was_lost)
+{
+	const long lost = 3 * 512, back = 100;
+	int held[2], soon[2];
+	struct pw h;
+	pid_t pid;
+	char *p, *q;
+	long rest;
+
+	ASSERT_TRUE(pw_pool_found());
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
+	pw_heap(&h, HUGE);
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_NEVER));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, lost * PAGE, HUGE, &p));
+	rest = pw_pool("avail_pages");
+	q = pw_map_pages(&h, rest);
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_POPULATE, p, lost * PAGE));
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_POPULATE, q, rest * PAGE));
+	pid = eater(&h);
+	ASSERT_EQ(0, pipe(held));
+	ASSERT_EQ(0, pipe(soon));
+	hold(held[1], p, lost - back);
+	hold(soon[1], p + (lost - back) * PAGE, back);
+	/* It is not long until they are looked at by themselves. */
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_DONTNEED, p, lost * PAGE));
+	/* There is nothing yet. A short look, the third one, would not reach what is next. */
+	EXPECT_EQ(SIGBUS, pw_try_write(p + HUGE, 1));
+	EXPECT_EQ(SIGBUS, pw_try_write(p + 2 * HUGE - PAGE, 1));
+	close(soon[0]);
+	close(soon[1]);
+	for (long i = 0; i < back - 10; i++)
+		ASSERT_EQ(0, pw_try_write(p + i * PAGE, 1));
+	pw_hog_stop(pid);
+	close(held[0]);
+	close(held[1]);
+	for (long i = 0; i < lost; i++)
+		ASSERT_EQ(0, pw_try_write(p + i * PAGE, 1));
+	ASSERT_EQ(0, pw_unmap(h.fd, p, lost * PAGE));
+	ASSERT_EQ(0, pw_unmap(h.fd, q, rest * PAGE));
+	EXPECT_TRUE(pw_pool_found());
+	close(h.fd);
+}
+
 TEST_F(ceiling, is_refused)
 {
 	EXPECT_EQ(-EINVAL, pool_set(self->sock, self->family, self->floor - PAGE, &self->a));
