@@ -3,10 +3,11 @@
  * charge.c - charges that go with a page
  *
  * A page is charged to a heap: as what it has committed, or as what it found where
- * nothing was promised. Those that inherited the page by fork, or have it in a region
- * that is shared on purpose and is another one's, are not charged for it. When the heap lets go of it, by a copy of its own, an unmap or its end, its
- * counters say nothing of the page any more, but it is there for as long as one of
- * the others has it. So the page takes the charge along, until nobody has it.
+ * nothing was promised. Those that inherited the page by fork, or attached the region
+ * that it was shared in on purpose, are not charged for it. When the heap lets go of
+ * it, by a copy of its own, an unmap or its end, its counters say nothing of the page
+ * any more, but it is there for as long as one of the others has it. So the page takes
+ * the charge along, until nobody has it.
  *
  * It does so before the heap lets go: whoever is the last then finds it charged.
  */

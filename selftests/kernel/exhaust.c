@@ -306,6 +306,8 @@ static void move_at_the_limit(struct __test_metadata *_metadata, struct pw *h, u
 	limit = pw_resident(h->fd) + 64 * PAGE;
 	ASSERT_EQ(0, pw_set_limit(h->fd, limit));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, touch_more, &t));
+	while (pw_resident(h->fd) < limit)
+		sched_yield();
 	for (long i = 0; i < pw_scaled(300); i++)
 		ASSERT_EQ(0, pw_remap_to(h->fd, flags, at[i % 2], HUGE, HUGE, at[!(i % 2)]));
 	pw_set(t.stop, 1);
