@@ -903,6 +903,7 @@ struct drop {
 	bool leave;		/* for good; what is shared on purpose others keep */
 	bool promised;		/* it is, or was, a strict region */
 	bool keep_promise;	/* or else nothing may fail: what is there must go */
+	bool unback;		/* its region stays, and has no promise for it */
 	bool mmap_locked;
 	int err;		/* only with @keep_promise */
 	unsigned long dropped;	/* pages, but for those left by an unmap before */
@@ -1326,6 +1327,9 @@ static void drop_in_slot(struct drop *d, unsigned long slot,
 	idle = is_unused(c) && c->users == 1;
 	if (idle && to - from == PW_SLOT_PAGES)
 		remove_slot(d->heap, slot, c);
+	/* Before anybody finds that they are gone. */
+	if (d->unback)
+		atomic_long_add(d->dropped, &d->heap->unbacked);
 	pw_chunk_unlock(c);
 	if (idle && to - from < PW_SLOT_PAGES)
 		leave_idle(d->heap, slot);
@@ -1461,7 +1465,7 @@ void pw_range_unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 	mmap_read_unlock(heap->mm);
 }
 
-/* The VMA is gone: pages go, with their promise when there is none to keep. */
+/* The VMA is gone: pages of a slot go, with their promise when there is none to keep. */
 static void forget(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		   bool promised)
 {
@@ -1472,7 +1476,9 @@ static void forget(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 	drop_range(&d, lo, hi);
 	if (d.err) {
 		d.err = 0;
+		d.dropped = 0;
 		d.keep_promise = false;
+		d.unback = true;
 		drop_range(&d, lo, hi);
 	}
 }

@@ -360,10 +360,11 @@ static unsigned long take_up_to(atomic_long_t *counter, unsigned long nr)
 /**
  * pw_heap_unpromise() - give promises back, as many as there are left
  * @heap: whose
- * @nr: pages
+ * @nr: pages; those that had no promise may be among them, all others keep theirs
  */
 void pw_heap_unpromise(struct pw_heap *heap, unsigned long nr)
 {
+	nr -= take_up_to(&heap->unbacked, nr);
 	pw_pool_unreserve(take_up_to(&heap->promised, nr));
 }
 
@@ -510,12 +511,21 @@ static bool charge_holes(struct pw_heap *heap, unsigned int nr)
 	return false;
 }
 
-static noinline unsigned int find_pages(u32 *pfns, unsigned int nr)
+static unsigned int find_pages(u32 *pfns, unsigned int nr)
 {
 	unsigned int got = pw_pool_alloc(pfns, nr, PW_ALLOC_ZERO);
 
 	if (!got && pw_heaps_reclaim(1))
 		got = pw_pool_alloc(pfns, 1, PW_ALLOC_ZERO);
+	return got;
+}
+
+/* For a strict region that lacks promises. */
+static noinline unsigned int find_unbacked(struct pw_heap *heap, u32 *pfns, unsigned int nr)
+{
+	unsigned int got = find_pages(pfns, nr);
+
+	take_up_to(&heap->unbacked, got);
 	return got;
 }
 
@@ -554,9 +564,8 @@ static noinline unsigned int find_charged(struct pw_heap *heap, u32 *pfns, unsig
  * @nr: pages wanted
  * @promised: they lie in a strict region
  *
- * A promise may be missing where a page was shared when it was given up
- * (madvise or munmap inside the heap); then the page is looked for like in a
- * lazy heap.
+ * A promise may be missing where a page was shared when it was given up (munmap
+ * inside the heap); then the page is looked for like in a lazy heap.
  *
  * Return: how many there are, which count as resident; none when nothing can be had.
  */
@@ -570,7 +579,7 @@ unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 		if (unlikely(got < had))
 			atomic_long_add(had - got, &heap->promised);
 	} else {
-		got = promised ? find_pages(pfns, nr) : find_charged(heap, pfns, nr);
+		got = promised ? find_unbacked(heap, pfns, nr) : find_charged(heap, pfns, nr);
 	}
 	if (promised)
 		atomic_long_add(got, &heap->resident);
@@ -590,7 +599,7 @@ u32 pw_heap_alloc_one(struct pw_heap *heap)
 
 	do {
 		if (unlikely(have <= 0)) {
-			find_pages(&pfn, 1);
+			find_unbacked(heap, &pfn, 1);
 			return pfn;
 		}
 	} while (!atomic_long_try_cmpxchg(&heap->promised, &have, have - 1));

@@ -324,6 +324,7 @@ struct pw_slot_branch {
  * @paid: pages found without a promise
  * @committed: of these, pages in strict regions
  * @promised: promises held and not yet turned into pages
+ * @unbacked: pages of strict regions that have neither a promise nor a page
  * @trials: held for reading by who counts pages as resident, or charges them, and may
  *          give them back; for writing by who is not refused on account of those
  * @resident: pages in the index, shared ones too; all of a region that is shared
@@ -382,6 +383,7 @@ struct pw_heap {
 	struct pw_payer *payer;
 	atomic_long_t paid;
 	atomic_long_t promised;
+	atomic_long_t unbacked;
 	struct rw_semaphore trials;
 	atomic_long_t resident;
 	atomic_long_t loose;

@@ -112,7 +112,7 @@ static __always_inline void uncommit(struct pw_heap *heap, unsigned long nr)
 	atomic_long_sub(nr, &heap->mapped);
 	atomic_long_sub(nr, &heap->committed);
 	pw_limit_uncharge_quick(&heap->payers, nr);
-	if (unlikely(promised < (long)nr ||
+	if (unlikely(promised < (long)nr || atomic_long_read(&heap->unbacked) ||
 		     !atomic_long_try_cmpxchg(&heap->promised, &promised, promised - nr)))
 		pw_heap_unpromise(heap, nr);
 	else if (unlikely(!pw_hit_unreserve(nr)))

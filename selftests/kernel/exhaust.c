@@ -196,6 +196,34 @@ TEST_F(exhaust, strict_is_not_disturbed)
 	pw_hog_stop(hog);
 }
 
+/*
+ * Part of a region whose pages a child has is unmapped by the kernel, and there are no
+ * promises for that. When the rest goes, other regions keep theirs.
+ */
+TEST_F(exhaust, munmap_takes_no_promises)
+{
+	char *p, *q;
+	pid_t pid[3];
+
+	ASSERT_EQ(0, pw_set_huge(self->h.fd, PAGEWELL_HUGE_NEVER));
+	p = pw_map_pages(&self->h, 512);
+	q = pw_map_pages(&self->h, 1000);
+	pw_fill(p, 512, 1);
+	pid[0] = pw_fork();
+	if (!pid[0])
+		for (;;)
+			pause();
+	pid[1] = pw_hog(&self->h);
+	ASSERT_EQ(0, munmap(p + 256 * PAGE, 256 * PAGE));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p, 512 * PAGE));
+	EXPECT_EQ(1000 * PAGE, pw_committed(self->h.fd));
+	pid[2] = pw_hog(&self->h);
+	for (int i = 0; i < 1000; i++)
+		ASSERT_EQ(0, pw_try_write(q + i * PAGE, 1));
+	for (int i = 0; i < 3; i++)
+		pw_hog_stop(pid[i]);
+}
+
 TEST_F(exhaust, lazy_limit)
 {
 	char *p;
