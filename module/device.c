@@ -96,6 +96,8 @@ static unsigned long pw_get_unmapped_area(struct file *file, unsigned long addr,
 					  unsigned long pgoff,
 					  unsigned long flags)
 {
+	unsigned long at;
+
 	/* Here, not in mmap: a merge with a neighbour never gets there. */
 	if (pgoff)
 		return -EINVAL;
@@ -103,8 +105,13 @@ static unsigned long pw_get_unmapped_area(struct file *file, unsigned long addr,
 		return addr;
 	if (!IS_ALIGNED(addr, PW_SLOT_BYTES))
 		addr = 0;
-	return thp_get_unmapped_area(file, addr, max(len, PW_SLOT_BYTES), 0,
-				     flags);
+	len = max(len, PW_SLOT_BYTES);
+	at = thp_get_unmapped_area(file, addr, len, 0, flags);
+	if (IS_ERR_VALUE(at) || IS_ALIGNED(at, PW_SLOT_BYTES))
+		return at;
+	/* In a 32-bit program it does not align. */
+	at = thp_get_unmapped_area(file, 0, len + PW_SLOT_BYTES - PAGE_SIZE, 0, flags);
+	return IS_ERR_VALUE(at) ? at : ALIGN(at, PW_SLOT_BYTES);
 }
 
 static int pw_mmap(struct file *file, struct vm_area_struct *vma)

@@ -683,6 +683,37 @@ TEST_F(abi, compat)
 	EXPECT_EQ(-1, pw_wrong(p, 1, 9));
 	EXPECT_EQ(-ENOTTY, int80(54, self->h.fd, _IO(PAGEWELL_IOC_TYPE, 63), (long)self->arg));
 }
+
+/* It need not know of 2 MiB to map the device, either. */
+TEST(compat_mmap)
+{
+	const size_t lens[] = { PAGE, HUGE, HUGE + PAGE, 3 * HUGE + 5 * PAGE };
+	struct {
+		uint32_t addr, len, prot, flags, fd, offset;
+	} *arg = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	struct pw h = { .fd = pw_open() };
+
+	if (!have_int80())
+		SKIP(return, "this kernel runs no 32-bit programs");
+	ASSERT_NE(MAP_FAILED, arg);
+	arg->prot = PROT_READ | PROT_WRITE;
+	arg->flags = MAP_SHARED;
+	arg->fd = h.fd;
+	for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+		uint32_t at;
+
+		arg->len = lens[i];
+		at = int80(90 /* mmap */, (long)arg, 0, 0);
+		ASSERT_LE(at, -4096U) TH_LOG("%zu bytes: %d", lens[i], -(int)at);
+		EXPECT_EQ(0, at % HUGE);
+		h.base = (char *)(uintptr_t)at;
+		h.len = lens[i];
+		pw_fill(pw_map_pages(&h, 1), 1, i);
+		EXPECT_EQ(-1, pw_wrong(h.base, 1, i));
+		ASSERT_EQ(0, munmap(h.base, h.len));
+	}
+}
 #endif
 
 PW_TEST_POOL_WHOLE
