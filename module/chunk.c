@@ -570,6 +570,7 @@ struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
 	bitmap_copy(own->used, c->used, PW_SLOT_PAGES);
 	bitmap_copy(own->suspect, c->suspect, PW_SLOT_PAGES);
 	bitmap_copy(own->zeros, c->zeros, PW_SLOT_PAGES);
+	bitmap_copy(own->loose, c->loose, PW_SLOT_PAGES);
 	bitmap_copy(own->left, c->left, PW_SLOT_PAGES);
 	own->nr = c->nr;
 	own->packed = c->packed;
@@ -629,6 +630,8 @@ void pw_chunk_share(struct pw_heap *child, unsigned long slot,
 	c->users++;
 	c->owner = NULL;
 	bitmap_copy(c->suspect, c->used, PW_SLOT_PAGES);
+	if (!bitmap_empty(c->loose, PW_SLOT_PAGES))
+		WRITE_ONCE(child->loose, true);
 	WARN_ON_ONCE(pw_slot_fill(child, slot, c, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL));
 	atomic_long_add(c->nr, &child->resident);
 	atomic_long_add(c->packed, &child->packed);
@@ -657,7 +660,7 @@ static void detach(struct pw_heap *heap, struct pw_chunk *c, unsigned int from,
 {
 	unsigned int i = find_next_bit(c->used, to, from);
 
-	pw_chunk_keep(heap, c, from, to - from);
+	pw_chunk_keep(c, from, to - from);
 	b->nr = 0;
 	b->first = i;
 	b->end = i;
@@ -1819,8 +1822,9 @@ static void loosen_in_slot(struct pw_heap *heap, unsigned long slot,
 	pw_heap_zap(heap, first + from, first + to);
 	for (i = find_next_bit(c->used, to, from); i < to;
 	     i = find_next_bit(c->used, to, i + 1))
-		if (pw_pfn_is_page(c->pfn[i]) && !test_and_set_bit(i, c->loose))
-			atomic_long_inc(&heap->loose);
+		if (pw_pfn_is_page(c->pfn[i]))
+			__set_bit(i, c->loose);
+	WRITE_ONCE(heap->loose, true);
 out:
 	pw_chunk_unlock(c);
 }
@@ -1853,21 +1857,17 @@ void pw_range_loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 
 /**
  * pw_chunk_keep() - pages are about to be mapped: they must not be taken now
- * @heap: whose
- * @c: its chunk, locked
+ * @c: the chunk, locked
  * @i: first entry
  * @nr: how many
  */
-void pw_chunk_keep(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
-		   unsigned int nr)
+void pw_chunk_keep(struct pw_chunk *c, unsigned int i, unsigned int nr)
 {
 	unsigned int to = i + nr;
 
 	for (i = find_next_bit(c->loose, to, i); i < to;
-	     i = find_next_bit(c->loose, to, i + 1)) {
+	     i = find_next_bit(c->loose, to, i + 1))
 		__clear_bit(i, c->loose);
-		atomic_long_dec(&heap->loose);
-	}
 }
 
 /**
@@ -1899,10 +1899,36 @@ static unsigned int take_loose(struct pw_heap *heap, struct pw_chunk *c,
 		unpaid += __test_and_clear_bit(i, c->paid);
 	}
 	c->nr -= n;
-	atomic_long_sub(n, &heap->loose);
 	count_gone(heap, n);
 	if (unpaid)
 		pw_heap_unpaid(heap, unpaid);
+	return n;
+}
+
+/* As above, unless somebody is at work on the slot; @more: there may be others. */
+static unsigned int take_in_slot(struct pw_heap *heap, unsigned long slot,
+				 u32 *pfns, unsigned int max, bool *more)
+{
+	struct pw_chunk *c;
+	unsigned int n = 0;
+
+	rcu_read_lock();
+	c = pw_slot_load(heap, slot);
+	if (c && !refcount_inc_not_zero(&c->refs))
+		c = NULL;
+	rcu_read_unlock();
+	*more = true;
+	if (!c)
+		return 0;
+	if (mutex_trylock(&c->lock)) {
+		if (pw_slot_load(heap, slot) == c) {
+			if (c->users == 1)
+				n = take_loose(heap, c, pfns, max);
+			*more = !bitmap_empty(c->loose, PW_SLOT_PAGES);
+		}
+		mutex_unlock(&c->lock);
+	}
+	pw_chunk_put(c);
 	return n;
 }
 
@@ -1919,32 +1945,24 @@ static unsigned int take_loose(struct pw_heap *heap, struct pw_chunk *c,
 unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want)
 {
 	unsigned long slot, got = 0;
-	struct pw_chunk *c;
+	bool more, any = false;
 
+	/* Whoever gives advice from now on says so again. */
+	smp_store_mb(heap->loose, false);
 	for (slot = 0; got < want &&
 	     pw_slot_next(heap, &slot, ULONG_MAX); slot++) {
 		u32 pfns[DROP_BATCH];
-		unsigned int n = 0;
+		unsigned int n;
 
-		rcu_read_lock();
-		c = pw_slot_load(heap, slot);
-		if (c && !refcount_inc_not_zero(&c->refs))
-			c = NULL;
-		rcu_read_unlock();
-		if (!c)
-			continue;
-		if (mutex_trylock(&c->lock)) {
-			if (c->users == 1 &&
-			    pw_slot_load(heap, slot) == c)
-				n = take_loose(heap, c, pfns,
-					       min_t(unsigned long, want - got,
-						     DROP_BATCH));
-			mutex_unlock(&c->lock);
-		}
-		pw_chunk_put(c);
+		n = take_in_slot(heap, slot, pfns,
+				 min_t(unsigned long, want - got, DROP_BATCH), &more);
+		any |= more;
 		pw_pages_drop(pfns, n, 0);
 		got += n;
 	}
+	/* Others may have them too, and let go of them one day. */
+	if (any || got >= want)
+		WRITE_ONCE(heap->loose, true);
 	pw_stat_add(loose_taken, got);
 	return got;
 }

@@ -84,7 +84,7 @@ static void move_to_block(struct pw_heap *heap, unsigned long slot,
 		bitmap_or(c->paid, c->paid, holes, PW_SLOT_PAGES);
 	}
 	copy_pages(c, block);
-	pw_chunk_keep(heap, c, 0, PW_SLOT_PAGES);
+	pw_chunk_keep(c, 0, PW_SLOT_PAGES);
 	pw_chunk_empty(c);
 	bitmap_zero(c->suspect, PW_SLOT_PAGES);
 	bitmap_zero(c->zeros, PW_SLOT_PAGES);

@@ -584,7 +584,7 @@ static vm_fault_t refault(struct touch *t)
 
 	pw_stat_inc(refaults);
 	pw_stat_add(refault_pages, to - from);
-	pw_chunk_keep(t->heap, t->c, from & PW_SLOT_MASK, to - from);
+	pw_chunk_keep(t->c, from & PW_SLOT_MASK, to - from);
 	return insert(t, from, to - from);
 }
 
@@ -602,6 +602,7 @@ static bool take_away(struct pw_heap *h, unsigned long page, u32 pfn)
 	if (found) {
 		c = pw_chunk_own(h, slot, c);
 		block = c->block;
+		pw_chunk_keep(c, page & PW_SLOT_MASK, 1);
 		if (block)
 			pw_chunk_lose_block(h, slot, c);
 		else
@@ -699,7 +700,7 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 	bool pays = pw_chunk_pays_for(t->heap, t->c, i, t->promised);
 	u32 old = *entry, new;
 
-	pw_chunk_keep(t->heap, t->c, i, 1);
+	pw_chunk_keep(t->c, i, 1);
 	new = page_for_copy(t, old);
 	if (!new)
 		return no_copy(t, t->page, old);
@@ -1069,7 +1070,7 @@ static int populate_slot(struct touch *t, unsigned long to)
 			return -ENOMEM;
 		page += got;
 	}
-	pw_chunk_keep(t->heap, t->c, t->page & PW_SLOT_MASK, to - t->page);
+	pw_chunk_keep(t->c, t->page & PW_SLOT_MASK, to - t->page);
 	replace_zeros(t, to);
 	if (t->c->packed) {
 		t->c = pw_chunk_own(t->heap, t->slot, t->c);

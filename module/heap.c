@@ -216,7 +216,7 @@ bool pw_heaps_reclaim(unsigned long nr)
 	xa_for_each(&pw_heaps_by_id, id, heap) {
 		if (got >= nr)
 			break;
-		if (atomic_long_read(&heap->loose) > 0)
+		if (READ_ONCE(heap->loose))
 			got += pw_heap_take_loose(heap, nr - got);
 	}
 	mutex_unlock(&pw_heaps_lock);

@@ -294,6 +294,7 @@ struct pw_slot_branch {
  * @cow: shares or has shared pages, has a read-only region, or the zero page
  *       mapped, so its VMAs have the table with mkwrite
  * @zeros: the zero page was mapped since @cow was set
+ * @loose: some of its pages may be taken, as far as is known
  * @alone: a relative is gone, so it may be that none has pages of it any more
  * @family: the open file it was mapped from
  * @family_node: in @family
@@ -329,7 +330,6 @@ struct pw_slot_branch {
  *          give them back; for writing by who is not refused on account of those
  * @resident: pages in the index, shared ones too; all of a region that is shared
  *            on purpose
- * @loose: of these, pages that may be taken, more or less
  * @packed: of these, pages that are packed
  * @shared_slots: slots of regions that are shared on purpose
  * @faults: faults that put pages in place
@@ -350,6 +350,7 @@ struct pw_heap {
 	bool poisoned;
 	bool cow;
 	bool zeros;
+	bool loose;
 	bool alone;
 	struct pw_family *family;
 	struct list_head family_node;
@@ -386,7 +387,6 @@ struct pw_heap {
 	atomic_long_t unbacked;
 	struct rw_semaphore trials;
 	atomic_long_t resident;
-	atomic_long_t loose;
 	atomic_long_t packed;
 	atomic_long_t shared_slots;
 
@@ -675,8 +675,7 @@ int pw_range_vacate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
 		 unsigned long nr);
 void pw_range_loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi);
-void pw_chunk_keep(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
-		   unsigned int nr);
+void pw_chunk_keep(struct pw_chunk *c, unsigned int i, unsigned int nr);
 void pw_chunk_drop_zeros(struct pw_heap *heap, unsigned long slot,
 			 struct pw_chunk *c, unsigned int from,
 			 unsigned int to, bool mapped);

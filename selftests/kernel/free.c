@@ -141,6 +141,85 @@ TEST_F(free, fork)
 	EXPECT_EQ(-1, pw_wrong(self->p, NR, 1));
 }
 
+/* What it gives up after its parent has gone goes, whatever the two did before. */
+TEST_F(free, child_alone)
+{
+	int *step = pw_shared();
+	pid_t pid, hog;
+
+	ASSERT_EQ(0, give(&self->h, self->p, NR));
+	pid = pw_fork();
+	if (!pid) {
+		CHECK(pw_wrong(self->p, NR, 1) == -1);
+		pw_set(step, 1);
+		pw_wait_for(step, 2);
+		CHECK(give(&self->h, self->p, NR) == 0);
+		hog = pw_hog(&self->h);
+		pw_hog_stop(hog);
+		CHECK(kept(self->p, NR, 1) == 0);
+		exit(0);
+	}
+	pw_wait_for(step, 1);
+	ASSERT_EQ(0, munmap(self->h.base, self->h.len));
+	pw_set(step, 2);
+	EXPECT_EQ(0, pw_wait(pid));
+}
+
+/* What a child gave up and its parent took away from it is nobody's to take. */
+TEST_F(free, stolen)
+{
+	pid_t pid = pw_fork();
+
+	if (!pid) {
+		int *step = pw_shared();
+		pid_t child, hog;
+		struct pw h;
+		char *p;
+
+		CHECK(munmap(self->h.base, self->h.len) == 0);
+		pw_heap(&h, 16 * MIB);
+		p = pw_map_pages(&h, 1000);
+		pw_fill(p, 1000, 3);
+		child = pw_fork();
+		if (!child) {
+			CHECK(give(&h, p, 1000) == 0);
+			pw_set(step, 1);
+			pause();
+		}
+		pw_wait_for(step, 1);
+		hog = pw_hog(&h);
+		pw_fill(p, 1000, 4);
+		CHECK(pw_wrong(p, 1000, 4) == -1);
+		pw_hog_stop(hog);
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+		exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+}
+
+/* The same of what was given up before, and not touched since. */
+TEST_F(free, child_inherits)
+{
+	int *step = pw_shared();
+	pid_t pid, hog;
+
+	ASSERT_EQ(0, give(&self->h, self->p, NR));
+	pid = pw_fork();
+	if (!pid) {
+		pw_wait_for(step, 1);
+		hog = pw_hog(&self->h);
+		pw_hog_stop(hog);
+		CHECK(kept(self->p, NR, 1) == 0);
+		exit(0);
+	}
+	for (long i = 0; i < NR / 2; i += 500)
+		self->p[i * PAGE] = 1;
+	ASSERT_EQ(0, munmap(self->h.base, self->h.len));
+	pw_set(step, 1);
+	EXPECT_EQ(0, pw_wait(pid));
+}
+
 TEST_F(free, two_mib)
 {
 	char *p;
@@ -200,9 +279,10 @@ TEST_F(free, against_touches)
 			if (pw_try_read(w))
 				continue;
 			ASSERT_TRUE(!w[3] || w[3] == pw_word(1, k, 3));
-			if (pw_try_write((char *)&w[511], 0))
+			/* The fork makes it a lot for each write. */
+			if (pw_try_write((char *)&w[511], 0) ||
+			    PW_TRY(w[3] = pw_word(1, k, 3)))
 				continue;
-			w[3] = pw_word(1, k, 3);
 			ASSERT_EQ(w[3], pw_word(1, k, 3));
 		}
 	}
