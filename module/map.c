@@ -345,18 +345,23 @@ static bool wrprotect_huge(struct mm_struct *mm, pmd_t *pmd)
  * @vma: of the page
  * @addr: its address
  *
- * Takes no lock: an entry that changes meanwhile spoils a guess.
+ * Takes no lock: an entry that changes meanwhile spoils a guess. The VMA's lock or
+ * the mmap_lock keeps tables.
  *
  * Return: true also when there is no entry to ask.
  */
 bool pw_map_accessed(struct vm_area_struct *vma, unsigned long addr)
 {
-	pmd_t *pmd = find_pmd(vma->vm_mm, addr);
+	pmd_t *pmdp = find_pmd(vma->vm_mm, addr), pmd;
 	pte_t pte;
 
-	if (!pmd || pmd_trans_huge(*pmd))
+	if (!pmdp)
 		return true;
-	pte = pw_ptep_get(pte_offset_kernel(pmd, addr));
+	/* Once: 2 MiB may come and go meanwhile. */
+	pmd = READ_ONCE(*pmdp);
+	if (pmd_none(pmd) || pmd_trans_huge(pmd))
+		return true;
+	pte = pw_ptep_get(pte_offset_kernel(&pmd, addr));
 	return !pte_present(pte) || pte_young(pte);
 }
 
