@@ -304,6 +304,7 @@ struct pw_slot_branch {
  * @unmap_lock: one unmap, replacing map, remap or protect at a time: what they
  *              drop stays reserved until no PTE maps it any more
  * @regions: pages to regions; read under RCU
+ * @nr_entries: of @regions, those of spares too
  * @spares: ranges that were given up a moment ago
  * @spares_moved: counts how often one stopped to stand for its range
  * @next_spare: the one to use next
@@ -360,6 +361,7 @@ struct pw_heap {
 	struct pw_lock lock;
 	struct pw_lock unmap_lock;
 	struct maple_tree regions;
+	unsigned long nr_entries;
 	struct pw_spare spares[PW_SPARES];
 	unsigned long spares_moved;
 	unsigned int next_spare;
@@ -475,6 +477,8 @@ bool pw_region_passed(struct pw_heap *heap, unsigned long page,
 void pw_region_init(struct pw_heap *heap);
 void pw_region_destroy(struct pw_heap *heap);
 int pw_region_fork(struct pw_heap *child, struct pw_heap *parent);
+int pw_region_store(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		    void *entry, gfp_t gfp);
 unsigned long pw_region_count(struct pw_heap *heap);
 bool pw_region_any(struct pw_heap *heap, unsigned long flags);
 int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg);

@@ -10,6 +10,7 @@
  */
 #include <linux/log2.h>
 #include <linux/mmap_lock.h>
+#include <linux/moduleparam.h>
 #include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -22,6 +23,10 @@
 #define GFP_UNMAP	(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL)
 
 #define PW_MAX_BREAKS	65536
+
+static unsigned int max_regions = 16 << 20;
+module_param(max_regions, uint, 0644);
+MODULE_PARM_DESC(max_regions, "regions that one heap may have");
 
 /* A place for a map that moves. */
 #define PW_ANYWHERE	ULONG_MAX
@@ -269,22 +274,16 @@ bool pw_region_passed(struct pw_heap *heap, unsigned long page,
 }
 
 /**
- * pw_region_count() - entries of the tree
+ * pw_region_count() - regions and breaks, more or less while they change
  * @heap: whose
  */
 unsigned long pw_region_count(struct pw_heap *heap)
 {
-	MA_STATE(mas, &heap->regions, 0, 0);
-	unsigned long nr = 0;
-	void *entry;
+	unsigned long nr = READ_ONCE(heap->nr_entries);
 	int i;
 
-	rcu_read_lock();
-	mas_for_each(&mas, entry, ULONG_MAX)
-		nr++;
-	rcu_read_unlock();
 	for (i = 0; i < PW_SPARES; i++)
-		nr -= heap->spares[i].hi && !heap->spares[i].flags;
+		nr -= READ_ONCE(heap->spares[i].hi) && !READ_ONCE(heap->spares[i].flags);
 	return nr;
 }
 
@@ -312,6 +311,50 @@ bool pw_region_any(struct pw_heap *heap, unsigned long flags)
 	return found;
 }
 
+/**
+ * pw_region_store() - change what the tree holds, and count its entries
+ * @heap: whose
+ * @lo: first page
+ * @hi: page behind the last
+ * @entry: for them
+ * @gfp: for the tree
+ *
+ * Context: pw_heap.lock held.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int pw_region_store(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		    void *entry, gfp_t gfp)
+{
+	MA_STATE(mas, &heap->regions, lo, lo);
+	long more = entry ? 1 : 0;
+	void *old;
+	int err;
+
+	pw_lock_assert_held(&heap->lock);
+	rcu_read_lock();
+	mas_for_each(&mas, old, hi - 1) {
+		/* Gone, but for what sticks out on either side. */
+		more += (mas.index < lo) + (mas.last >= hi) - 1;
+		if (mas.last >= hi - 1)
+			break;
+	}
+	rcu_read_unlock();
+	err = mtree_store_range(&heap->regions, lo, hi - 1, entry, gfp);
+	if (!err)
+		WRITE_ONCE(heap->nr_entries, heap->nr_entries + more);
+	return err;
+}
+
+/*
+ * The tree is the kernel's memory, and a guard costs the program nothing: there is an
+ * end to what may be split or added.
+ */
+static bool is_full(const struct pw_heap *heap)
+{
+	return READ_ONCE(heap->nr_entries) >= READ_ONCE(max_regions);
+}
+
 /* Store @entry over [lo, hi), as one with equal maps on either side. */
 static int store_span(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		      void *entry, gfp_t gfp)
@@ -333,7 +376,7 @@ static int store_span(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 			hi = s.hi;
 	}
 	err = pw_spare_take_back(heap, lo, hi, gfp) ?:
-	      mtree_store_range(&heap->regions, lo, hi - 1, entry, gfp);
+	      pw_region_store(heap, lo, hi, entry, gfp);
 	pw_region_changed(heap);
 	return err;
 }
@@ -434,6 +477,8 @@ static int add_break(struct pw_heap *heap, struct pw_break *b,
 
 	if (heap->dead)
 		return -ENXIO;
+	if (is_full(heap))
+		return -ENOMEM;
 	err = find_gap(heap, 0, nr, PW_SLOT_PAGES, &b->start);
 	if (err)
 		return err;
@@ -850,6 +895,8 @@ static int place_map(struct pw_heap *heap, struct pagewell_map *arg,
 
 	if (heap->dead)
 		return -ENXIO;
+	if (is_full(heap))
+		return -ENOMEM;
 	if (arg->flags & (PAGEWELL_MAP_FIXED | PAGEWELL_MAP_FIXED_NOREPLACE)) {
 		err = user_range(heap, arg->addr, arg->length, &lo, &hi);
 		if (err)
@@ -943,13 +990,21 @@ int pw_map(struct pw_heap *heap, struct pagewell_map *arg)
 	return err;
 }
 
+/* Does a range lie inside a map, with a rest on either side? */
+static bool is_inside(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct span s = span_at(heap, lo, 0, ULONG_MAX);
+
+	return s.entry && s.lo < lo && s.hi > hi;
+}
+
 /**
  * pw_unmap() - unmap all maps in a range
  * @heap: the caller's
  * @addr: see PAGEWELL_IOC_UNMAP
  * @length: the same
  *
- * Return: 0 or -EINVAL.
+ * Return: 0, -EINVAL or -ENOMEM.
  */
 int pw_unmap(struct pw_heap *heap, u64 addr, u64 length)
 {
@@ -964,6 +1019,8 @@ int pw_unmap(struct pw_heap *heap, u64 addr, u64 length)
 		;
 	else if (span_has_break(heap, lo, hi) || cuts_shared(heap, lo, hi))
 		err = -EINVAL;
+	else if (is_full(heap) && is_inside(heap, lo, hi))
+		err = -ENOMEM;
 	else
 		unmap_spans(heap, lo, hi);
 	pw_unlock(&heap->lock);
@@ -990,7 +1047,7 @@ int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
 	int err;
 
 	pw_lock(&heap->lock);
-	err = heap->dead ? -ENXIO :
+	err = heap->dead ? -ENXIO : is_full(heap) ? -ENOMEM :
 	      find_gap(heap, hint, nr, PW_SLOT_PAGES, &page);
 	if (err)
 		goto out;
@@ -1252,6 +1309,8 @@ int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
 		err = -EFAULT;
 	} else if (span_has_shared(heap, lo, hi)) {
 		err = -EINVAL;
+	} else if (is_full(heap)) {
+		err = -ENOMEM;
 	} else {
 		err = remap(heap, arg->flags, &lo, hi, pages_up(arg->new_length), to);
 	}
@@ -1319,6 +1378,8 @@ static int change_flags(struct pw_heap *heap, unsigned long lo,
 	int err = 0;
 
 	pw_lock_assert_held(&heap->lock);
+	if (is_full(heap))
+		return -ENOMEM;
 	for_each_span(s, heap, lo, hi) {
 		unsigned long old = entry_flags(s.entry);
 

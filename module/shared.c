@@ -269,6 +269,11 @@ unsigned long pw_shared_missing(struct pw_heap *heap)
 	return nr;
 }
 
+static unsigned long shared_pages(struct pw_heap *heap)
+{
+	return atomic_long_read(&heap->shared_slots) << PW_SLOT_SHIFT;
+}
+
 static int commit(struct pw_heap *heap, unsigned long nr, bool strict)
 {
 	int err;
@@ -280,7 +285,7 @@ static int commit(struct pw_heap *heap, unsigned long nr, bool strict)
 		return err;
 	}
 	/* The index of what could never have pages would cost memory. */
-	if (nr > pw_pool_max()) {
+	if (nr + shared_pages(heap) > pw_pool_max()) {
 		pw_heap_refused(heap, nr);
 		return -ENOMEM;
 	}

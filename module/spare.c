@@ -61,8 +61,7 @@ void *pw_spare_walk(struct pw_heap *heap, struct ma_state *mas)
 
 static int take_back(struct pw_heap *heap, struct pw_spare *s, gfp_t gfp)
 {
-	int err = mtree_store_range(&heap->regions, s->lo, s->hi - 1,
-				    plain_entry(s), gfp);
+	int err = pw_region_store(heap, s->lo, s->hi, plain_entry(s), gfp);
 
 	if (err)
 		return err;
@@ -204,8 +203,7 @@ bool pw_spare_add(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 	WRITE_ONCE(s->flags, flags);
 	/* Readers that find the entry find the flags. */
 	smp_wmb();
-	if (mtree_store_range(&heap->regions, lo, hi - 1, spare_entry(heap, s),
-			      GFP_KERNEL_ACCOUNT))
+	if (pw_region_store(heap, lo, hi, spare_entry(heap, s), GFP_KERNEL_ACCOUNT))
 		return false;
 	s->hi = hi;
 	pw_region_changed(heap);

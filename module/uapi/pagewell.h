@@ -215,8 +215,8 @@ struct pagewell_brk_destroy {
  * Without a fixed address a range of this length that was given up just before is
  * taken, or else the lowest gap that fits. With FIXED the new map is counted before
  * what it replaces is given back. Errors: ENOMEM (limit, RLIMIT_DATA, pool,
- * addresses, longer than the window), EEXIST (FIXED_NOREPLACE on something; FIXED
- * on a break), EINVAL (alignment, a fixed range outside the window).
+ * addresses, longer than the window, too many regions), EEXIST (FIXED_NOREPLACE on
+ * something; FIXED on a break), EINVAL (alignment, a fixed range outside the window).
  * When populating finds no page, the region is taken back: ENOMEM.
  */
 struct pagewell_map {
@@ -235,7 +235,8 @@ struct pagewell_map {
  * @length: bytes, rounded up to a page; 0 is EINVAL
  *
  * As munmap(2): gaps are no error, regions are split as needed. A range that
- * touches a break is EINVAL and changes nothing.
+ * touches a break is EINVAL and changes nothing, as is ENOMEM: it would make two
+ * regions of one, and there are too many.
  */
 struct pagewell_unmap {
 	__u32 size;
@@ -415,8 +416,9 @@ struct pagewell_protect {
  * PAGEWELL_ADVISE_DONTNEED leaves it as it is. A futex in it works between
  * processes.
  *
- * Errors: ENOMEM (limit, RLIMIT_DATA, pool, addresses, longer than the pool
- * may ever be), ENOENT (no such region in this file), EINVAL (length), EINTR.
+ * Errors: ENOMEM (limit, RLIMIT_DATA, pool, addresses, too many regions; with what
+ * the heap shares already, longer than the pool may ever be), ENOENT (no such region
+ * in this file), EINVAL (length), EINTR.
  */
 struct pagewell_share {
 	__u32 size;

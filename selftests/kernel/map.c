@@ -525,6 +525,95 @@ TEST_F_TIMEOUT(map, many_regions, 900)
 	EXPECT_EQ(base, pw_map_pages(&self->h, 1));
 }
 
+/* A column of what the module says of the caller's heap; it has one. */
+static long heap_column(const char *name)
+{
+	char line[1024], *word, *save;
+	int column = 0;
+	FILE *f = fopen(PW_DEBUGFS "heaps", "re");
+
+	CHECK(f && fgets(line, sizeof(line), f));
+	for (word = strtok_r(line, " \n", &save); word && strcmp(word, name);
+	     word = strtok_r(NULL, " \n", &save))
+		column++;
+	CHECK(word);
+	do {
+		CHECK(fgets(line, sizeof(line), f));
+		word = strtok_r(line, " \n", &save);
+	} while (atol(word) != getpid());
+	fclose(f);
+	while (column--)
+		word = strtok_r(NULL, " \n", &save);
+	return atol(word);
+}
+
+static long regions(void)
+{
+	return heap_column("regions");
+}
+
+/* Like with like, on either side and both, and of a kind only. */
+TEST_F(map, neighbours_are_one_region)
+{
+	int fd = self->h.fd;
+	char *p;
+
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 64 * PAGE, 0, &p));
+	EXPECT_EQ(1, regions());
+	ASSERT_EQ(0, pw_unmap(fd, p + 10 * PAGE, PAGE));
+	EXPECT_EQ(2, regions());
+	ASSERT_EQ(0, pw_unmap(fd, p + 20 * PAGE, 10 * PAGE));
+	EXPECT_EQ(3, regions());
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED, p + 22 * PAGE, 4 * PAGE, 0, NULL));
+	EXPECT_EQ(4, regions());
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED, p + 20 * PAGE, 2 * PAGE, 0, NULL));
+	EXPECT_EQ(3, regions());
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED, p + 26 * PAGE, 4 * PAGE, 0, NULL));
+	EXPECT_EQ(2, regions());
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED | PAGEWELL_MAP_GUARD, p + 10 * PAGE, PAGE, 0,
+			    NULL));
+	EXPECT_EQ(3, regions());
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_FIXED, p + 10 * PAGE, PAGE, 0, NULL));
+	EXPECT_EQ(1, regions());
+	ASSERT_EQ(0, pw_protect(fd, PW_READ, p + 30 * PAGE, 4 * PAGE));
+	EXPECT_EQ(3, regions());
+	ASSERT_EQ(0, pw_protect(fd, PW_BOTH, p + 30 * PAGE, 4 * PAGE));
+	EXPECT_EQ(1, regions());
+	ASSERT_EQ(0, pw_unmap(fd, p, 64 * PAGE));
+	EXPECT_EQ(0, regions());
+}
+
+/* There is an end to them, and what is there can still go, or stay. */
+TEST_F(map, too_many_regions)
+{
+	long max = pw_get_param("max_regions"), n;
+	int fd = self->h.fd;
+	char *base, *one;
+	uint32_t id;
+
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 4 * PAGE, 0, &one));
+	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_GUARD, NULL, 4000 * PAGE, 0, &base));
+	ASSERT_EQ(0, pw_set_param("max_regions", 1000));
+	for (n = 0; n < 2000; n++)
+		if (pw_unmap(fd, base + (2 * n + 1) * PAGE, PAGE))
+			break;
+	EXPECT_GE(n, 990);
+	EXPECT_LE(n, 1000);
+	EXPECT_GE(regions(), 1000);
+	EXPECT_LE(regions(), 1004);
+	EXPECT_EQ(-ENOMEM, pw_unmap(fd, base + (2 * n + 1) * PAGE, PAGE));
+	EXPECT_EQ(-ENOMEM, pw_map(fd, 0, NULL, 3 * PAGE, 0, NULL));
+	EXPECT_EQ(-ENOMEM, pw_map(fd, PAGEWELL_MAP_GUARD, NULL, 3 * PAGE, 0, NULL));
+	EXPECT_EQ(-ENOMEM, pw_protect(fd, PW_READ, one + PAGE, PAGE));
+	EXPECT_EQ(-ENOMEM, pw_remap(fd, PAGEWELL_REMAP_MAYMOVE, one, PAGE, 8 * PAGE, NULL));
+	EXPECT_EQ(-ENOMEM, pw_advise(fd, PAGEWELL_ADVISE_NOHUGEPAGE, one + PAGE, PAGE));
+	EXPECT_EQ(-ENOMEM, pw_brk_create(fd, 0, &id, &one));
+	ASSERT_EQ(0, pw_unmap(fd, base, 20 * PAGE));
+	EXPECT_EQ(0, pw_unmap(fd, base + (2 * n + 1) * PAGE, PAGE));
+	ASSERT_EQ(0, pw_set_param("max_regions", max));
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 3 * PAGE, 0, NULL));
+}
+
 TEST_F(map, larger_than_everything)
 {
 	int fd = self->h.fd;

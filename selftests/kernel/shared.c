@@ -577,6 +577,23 @@ TEST(lazy)
 	EXPECT_EQ(0, pw_try_write(pw_map_pages(&h, 1), 1));
 }
 
+/* Nor more than all the pool in pieces: what could never have pages has no index. */
+TEST(lazy_sum)
+{
+	uint64_t half = (pw_pool("max_pages") / 2 + SLOT) * PAGE & ~(HUGE - 1), len = half;
+	char *at = NULL, *second = NULL;
+	uint32_t id = 0;
+	struct pw h;
+
+	pw_heap(&h, 16 * MIB);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_LAZY));
+	ASSERT_EQ(0, pw_share(h.fd, &id, &len, &at));
+	id = 0;
+	EXPECT_EQ(-ENOMEM, pw_share(h.fd, &id, &len, &second));
+	ASSERT_EQ(0, pw_unmap(h.fd, at, len));
+	EXPECT_EQ(0, pw_share(h.fd, &id, &len, &second));
+}
+
 /* By 2 MiB at a time, and found by the one that did not make it. */
 TEST(lazy_huge)
 {
