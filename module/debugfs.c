@@ -18,17 +18,6 @@
 
 static struct dentry *pw_debugfs_dir;
 
-static unsigned long count_heaps(void)
-{
-	struct pw_heap_stat st;
-	unsigned long nr = 0;
-	u64 id = 0;
-
-	while (pw_heap_next_stat(&id, &st))
-		nr++;
-	return nr;
-}
-
 /*
  * Of the pages in free runs, the part that no allocation of an order can use
  * because it lies in smaller runs. 1.000 at order 9: no 2 MiB page is left.
@@ -67,7 +56,7 @@ static int pool_show(struct seq_file *m, void *v)
 	seq_printf(m, "promised_pages: %lu\n", st.free - st.avail + st.debt);
 	seq_printf(m, "debt_pages: %lu\n", st.debt);
 	seq_printf(m, "lost_pages: %lu\n", st.lost);
-	seq_printf(m, "heaps: %lu\n", count_heaps());
+	seq_printf(m, "heaps: %lu\n", pw_heap_count());
 	seq_printf(m, "bookkeeping_bytes: %lu\n", buddy.bookkeeping);
 	seq_printf(m, "fragmentation: %u.%03u\n", permille / 1000, permille % 1000);
 	return 0;
@@ -103,7 +92,7 @@ struct heaps_iter {
 static void *heaps_at(struct heaps_iter *it, u64 id)
 {
 	it->next = id;
-	return pw_heap_next_stat(&it->next, &it->st) ? it : NULL;
+	return pw_heap_next_stat(&it->next, 0, &it->st) ? it : NULL;
 }
 
 static void *heaps_start(struct seq_file *m, loff_t *pos)

@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <linux/hashtable.h>
 #include <linux/pid.h>
+#include <linux/rcupdate_wait.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -24,6 +25,7 @@ static DEFINE_MUTEX(pw_heaps_lock);
 DEFINE_HASHTABLE(pw_heaps_by_mm, PW_HEAPS_BITS);
 static DEFINE_XARRAY(pw_heaps_by_id);
 static u64 pw_heap_last_id;
+static unsigned long pw_nr_heaps;
 
 /* All heaps are gone: every VMA holds the module. */
 void pw_heap_exit(void)
@@ -89,6 +91,7 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 		return NULL;
 	}
 	pw_heap_last_id = heap->id;
+	WRITE_ONCE(pw_nr_heaps, pw_nr_heaps + 1);
 	hash_add_rcu(pw_heaps_by_mm, &heap->hash_node, (unsigned long)mm);
 	mutex_unlock(&pw_heaps_lock);
 
@@ -178,6 +181,7 @@ void pw_heap_kill(struct pw_heap *heap)
 	mutex_lock(&pw_heaps_lock);
 	hash_del_rcu(&heap->hash_node);
 	xa_erase(&pw_heaps_by_id, heap->id);
+	WRITE_ONCE(pw_nr_heaps, pw_nr_heaps - 1);
 	mutex_unlock(&pw_heaps_lock);
 
 	mutex_lock(&heap->family->lock);
@@ -806,6 +810,7 @@ static unsigned long count_shared(struct pw_heap *heap)
 		c = pw_slot_load(heap, slot);
 		if (c && READ_ONCE(c->users) > 1)
 			nr += READ_ONCE(c->nr) - READ_ONCE(c->packed);
+		cond_resched_rcu();
 	}
 	rcu_read_unlock();
 	return nr;
@@ -827,37 +832,58 @@ static void describe_owner(struct pw_heap *heap, struct pw_heap_stat *st)
 #endif
 }
 
-bool pw_heap_next_stat(u64 *id, struct pw_heap_stat *st)
+/* The next heap at or above an id, of a process or, with 0, of any; with a reference. */
+static struct pw_heap *get_next(u64 *id, pid_t pid, struct pw_heap_stat *st)
 {
 	unsigned long index = *id;
 	struct pw_heap *heap;
 
-	memset(st, 0, sizeof(*st));
 	mutex_lock(&pw_heaps_lock);
-	heap = xa_find(&pw_heaps_by_id, &index, ULONG_MAX, XA_PRESENT);
-	if (heap) {
-		unsigned long limit = READ_ONCE(heap->limit);
-
+	for (heap = xa_find(&pw_heaps_by_id, &index, ULONG_MAX, XA_PRESENT); heap;
+	     heap = xa_find_after(&pw_heaps_by_id, &index, ULONG_MAX, XA_PRESENT)) {
+		memset(st, 0, sizeof(*st));
 		describe_owner(heap, st);
-		st->id = heap->id;
-		st->base = heap->base;
-		st->limit = limit == ULONG_MAX ? limit : limit << PAGE_SHIFT;
-		st->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
-		st->packed = atomic_long_read(&heap->packed) << PAGE_SHIFT;
-		st->resident = (atomic_long_read(&heap->resident) -
-				atomic_long_read(&heap->packed) -
-				pw_shared_missing(heap)) << PAGE_SHIFT;
-		st->shared = count_shared(heap) << PAGE_SHIFT;
-		st->breaks = READ_ONCE(heap->nr_breaks);
-		st->regions = pw_region_count(heap);
-		st->faults = atomic64_read(&heap->faults);
-		st->fault_pages = atomic64_read(&heap->fault_pages);
-		st->cow_copies = atomic64_read(&heap->cow_copies);
-		st->refused = atomic64_read(&heap->refused);
-		st->lazy = heap->commit == PAGEWELL_COMMIT_LAZY;
-		st->huge = heap->huge;
+		if (pid && st->pid != pid)
+			continue;
+		refcount_inc(&heap->refs);
 		*id = index + 1;
+		break;
 	}
 	mutex_unlock(&pw_heaps_lock);
 	return heap;
+}
+
+bool pw_heap_next_stat(u64 *id, pid_t pid, struct pw_heap_stat *st)
+{
+	struct pw_heap *heap = get_next(id, pid, st);
+	unsigned long limit;
+
+	if (!heap)
+		return false;
+	/* Counting takes long in a large heap, and holds up nobody here. */
+	limit = READ_ONCE(heap->limit);
+	st->id = heap->id;
+	st->base = heap->base;
+	st->limit = limit == ULONG_MAX ? limit : limit << PAGE_SHIFT;
+	st->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
+	st->packed = atomic_long_read(&heap->packed) << PAGE_SHIFT;
+	st->resident = (atomic_long_read(&heap->resident) -
+			atomic_long_read(&heap->packed) -
+			pw_shared_missing(heap)) << PAGE_SHIFT;
+	st->shared = count_shared(heap) << PAGE_SHIFT;
+	st->breaks = READ_ONCE(heap->nr_breaks);
+	st->regions = pw_region_count(heap);
+	st->faults = atomic64_read(&heap->faults);
+	st->fault_pages = atomic64_read(&heap->fault_pages);
+	st->cow_copies = atomic64_read(&heap->cow_copies);
+	st->refused = atomic64_read(&heap->refused);
+	st->lazy = heap->commit == PAGEWELL_COMMIT_LAZY;
+	st->huge = heap->huge;
+	pw_heap_put(heap);
+	return true;
+}
+
+unsigned long pw_heap_count(void)
+{
+	return READ_ONCE(pw_nr_heaps);
 }

@@ -172,28 +172,19 @@ static int pool_set_doit(struct sk_buff *skb, struct genl_info *info)
 	return err;
 }
 
-static bool find_heap(pid_t pid, struct pw_heap_stat *st)
-{
-	u64 id = 0;
-
-	while (pw_heap_next_stat(&id, st))
-		if (st->pid == pid)
-			return true;
-	return false;
-}
-
 static int heap_get_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	const struct nlattr *attr = info->attrs[PAGEWELL_A_HEAP_PID];
 	struct pw_heap_stat st;
 	struct sk_buff *msg;
 	void *hdr;
+	u64 id = 0;
 
 	if (!attr) {
 		NL_SET_ERR_MSG(info->extack, "which heap: pid is missing");
 		return -EINVAL;
 	}
-	if (!find_heap(nla_get_u32(attr), &st)) {
+	if (!nla_get_u32(attr) || !pw_heap_next_stat(&id, nla_get_u32(attr), &st)) {
 		NL_SET_ERR_MSG_ATTR(info->extack, attr, "no process with this pid has a heap");
 		return -ESRCH;
 	}
@@ -240,7 +231,7 @@ static int heap_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 	struct pw_heap_stat st;
 	u64 id = cb->args[0];
 
-	while (pw_heap_next_stat(&id, &st) && dump_heap(skb, cb, &st))
+	while (pw_heap_next_stat(&id, 0, &st) && dump_heap(skb, cb, &st))
 		cb->args[0] = id;
 	return skb->len;
 }

@@ -12,6 +12,7 @@
  */
 #include <linux/fs.h>
 #include <linux/overflow.h>
+#include <linux/rcupdate_wait.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
@@ -264,6 +265,7 @@ unsigned long pw_shared_missing(struct pw_heap *heap)
 		c = pw_slot_load(heap, slot);
 		if (c && c->shared)
 			nr += PW_SLOT_PAGES - READ_ONCE(c->nr);
+		cond_resched_rcu();
 	}
 	rcu_read_unlock();
 	return nr;

@@ -56,13 +56,15 @@ struct pw_heap_stat {
 /**
  * pw_heap_next_stat() - walk all heaps by id
  * @id: in: look at this id and above; out: the id after the one found
+ * @pid: only that of this process; 0: any
  * @st: filled in
  *
  * Sleeps. Heaps may come and go between calls; none is seen twice.
  *
  * Return: true when there was one.
  */
-bool pw_heap_next_stat(u64 *id, struct pw_heap_stat *st);
+bool pw_heap_next_stat(u64 *id, pid_t pid, struct pw_heap_stat *st);
+unsigned long pw_heap_count(void);
 
 /**
  * struct pw_idle_stat - what is packed now
