@@ -8,9 +8,11 @@
  * and be lost to the pool.
  */
 #include <linux/highmem.h>
+#include <linux/page_ref.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/wait_bit.h>
 
 #include "compat.h"
 #include "heap.h"
@@ -256,7 +258,8 @@ void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr)
 	atomic_inc(&family->zaps);
 	unmap_mapping_range(family->inode->i_mapping, (loff_t)page << PAGE_SHIFT,
 			    (loff_t)nr << PAGE_SHIFT, 1);
-	atomic_dec(&family->zaps);
+	if (atomic_dec_and_test(&family->zaps))
+		wake_up_var(&family->zaps);
 }
 
 /**
@@ -267,8 +270,11 @@ void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr)
  */
 void pw_family_wait(struct pw_heap *heap)
 {
-	while (atomic_read(&heap->family->zaps))
-		cond_resched();
+	atomic_t *zaps = &heap->family->zaps;
+
+	/* Asleep: who is at it may be waiting for our processor. */
+	if (unlikely(atomic_read(zaps)))
+		wait_var_event(zaps, !atomic_read(zaps));
 }
 
 /* Who is about to map a block has locked it; the chunk's lock keeps others off. */
@@ -304,9 +310,11 @@ bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
 	if (c->shared)
 		return false;
 	unmap_block(heap, slot, head);
-	if (page_count(head) != 1 || pw_page_sharers(head))
+	/* Nobody gets hold of a page that is about to change its form. */
+	if (pw_page_sharers(head) || !page_ref_freeze(head, 1))
 		return false;
 	pw_pool_split_huge(c->block);
+	page_ref_unfreeze(head, 1);
 	pw_page_split_charge(head);
 	c->block = 0;
 	pw_stat_inc(huge_cut);
