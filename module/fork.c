@@ -10,6 +10,7 @@
  * and the parent's TLB is flushed after the last VMA.
  */
 #include <linux/highmem.h>
+#include <linux/mmu_notifier.h>
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 
@@ -150,7 +151,11 @@ static void protect_parent(struct pw_heap *parent)
 
 	for_each_heap_vma(vma, parent) {
 		use_cow_table(vma);
-		pw_map_wrprotect(vma);
+		/* The kernel tells whoever has the entries, too: a guest of KVM, say. */
+		if (mm_has_notifiers(vma->vm_mm))
+			pw_map_zap(vma, vma->vm_start, vma->vm_end - vma->vm_start);
+		else
+			pw_map_wrprotect(vma);
 	}
 	parent->cow = true;
 }
