@@ -390,7 +390,7 @@ static long run_ioctl(const struct ioc_op *op, struct pw_heap *heap,
 	if (!heap && op->fn != ioc_info)
 		return -ENXIO;
 	err = INDIRECT_CALL_3(op->fn, ioc_brk, ioc_map, ioc_unmap, heap, &arg);
-	if (heap && unlikely(READ_ONCE(heap->alone)))
+	if (heap && unlikely(READ_ONCE(heap->ask_cow)))
 		pw_heap_end_cow(heap);
 	/* A break that could not move says where it is. */
 	if (op->out && (!err || err == -ENOMEM) &&

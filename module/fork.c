@@ -41,22 +41,32 @@ static void use_plain_table(struct vm_area_struct *vma)
 }
 
 /* If it is, the zero page goes with the table that it needs. */
+static bool slot_is_private(struct pw_heap *heap, unsigned long slot)
+{
+	struct pw_chunk *c = pw_chunk_lock(heap, slot);
+	bool private = !c || pw_chunk_is_private(c);
+
+	if (private && c && !c->shared)
+		pw_chunk_drop_zeros(heap, slot, c, 0, PW_SLOT_PAGES, true);
+	if (c)
+		pw_chunk_unlock(c);
+	return private;
+}
+
 static bool is_private(struct pw_heap *heap)
 {
 	unsigned long slot;
 
-	for (slot = 0; pw_slot_next(heap, &slot, ULONG_MAX);
-	     slot++) {
-		struct pw_chunk *c = pw_chunk_lock(heap, slot);
-		bool private = !c || pw_chunk_is_private(c);
-
-		if (private && c && !c->shared)
-			pw_chunk_drop_zeros(heap, slot, c, 0, PW_SLOT_PAGES,
-					    true);
-		if (c)
-			pw_chunk_unlock(c);
-		if (!private)
+	if (!heap->shares && !heap->zeros)
+		return true;
+	/* If others have pages still, that is soon seen where they had some. */
+	if (!slot_is_private(heap, heap->shared_slot))
+		return false;
+	for (slot = 0; pw_slot_next(heap, &slot, ULONG_MAX); slot++) {
+		if (!slot_is_private(heap, slot)) {
+			heap->shared_slot = slot;
 			return false;
+		}
 		cond_resched();
 	}
 	return true;
@@ -120,8 +130,8 @@ void pw_heap_end_cow(struct pw_heap *heap)
 {
 	struct vm_area_struct *vma;
 
-	WRITE_ONCE(heap->alone, false);
-	if (!READ_ONCE(heap->cow))
+	WRITE_ONCE(heap->ask_cow, false);
+	if (!READ_ONCE(heap->cow) || READ_ONCE(heap->nr_read))
 		return;
 	pw_lock(&heap->unmap_lock);
 	if (mmap_write_lock_killable(heap->mm))
@@ -129,11 +139,11 @@ void pw_heap_end_cow(struct pw_heap *heap)
 	/* A fault meanwhile could map the zero page behind is_private()'s back. */
 	for_each_heap_vma(vma, heap)
 		pw_vma_start_write(vma);
-	if (!heap->dead && !pw_region_any(heap, PW_REGION_READ) &&
-	    is_private(heap)) {
+	if (!heap->dead && !heap->nr_read && is_private(heap)) {
 		for_each_heap_vma(vma, heap)
 			use_plain_table(vma);
 		heap->zeros = false;
+		heap->shares = false;
 		WRITE_ONCE(heap->cow, false);
 	}
 	mmap_write_unlock(heap->mm);
@@ -158,6 +168,7 @@ static void protect_parent(struct pw_heap *parent)
 			pw_map_wrprotect(vma);
 	}
 	parent->cow = true;
+	parent->shares = true;
 }
 
 static struct pw_heap *make_child(struct pw_heap *parent, struct mm_struct *mm)
@@ -172,6 +183,7 @@ static struct pw_heap *make_child(struct pw_heap *parent, struct mm_struct *mm)
 	child->huge = parent->huge;
 	child->mailbox = READ_ONCE(parent->mailbox);
 	child->cow = true;
+	child->shares = true;
 	child->streams = parent->streams;
 	/* What a fault brings from here on, the child's regions might not know. */
 	for_each_heap_vma(vma, parent)

@@ -162,7 +162,7 @@ static void tell_relatives(struct pw_heap *heap)
 
 	mutex_lock(&heap->family->lock);
 	list_for_each_entry(h, &heap->family->heaps, family_node)
-		WRITE_ONCE(h->alone, true);
+		WRITE_ONCE(h->ask_cow, true);
 	mutex_unlock(&heap->family->lock);
 }
 

@@ -294,8 +294,9 @@ struct pw_slot_branch {
  * @cow: shares or has shared pages, has a read-only region, or the zero page
  *       mapped, so its VMAs have the table with mkwrite
  * @zeros: the zero page was mapped since @cow was set
+ * @shares: pages were shared by a fork since then
  * @loose: some of its pages may be taken, as far as is known
- * @alone: a relative is gone, so it may be that none has pages of it any more
+ * @ask_cow: something that @cow was set for is gone: is there anything else?
  * @family: the open file it was mapped from
  * @family_node: in @family
  * @hash_node: by @mm, in the table that ioctls look in
@@ -305,6 +306,7 @@ struct pw_slot_branch {
  *              drop stays reserved until no PTE maps it any more
  * @regions: pages to regions; read under RCU
  * @nr_entries: of @regions, those of spares too
+ * @nr_read: of these, read-only ones
  * @spares: ranges that were given up a moment ago
  * @spares_moved: counts how often one stopped to stand for its range
  * @next_spare: the one to use next
@@ -316,6 +318,7 @@ struct pw_slot_branch {
  * @dying: drops under way; a fork meanwhile copies page by page
  * @slots: slots to chunks, see slot.c; read under RCU
  * @idle_slot: where a chunk was left that has no pages any more, or PW_NO_SLOT
+ * @shared_slot: where pages were found to be shared when @ask_cow was answered last
  * @mailbox: user address of a struct pagewell_request, NULL: none
  * @limit: pages that may be mapped or, lazy, resident; ULONG_MAX: none
  * @commit: PAGEWELL_COMMIT_
@@ -351,8 +354,9 @@ struct pw_heap {
 	bool poisoned;
 	bool cow;
 	bool zeros;
+	bool shares;
 	bool loose;
-	bool alone;
+	bool ask_cow;
 	struct pw_family *family;
 	struct list_head family_node;
 	struct hlist_node hash_node;
@@ -362,6 +366,7 @@ struct pw_heap {
 	struct pw_lock unmap_lock;
 	struct maple_tree regions;
 	unsigned long nr_entries;
+	unsigned long nr_read;
 	struct pw_spare spares[PW_SPARES];
 	unsigned long spares_moved;
 	unsigned int next_spare;
@@ -373,6 +378,7 @@ struct pw_heap {
 	atomic_t dying;
 	struct pw_slot_branch *slots[PW_SLOT_BRANCHES];
 	unsigned long idle_slot;
+	unsigned long shared_slot;
 
 	struct pagewell_request __user *mailbox;
 
@@ -480,7 +486,6 @@ int pw_region_fork(struct pw_heap *child, struct pw_heap *parent);
 int pw_region_store(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		    void *entry, gfp_t gfp);
 unsigned long pw_region_count(struct pw_heap *heap);
-bool pw_region_any(struct pw_heap *heap, unsigned long flags);
 int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg);
 int pw_brk_move(struct pw_heap *heap, struct pagewell_brk *arg);
 int pw_brk_destroy(struct pw_heap *heap, u32 id);

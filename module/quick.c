@@ -237,7 +237,7 @@ static __always_inline struct pw_heap *find_heap(void)
 {
 	struct pw_heap *heap = pw_heap_find(current->mm);
 
-	return heap && likely(!READ_ONCE(heap->alone)) ? heap : NULL;
+	return heap && likely(!READ_ONCE(heap->ask_cow)) ? heap : NULL;
 }
 
 static noinline long quick_brk(struct file *file, unsigned int cmd, unsigned long arg)

@@ -52,6 +52,11 @@ static bool is_break(const void *entry)
 	return entry && !xa_is_value(entry);
 }
 
+static bool is_read_only(const void *entry)
+{
+	return entry_flags(entry) & PW_REGION_READ;
+}
+
 static unsigned long pages_up(unsigned long bytes)
 {
 	return PAGE_ALIGN(bytes) >> PAGE_SHIFT;
@@ -288,30 +293,6 @@ unsigned long pw_region_count(struct pw_heap *heap)
 }
 
 /**
- * pw_region_any() - is there a map of a kind?
- * @heap: whose
- * @flags: PW_REGION_ bits, any of which will do
- */
-bool pw_region_any(struct pw_heap *heap, unsigned long flags)
-{
-	MA_STATE(mas, &heap->regions, 0, 0);
-	bool found = false;
-	void *entry;
-	int i;
-
-	rcu_read_lock();
-	mas_for_each(&mas, entry, ULONG_MAX) {
-		found = entry_flags(entry) & flags;
-		if (found)
-			break;
-	}
-	rcu_read_unlock();
-	for (i = 0; i < PW_SPARES; i++)
-		found |= heap->spares[i].hi && (heap->spares[i].flags & flags);
-	return found;
-}
-
-/**
  * pw_region_store() - change what the tree holds, and count its entries
  * @heap: whose
  * @lo: first page
@@ -327,7 +308,7 @@ int pw_region_store(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		    void *entry, gfp_t gfp)
 {
 	MA_STATE(mas, &heap->regions, lo, lo);
-	long more = entry ? 1 : 0;
+	long more = entry ? 1 : 0, more_read = is_read_only(entry);
 	void *old;
 	int err;
 
@@ -335,14 +316,20 @@ int pw_region_store(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 	rcu_read_lock();
 	mas_for_each(&mas, old, hi - 1) {
 		/* Gone, but for what sticks out on either side. */
-		more += (mas.index < lo) + (mas.last >= hi) - 1;
+		long n = (mas.index < lo) + (mas.last >= hi) - 1;
+
+		more += n;
+		if (is_read_only(old))
+			more_read += n;
 		if (mas.last >= hi - 1)
 			break;
 	}
 	rcu_read_unlock();
 	err = mtree_store_range(&heap->regions, lo, hi - 1, entry, gfp);
-	if (!err)
+	if (!err) {
 		WRITE_ONCE(heap->nr_entries, heap->nr_entries + more);
+		WRITE_ONCE(heap->nr_read, heap->nr_read + more_read);
+	}
 	return err;
 }
 
@@ -1460,8 +1447,8 @@ int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot)
 	if (!err && prot != both)
 		pw_range_unmap(heap, lo, hi);
 	pw_unlock(&heap->unmap_lock);
-	if (!err && prot == both)
-		WRITE_ONCE(heap->alone, true);
+	if (!err && prot == both && !READ_ONCE(heap->nr_read))
+		WRITE_ONCE(heap->ask_cow, true);
 	return err;
 }
 
@@ -1490,7 +1477,7 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 	case PAGEWELL_ADVISE_POPULATE:
 		/* Perhaps for a long-term pin, which the zero page prevents. */
 		if (READ_ONCE(heap->zeros))
-			WRITE_ONCE(heap->alone, true);
+			WRITE_ONCE(heap->ask_cow, true);
 		return pw_populate(heap, lo, hi);
 	case PAGEWELL_ADVISE_WILLNEED:
 		return for_each_mapped(heap, lo, hi, will_need);

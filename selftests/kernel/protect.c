@@ -198,6 +198,56 @@ TEST_F(protect, goes_with_a_move_and_not_with_an_unmap)
 	EXPECT_EQ(-1, pw_wrong(at, NR, 5));
 }
 
+static int by_time(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* What it takes to make a page read-only and writable again. */
+static double pair_time(struct pw *h, char *p)
+{
+	double t[101];
+
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		t[i] = pw_now();
+		CHECK(pw_protect(h->fd, PW_READ, p, PAGE) == 0);
+		CHECK(pw_protect(h->fd, PW_BOTH, p, PAGE) == 0);
+		t[i] = pw_now() - t[i];
+	}
+	qsort(t, ARRAY_SIZE(t), sizeof(*t), by_time);
+	return t[ARRAY_SIZE(t) / 2];
+}
+
+/* It is not asked of each 2 MiB whether anything is shared, nor while a child is there. */
+TEST_F(protect, in_a_large_heap)
+{
+	const long slots = 4000;
+	double usual = pair_time(&self->h, self->p);
+	int *step = pw_shared();
+	char *q;
+	pid_t pid;
+
+	ASSERT_EQ(0, pw_set_huge(self->h.fd, PAGEWELL_HUGE_NEVER));
+	for (long i = 0; i < slots; i++) {
+		ASSERT_EQ(0, pw_map(self->h.fd, 0, self->h.base + (i + 8) * HUGE, PAGE, 0, &q));
+		pw_cover(&self->h, q + PAGE);
+		*q = 1;
+	}
+	EXPECT_LE(pair_time(&self->h, self->p), 5 * usual);
+	pid = pw_fork();
+	if (!pid) {
+		/* All but the last page is its parent's alone again. */
+		CHECK(pw_unmap(self->h.fd, self->h.base, q - self->h.base) == 0);
+		pw_set(step, 1);
+		pause();
+	}
+	pw_wait_for(step, 1);
+	EXPECT_LE(pair_time(&self->h, self->p), 10 * usual);
+	pw_hog_stop(pid);
+}
+
 TEST_F(protect, bad_input)
 {
 	int fd = self->h.fd;
