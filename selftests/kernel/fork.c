@@ -108,6 +108,40 @@ TEST_F(fork, both_write)
 	EXPECT_EQ(PAGES * 4, pw_smaps(self->h.base, self->h.len, "Rss"));
 }
 
+static long minor_faults(void)
+{
+	struct rusage ru;
+
+	CHECK(getrusage(RUSAGE_SELF, &ru) == 0);
+	return ru.ru_minflt;
+}
+
+/* When nobody else has them any more, one fault makes all of a slot writable. */
+TEST_F(fork, rewritten_in_batches)
+{
+	const long nr = 1024;
+	long faults, reused;
+	pid_t pid;
+	char *p;
+
+	ASSERT_EQ(0, pw_set_huge(self->h.fd, PAGEWELL_HUGE_NEVER));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, nr * PAGE, HUGE, &p));
+	pw_cover(&self->h, p + nr * PAGE);
+	pw_fill(p, nr, 1);
+	pid = pw_fork();
+	if (!pid)
+		_exit(0);
+	ASSERT_EQ(0, pw_wait(pid));
+	reused = pw_stat("cow_reused");
+	faults = minor_faults();
+	for (long i = 0; i < nr; i++)
+		p[i * PAGE] = 1;
+	EXPECT_LE(minor_faults() - faults, 8);
+	reused = pw_stat("cow_reused") - reused;
+	EXPECT_GE(reused, 2);
+	EXPECT_LE(reused, 4);
+}
+
 TEST_F(fork, grandchildren)
 {
 	for (int depth = 1; depth <= 5; depth++) {
