@@ -74,10 +74,10 @@ int pw_node_wanted(int local)
 #endif
 
 /**
- * pw_node_init() - look how many nodes there are
+ * pw_node_init() - look how many nodes there are, or may come
  */
 void pw_node_init(void)
 {
-	if (num_online_nodes() > 1)
+	if (num_possible_nodes() > 1)
 		static_branch_enable(&pw_nodes_key);
 }

@@ -633,6 +633,13 @@ unsigned long pw_pcp_count(unsigned long *clear, unsigned long *credit)
 	return *clear + dirty;
 }
 
+/* One that comes late: only now is it known where it lies. Its lists are empty. */
+static int cpu_prepare(unsigned int cpu)
+{
+	WRITE_ONCE(per_cpu_ptr(pw_pool.pcp, cpu)->node, cpu_to_mem(cpu));
+	return 0;
+}
+
 static int cpu_dead(unsigned int cpu)
 {
 	drain(per_cpu_ptr(pw_pool.pcp, cpu));
@@ -662,7 +669,7 @@ int pw_pcp_init(void)
 		pcp->node = cpu_to_mem(cpu);
 	}
 	hotplug_state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN,
-						  "mm/pagewell:dead", NULL, cpu_dead);
+						  "mm/pagewell:prepare", cpu_prepare, cpu_dead);
 	if (hotplug_state < 0) {
 		free_percpu(pw_pool.pcp);
 		return hotplug_state;
