@@ -438,7 +438,7 @@ static void pay_for_copies(struct pw_heap *heap, unsigned long slot, struct pw_c
 }
 
 /**
- * pw_chunk_copy_block() - the same with copies, where somebody holds the block
+ * pw_chunk_copy_block() - small pages for a block that somebody holds, as copies
  * @heap: whose
  * @slot: which
  * @c: its chunk, locked
@@ -1246,11 +1246,8 @@ static void drop_shared(struct drop *d, unsigned long slot, struct pw_chunk *c)
 
 	if (!d->leave)
 		return;
-	if (c->block) {
-		/* Who is about to map it has locked it. */
-		lock_page(pfn_to_page(c->block));
-		unlock_page(pfn_to_page(c->block));
-	}
+	if (c->block)
+		wait_until_mapped(pfn_to_page(c->block));
 	if (c->nr)
 		pw_heap_zap(d->heap, first, first + PW_SLOT_PAGES);
 	d->dropped += PW_SLOT_PAGES;
@@ -1495,7 +1492,7 @@ static void forget(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 }
 
 /**
- * pw_range_forget() - the same for a range whose VMA is gone already
+ * pw_range_forget() - let go of the pages of a range whose VMA is gone
  * @heap: whose
  * @lo: first page
  * @hi: page behind the last

@@ -12,7 +12,8 @@
  *           and whoever was handed the descriptor
  *
  * Lock order, outermost first:
- *   pw_break.lock, pw_heap.unmap_lock   ioctls only, never both at once
+ *   pw_break.lock, pw_heap.unmap_lock   ioctls, and a fault that has let go of all
+ *                                       else (fault.c); never both at once
  *   mm->mmap_lock, or the VMA's lock in faults
  *   pw_heap.lock                        what the region tree holds
  *   pw_family.lock                      who is in the family
@@ -327,7 +328,7 @@ struct pw_slot_branch {
  * @payers: the user and the cgroup that @committed and @paid are charged to
  * @payer: the same, for pages to refer to
  * @paid: pages found without a promise
- * @committed: of these, pages in strict regions
+ * @committed: of @mapped, pages in strict regions
  * @promised: promises held and not yet turned into pages
  * @unbacked: pages of strict regions that have neither a promise nor a page
  * @trials: held for reading by who counts pages as resident, or charges them, and may

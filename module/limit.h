@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * limit.h - limits on what users and cgroups may commit
+ * limit.h - limits on how much of the pool users and cgroups may have
  *
  * A heap is charged to the user and the cgroup (v2) that its process had when
  * the heap was made, and to all cgroups above that one. It stays with them

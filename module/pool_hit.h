@@ -119,17 +119,6 @@ static __always_inline u32 pw_pool_alloc_one(unsigned int flags)
 	return pfn;
 }
 
-/**
- * pw_pool_free_one() - pw_pool_free() of one page, without a call on a hit
- * @pfn: its page frame number
- * @flags: PW_FREE_
- */
-static __always_inline void pw_pool_free_one(u32 pfn, unsigned int flags)
-{
-	if (unlikely(!pw_hit_free(pfn, flags)))
-		pw_pool_free(&pfn, 1, flags);
-}
-
 /*
  * Promise pages with preemption off, where the pool need not grow and nobody be told.
  * Return: whether it could be done.

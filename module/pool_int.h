@@ -23,6 +23,7 @@
  * Lock order:
  *
  *	pw_pool.size_lock
+ *	  look_lock (lost.c)
  *	  pw_pcp.lock (one at a time), pw_hand.lock
  *	    pw_pool.lock
  *
