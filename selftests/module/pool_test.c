@@ -14,6 +14,7 @@
  *	zero	is each node's part of the stock zeroed ahead?
  *	return	the pool grows to its ceiling and shrinks to its floor
  *	parts	what others held is replaced, and the pool is of 2 MiB pages again
+ *	marks	what a CPU keeps at hand follows demand
  *	bench	instructions of single operations, in a VM that counts those
  */
 #define pr_fmt(fmt) "pagewell_test: " fmt
@@ -35,7 +36,7 @@
 
 static char *test = "random";
 module_param(test, charp, 0444);
-MODULE_PARM_DESC(test, "random, last, order, node, zero, return, parts or bench");
+MODULE_PARM_DESC(test, "random, last, order, node, zero, return, parts, marks or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -689,6 +690,62 @@ static int test_parts(void)
 	return 0;
 }
 
+static unsigned int at_hand(const struct pw_pcp *pcp)
+{
+	return pcp->nr[PW_CLEAR] + pcp->nr[PW_DIRTY];
+}
+
+static void one_by_one(u32 *pfns, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		pw_pool_alloc(pfns + i, 1, PW_ALLOC_PROMISED);
+	for (i = 0; i < nr; i++)
+		pw_pool_free(pfns + i, 1, PW_FREE_PROMISED);
+}
+
+static void check_marks(u32 *pfns, unsigned int nr)
+{
+	const struct pw_pcp *pcp = this_cpu_ptr(pw_pool.pcp);
+	unsigned int i;
+
+	for (i = 0; i < 10; i++)
+		one_by_one(pfns, nr);
+	if (pcp->high != PW_PCP_MAX || at_hand(pcp) < PW_PCP_MAX / 2)
+		pool_error("in demand: %u at hand, up to %u", at_hand(pcp), pcp->high);
+	/* As under pressure. */
+	pw_pcp_drain_all();
+	if (at_hand(pcp) || pcp->credit)
+		pool_error("drained: %u at hand, %u credit", at_hand(pcp), pcp->credit);
+	one_by_one(pfns, nr);
+	/* As with time. */
+	pw_pcp_drain_idle();
+	if (!at_hand(pcp) || at_hand(pcp) > PW_PCP_MAX)
+		pool_error("just used: %u at hand", at_hand(pcp));
+	for (i = 0; i < 4; i++)
+		pw_pcp_drain_idle();
+	if (pcp->high != 2 * PW_PCP_BATCH || at_hand(pcp) || pcp->credit)
+		pool_error("idle: %u at hand, up to %u", at_hand(pcp), pcp->high);
+}
+
+static int test_marks(void)
+{
+	const unsigned int nr = 1024;
+	u32 *pfns = kmalloc_array(nr, sizeof(*pfns), GFP_KERNEL);
+
+	if (!pfns || pw_pool_reserve(nr)) {
+		kfree(pfns);
+		return -ENOMEM;
+	}
+	migrate_disable();
+	check_marks(pfns, nr);
+	migrate_enable();
+	pw_pool_unreserve(nr);
+	kfree(pfns);
+	return 0;
+}
+
 static int run(void)
 {
 	if (!strcmp(test, "random") || !strcmp(test, "last"))
@@ -703,6 +760,8 @@ static int run(void)
 		return test_return();
 	if (!strcmp(test, "parts"))
 		return test_parts();
+	if (!strcmp(test, "marks"))
+		return test_marks();
 	if (!strcmp(test, "bench"))
 		return pool_bench();
 	return -EINVAL;
