@@ -147,8 +147,8 @@ larger() {
 	dies "$1"
 }
 
-# within TIMES KIND OTHER: KIND takes at most TIMES as long as OTHER and three
-# seconds. On a busy machine one of them may have been unlucky.
+# within TIMES KIND OTHER: KIND takes less than TIMES as long as OTHER. On a busy
+# machine one of them may have been unlucky.
 within() {
 	local times=$1 kind=$2 other=$3 try a b
 
@@ -156,7 +156,7 @@ within() {
 		a=$($other a)
 		b=$($kind a)
 		echo "# try $try: $kind $b ms, $other $a ms"
-		[ "$b" -ge $((a * times + 3000)) ] || return 0
+		[ "$b" -ge $((a * times)) ] || return 0
 	done
 	return 1
 }
