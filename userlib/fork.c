@@ -10,7 +10,8 @@
  * fork() too. Locks this thread holds already stay as they are: the child
  * returns from the handler into the same function, which then unlocks them.
  * Another thread may wait for one of those while holding one that we want, so
- * we wait a limited time in that case.
+ * we wait a limited time, and go without in that case. Any other fork() tries
+ * again.
  *
  * libc takes its lock on the list of streams when all handlers have run. A
  * thread in fflush(NULL) has that lock and waits for a stream; another one has
@@ -26,6 +27,7 @@
 #include "guarded.h"
 #include "meta.h"
 #include "os.h"
+#include "sys.h"
 #include "tcache.h"
 #include "tracer.h"
 
@@ -63,8 +65,10 @@ static void for_each_lock(lock_fn fn, unsigned int arg)
 	fn(&pw_magazines_lock, arg);
 }
 
+/* Theirs who have the lock on the list of streams. */
 static bool interrupted;
-static unsigned int streams_locked;	/* how often; theirs who have the lock */
+static bool missing;
+static unsigned int streams_locked;	/* how often */
 
 static void look(struct lock *l, unsigned int arg)
 {
@@ -74,7 +78,7 @@ static void look(struct lock *l, unsigned int arg)
 
 static void take(struct lock *l, unsigned int patience)
 {
-	lock_for_fork(l, patience);
+	missing |= !lock_for_fork(l, patience) && !lock_is_mine(l);
 }
 
 static void let_go(struct lock *l, unsigned int arg)
@@ -99,14 +103,6 @@ static void lock_streams(void)
 	streams_locked++;
 }
 
-static void prepare(void)
-{
-	lock_streams();
-	interrupted = false;
-	for_each_lock(look, 0);
-	for_each_lock(take, interrupted ? PATIENCE_US : 0);
-}
-
 static void parent(void)
 {
 	for_each_lock(let_go, 0);
@@ -114,6 +110,27 @@ static void parent(void)
 		return;
 	streams_locked--;
 	_IO_list_unlock();
+}
+
+static bool take_all(void)
+{
+	lock_streams();
+	interrupted = false;
+	missing = false;
+	for_each_lock(look, 0);
+	for_each_lock(take, PATIENCE_US);
+	return interrupted || !missing;
+}
+
+/* One that cannot have all of them lets go: their holder may want to fork, too. */
+static void prepare(void)
+{
+	const struct timespec nap = { .tv_nsec = PATIENCE_US * 1000 / 4 };
+
+	while (!take_all()) {
+		parent();
+		sys(SYS_nanosleep, &nap, NULL);
+	}
 }
 
 static void child(void)

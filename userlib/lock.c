@@ -84,14 +84,10 @@ bool lock_for_fork(struct lock *l, unsigned int patience_us)
 
 	if (lock_is_mine(l))
 		return false;
-	if (!patience_us) {
-		lock(l);
-	} else {
-		for (waited = 0; !try_lock(l); waited += 100) {
-			if (waited >= patience_us)
-				return false;
-			sys(SYS_nanosleep, &nap, NULL);
-		}
+	for (waited = 0; !try_lock(l); waited += 100) {
+		if (waited >= patience_us)
+			return false;
+		sys(SYS_nanosleep, &nap, NULL);
 	}
 	__atomic_fetch_or(&l->word, LOCK_FORKED, __ATOMIC_RELAXED);
 	return true;

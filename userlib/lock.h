@@ -99,7 +99,7 @@ static inline bool lock_is_forked(const struct lock *l)
 /**
  * lock_for_fork() - take a lock and keep it over fork()
  * @l: the lock
- * @patience_us: how long to wait for another thread, 0 for as long as it takes
+ * @patience_us: how long to wait for another thread
  *
  * Return: false if this thread held the lock already or patience ran out; the
  * lock was not taken then and lock_after_fork() must not be called for it.

@@ -152,6 +152,59 @@ static void from_a_signal_handler(void)
 		CHECK(!status);
 }
 
+static volatile sig_atomic_t handled;
+
+static void fork_beside(int sig)
+{
+	pid_t pid = fork();
+
+	(void)sig;
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	handled++;
+}
+
+static void *fork_too(void *arg)
+{
+	sigset_t alarm;
+	pid_t pid;
+
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &alarm, NULL);
+	while (handled < 200) {
+		pid = fork();
+		if (!pid)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+	return arg;
+}
+
+/* One has a lock that it was interrupted with, the other one all the others. */
+static void two_at_once(void)
+{
+	struct itimerval often = { { 0, 2000 }, { 0, 2000 } };
+	struct sigaction sa = { .sa_handler = fork_beside, .sa_flags = SA_RESTART };
+	void *held[64] = { NULL };
+	pthread_t thread;
+	unsigned int i;
+
+	CHECK(!pthread_create(&thread, NULL, fork_too, NULL));
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (i = 0; handled < 200; i++) {
+		void **h = &held[i % ARRAY_SIZE(held)];
+
+		pw_free(*h);
+		*h = pw_malloc(1 + i * 31 % 60000);
+		CHECK(*h);
+	}
+	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
+	pthread_join(thread, NULL);
+}
+
 #ifdef __x86_64__
 #define TRAP_FLAG	0x100UL
 
@@ -240,6 +293,7 @@ int main(void)
 		{ "fork while threads allocate", while_threads_allocate },
 		{ "fork with handlers that allocate", with_other_handlers },
 		{ "fork from a signal handler in malloc", from_a_signal_handler },
+		{ "the same while another thread forks", two_at_once },
 #ifdef __x86_64__
 		{ "fork after every instruction of a lock", at_every_instruction },
 		{ "the same with another thread", at_every_instruction_threaded },
