@@ -30,7 +30,7 @@
 #define FIT_TIMES	4U
 
 /* The beginning of a block that was freed is full of this, as in hardened bins. */
-#define JUNK_BYTE	0xff
+#define JUNK_BYTE	0xf5
 #define JUNK_BYTES	64UL
 
 /**

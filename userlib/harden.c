@@ -15,12 +15,9 @@
 #include "tcache.h"
 #include "tune.h"
 
-/*
- * Free blocks are full of this; a pointer made of it faults. Where all bits are
- * set, the AND of many words tells whether one of them is another.
- */
-#define JUNK_BYTE	0xff
-#define JUNK_WORD	(~0UL)
+/* Free blocks are full of this; a pointer made of it faults. */
+#define JUNK_BYTE	0xf5
+#define JUNK_WORD	0xf5f5f5f5f5f5f5f5UL
 
 /* Of larger blocks only the beginning is filled and looked at. */
 #define JUNK_MAX	64UL
@@ -73,33 +70,39 @@ static inline void fill_junk(void *p, struct junk_at at)
 	*pair_at(p, at.last) = junk_pair;
 }
 
-static inline pair all_of(void *p, struct junk_at at)
+static inline pair sum_of(void *p, struct junk_at at)
 {
-	return *pair_at(p, 0) & *pair_at(p, at.second) & *pair_at(p, at.third) &
+	return *pair_at(p, 0) + *pair_at(p, at.second) + *pair_at(p, at.third) +
 	       *pair_at(p, at.last);
 }
 
-/* Two free blocks at once; false: perhaps not. */
+/*
+ * Two free blocks at once: eight words of each half. One sum tells of every word that is
+ * another, and of up to four that are the same other one.
+ */
 static inline bool untouched(void *p, void *q, struct junk_at at)
 {
-	pair all = all_of(p, at) & all_of(q, at);
+	const pair junk = { 8 * JUNK_WORD, 8 * JUNK_WORD };
+	pair sum = sum_of(p, at) + sum_of(q, at);
 
 #ifdef __SSE2__
-	return likely(__builtin_ia32_pmovmskb128((bytes)all == (bytes)junk_pair) == 0xffff);
+	return likely(__builtin_ia32_pmovmskb128((bytes)sum == (bytes)junk) == 0xffff);
 #else
-	return likely((all[0] & all[1]) == JUNK_WORD);
+	return likely(sum[0] == junk[0] && sum[1] == junk[1]);
 #endif
 }
 
-/* Pages of a free block may have been returned meanwhile and read as zero. */
-static void check_untouched(void *p, struct junk_at at)
+/* Pages of a free block may have been returned meanwhile; those read as zero, all of them. */
+static void check_untouched(void *p, struct junk_at at, bool may_be_zero)
 {
-	const uint64_t *words = p;
-	size_t i;
+	uint64_t *word = p, *end = word + (at.last + sizeof(pair)) / sizeof(*word), is = JUNK_WORD;
 
-	for (i = 0; i < (at.last + sizeof(pair)) / sizeof(*words); i++)
-		if (words[i] != JUNK_WORD && words[i])
+	for (; word < end; word++) {
+		if (word == p || (uintptr_t)word % PAGE_SIZE == 0)
+			is = may_be_zero && !*word ? 0 : JUNK_WORD;
+		if (*word != is)
 			pw_heap_error("malloc()", "written to after free:", p);
+	}
 }
 
 /* ---- perturbed, and blocks of heaps of the program's ---- */
@@ -170,7 +173,7 @@ void slow_freed(struct span *s, void *p, const char *call)
 #define MAX_LARGE	8U
 #define LARGE_BYTES	MIB
 
-/* Fresh memory of blocks from this size on is touched when they leave, not before. */
+/* Of blocks from this size on, memory that is zero is touched when they leave, not before. */
 #define LEAVE_FRESH	256
 
 /**
@@ -454,9 +457,14 @@ static bool refill_from_arena(struct thread *t, struct hard_bin *bin, unsigned i
 	enum content content = WAS_FREE;
 	unsigned int n = take_apart(t, c, few(bin), blocks, &content), i;
 
-	if (content == ANY_BYTES || (content == ALL_ZERO && block_size(bin) < LEAVE_FRESH))
-		for (i = 0; i < n; i++)
-			fill_junk(blocks[i], bin->junk);
+	for (i = 0; i < n && (content == ANY_BYTES || block_size(bin) < LEAVE_FRESH); i++) {
+		if (content == WAS_FREE && untouched(blocks[i], (void *)junk_block, bin->junk))
+			continue;
+		/* From here on there are no zeroes that were not written. */
+		if (content == WAS_FREE)
+			check_untouched(blocks[i], bin->junk, true);
+		fill_junk(blocks[i], bin->junk);
+	}
 	add_old(bin, blocks, n);
 	return n;
 }
@@ -589,9 +597,9 @@ static void *take_large(struct thread *t, unsigned int c)
 	if (!take_apart(t, c, 1, &p, &content))
 		return NULL;
 	if (content == WAS_FREE)
-		check_untouched(p, junk_at(LARGE_SIZE));
+		check_untouched(p, junk_at(LARGE_SIZE), true);
 	if (hard->nr_large)
-		check_untouched(hard->large[hard->nr_large - 1], junk_at(LARGE_SIZE));
+		check_untouched(hard->large[hard->nr_large - 1], junk_at(LARGE_SIZE), false);
 	return p;
 }
 
@@ -787,8 +795,8 @@ static void *take_checked(struct thread *t, unsigned int c)
 	p = bin->next ?: take_oldest(bin);
 	if (!p)
 		return NULL;
-	check_untouched(p, bin->junk);
-	check_untouched(bin->newest, bin->junk);
+	check_untouched(p, bin->junk, block_size(bin) >= LEAVE_FRESH);
+	check_untouched(bin->newest, bin->junk, false);
 	if (p == bin->newest)
 		bin->newest = (void *)junk_block;
 	choose_any(t->hard, bin);

@@ -395,6 +395,45 @@ static void hardened_use_after_free(void)
 	pw_malloc(160);
 }
 
+/* As memory that was never used, or went back to the system, reads. */
+static void hardened_zero_after_free(void)
+{
+	char *p;
+
+	harden();
+	p = pw_malloc(100);
+	pw_free(p);
+	memset(p, 0, 100);
+	expect("malloc(): written to after free:", p);
+	pw_malloc(100);
+}
+
+static void hardened_ones_after_free(void)
+{
+	char *p;
+
+	harden();
+	p = pw_malloc(100);
+	pw_free(p);
+	memset(p, 0xff, 100);
+	expect("malloc(): written to after free:", p);
+	pw_malloc(100);
+}
+
+static void hardened_null_after_free(void)
+{
+	void **p[40];
+	int i;
+
+	harden();
+	for (i = 0; i < 40; i++)
+		p[i] = pw_malloc(3000);
+	pw_free(p[0]);
+	*p[0] = NULL;
+	expect("malloc(): written to after free:", p[0]);
+	pw_malloc(3000);
+}
+
 static void hardened_use_long_after_free(void)
 {
 	void *p;
@@ -654,6 +693,9 @@ int main(void)
 		{ "hardened: double free by two threads", hardened_twice_by_two },
 		{ "hardened: free of the middle of a block, at once", hardened_middle },
 		{ "hardened: a write after free", hardened_use_after_free },
+		{ "hardened: zeroes written after free", hardened_zero_after_free },
+		{ "hardened: all bits written after free", hardened_ones_after_free },
+		{ "hardened: a null pointer written after free", hardened_null_after_free },
 		{ "hardened: a write to a block that has been free for long",
 		  hardened_use_long_after_free },
 		{ "hardened: double free of a block in the depot", hardened_twice_in_depot },
