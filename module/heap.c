@@ -505,13 +505,16 @@ static void uncharge_found(struct pw_heap *heap, unsigned int nr)
 	pw_heap_unpaid(heap, nr);
 }
 
+/* All of them or none: others shall not miss what is of no use here. */
 static bool charge_holes(struct pw_heap *heap, unsigned int nr)
 {
-	unsigned int got = charge_found(heap, nr, nr, false);
+	unsigned int counted = grow_resident(heap, nr, nr);
 
-	if (got == nr)
+	if (counted == nr && pw_limit_charge_quietly(&heap->payers, nr)) {
+		atomic_long_add(nr, &heap->paid);
 		return true;
-	uncharge_found(heap, got);
+	}
+	atomic_long_sub(counted, &heap->resident);
 	return false;
 }
 
@@ -780,6 +783,15 @@ out:
 	return err;
 }
 
+/* The three change while they are read. */
+static u64 resident_bytes(struct pw_heap *heap)
+{
+	long pages = atomic_long_read(&heap->resident) - atomic_long_read(&heap->packed) -
+		     (long)pw_shared_missing(heap);
+
+	return (u64)max(pages, 0L) << PAGE_SHIFT;
+}
+
 /**
  * pw_heap_info() - the heap's part of PAGEWELL_IOC_INFO
  * @heap: which
@@ -794,9 +806,7 @@ void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info)
 	info->window = (u64)heap->window << PAGE_SHIFT;
 	info->limit = limit == ULONG_MAX ? ~0ULL : (u64)limit << PAGE_SHIFT;
 	info->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
-	info->resident = (atomic_long_read(&heap->resident) -
-			  atomic_long_read(&heap->packed) -
-			  pw_shared_missing(heap)) << PAGE_SHIFT;
+	info->resident = resident_bytes(heap);
 }
 
 /* Pages of chunks that are shared. A snapshot: chunks change meanwhile. */
@@ -867,9 +877,7 @@ bool pw_heap_next_stat(u64 *id, pid_t pid, struct pw_heap_stat *st)
 	st->limit = limit == ULONG_MAX ? limit : limit << PAGE_SHIFT;
 	st->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
 	st->packed = atomic_long_read(&heap->packed) << PAGE_SHIFT;
-	st->resident = (atomic_long_read(&heap->resident) -
-			atomic_long_read(&heap->packed) -
-			pw_shared_missing(heap)) << PAGE_SHIFT;
+	st->resident = resident_bytes(heap);
 	st->shared = count_shared(heap) << PAGE_SHIFT;
 	st->breaks = READ_ONCE(heap->nr_breaks);
 	st->regions = pw_region_count(heap);

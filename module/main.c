@@ -97,9 +97,10 @@ err_stats:
 
 static void __exit pw_exit(void)
 {
-	pw_device_exit();
+	/* Who is asking for a heap may have its last reference, and so an inode of the device's. */
 	pw_netlink_exit();
 	pw_debugfs_exit();
+	pw_device_exit();
 	pw_compact_stop();
 	pw_idle_stop();
 	pw_heap_exit();

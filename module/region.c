@@ -288,7 +288,7 @@ unsigned long pw_region_count(struct pw_heap *heap)
 	int i;
 
 	for (i = 0; i < PW_SPARES; i++)
-		nr -= READ_ONCE(heap->spares[i].hi) && !READ_ONCE(heap->spares[i].flags);
+		nr -= nr && READ_ONCE(heap->spares[i].hi) && !READ_ONCE(heap->spares[i].flags);
 	return nr;
 }
 
@@ -329,6 +329,8 @@ int pw_region_store(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 	if (!err) {
 		WRITE_ONCE(heap->nr_entries, heap->nr_entries + more);
 		WRITE_ONCE(heap->nr_read, heap->nr_read + more_read);
+		if (more_read && !heap->nr_read)
+			WRITE_ONCE(heap->ask_cow, true);
 	}
 	return err;
 }
@@ -1447,8 +1449,6 @@ int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot)
 	if (!err && prot != both)
 		pw_range_unmap(heap, lo, hi);
 	pw_unlock(&heap->unmap_lock);
-	if (!err && prot == both && !READ_ONCE(heap->nr_read))
-		WRITE_ONCE(heap->ask_cow, true);
 	return err;
 }
 

@@ -34,7 +34,13 @@
 #define DECAY_STEPS	4
 
 static unsigned int pool_idle_s = 30;
-module_param(pool_idle_s, uint, 0644);
+static int set_idle(const char *val, const struct kernel_param *kp);
+static const struct kernel_param_ops idle_ops = {
+	.set = set_idle,
+	.get = param_get_uint,
+};
+module_param_cb(pool_idle_s, &idle_ops, &pool_idle_s, 0644);
+__MODULE_PARM_TYPE(pool_idle_s, "uint");
 MODULE_PARM_DESC(pool_idle_s, "seconds that memory above pool_mb must lie idle to go back");
 
 static struct shrinker *shrinker;
@@ -385,14 +391,28 @@ static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
 	return gone ? gone : SHRINK_STOP;
 }
 
+static unsigned long decay_interval(void)
+{
+	return max_t(unsigned long, READ_ONCE(pool_idle_s), 1) * HZ / DECAY_STEPS;
+}
+
+/* The step that is under way was to take as long as before. */
+static int set_idle(const char *val, const struct kernel_param *kp)
+{
+	int err = param_set_uint(val, kp);
+
+	if (!err && delayed_work_pending(&decay_work))
+		mod_delayed_work(system_wq, &decay_work, decay_interval());
+	return err;
+}
+
 /**
  * pw_supply_tick() - see to it that the decay runs
  */
 void pw_supply_tick(void)
 {
 	if (!delayed_work_pending(&decay_work))
-		schedule_delayed_work(&decay_work, max_t(unsigned long, READ_ONCE(pool_idle_s), 1) *
-				      HZ / DECAY_STEPS);
+		schedule_delayed_work(&decay_work, decay_interval());
 }
 
 /* The least that was idle in each of the last steps, the newest first. */

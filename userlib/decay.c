@@ -243,6 +243,7 @@ void arenas_return(void)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
 
+	guarded_drop_old();
 	/* Blocks that a thread keeps for itself keep whole pages. */
 	tcache_drain();
 	fastbins_sort_back();

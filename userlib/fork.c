@@ -50,7 +50,7 @@ static void for_each_lock(lock_fn fn, unsigned int arg)
 
 	fn(&pw_threads_lock, arg);
 	fn(&pw_arenas_lock, arg);
-	for (i = 0; i < pw_nr_arenas; i++)
+	for (i = 0; i < pw_nr_arenas && __atomic_load_n(&pw_heap.ready, __ATOMIC_ACQUIRE); i++)
 		fn(&pw_arenas[i]->lock, arg);
 	fn(&pw_guarded_lock, arg);
 	fn(&pw_os_lock, arg);
@@ -139,6 +139,8 @@ static void child(void)
 	if (streams_locked)
 		_IO_list_resetlock();
 	streams_locked = 0;
+	if (!pw_heap.ready)
+		return;
 	tcache_fork_child();
 	os_fork_child();
 	trace_fork_child();

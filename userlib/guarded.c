@@ -7,13 +7,16 @@
  * and all, for the next blocks.
  */
 #include <string.h>
+#include <sys/mman.h>
 
+#include "decay.h"
 #include "guarded.h"
 #include "harden.h"
 #include "large.h"
 #include "os.h"
 #include "probe.h"
 #include "report.h"
+#include "sys.h"
 
 /* Each is a mapping of the kernel's, of which a process has 65,530 unless told otherwise. */
 #ifdef PW_TEST
@@ -29,20 +32,19 @@
 /* One that is less than so many times as long will do. With 2, twice as many miss. */
 #define FIT_TIMES	4U
 
-/* The beginning of a block that was freed is full of this, as in hardened bins. */
-#define JUNK_BYTE	0xf5
-#define JUNK_BYTES	64UL
+/* And so many milliseconds if blocks are freed meanwhile. */
+#define KEPT_MS		1000
 
 /**
  * struct kept - a mapping
  * @addr: its start
  * @length: without the guard
- * @block: what was in it
+ * @since: when it came, milliseconds
  */
 struct kept {
 	uintptr_t addr;
 	size_t length;
-	void *block;
+	uint64_t since;
 };
 
 struct lock pw_guarded_lock;
@@ -61,48 +63,39 @@ static struct kept leave(unsigned int i)
 	return k;
 }
 
-static size_t junk_bytes(const struct kept *k)
-{
-	return MIN(k->addr + k->length - (uintptr_t)k->block, JUNK_BYTES);
-}
-
-static void check_untouched(const struct kept *k)
-{
-	const unsigned char *bytes = k->block;
-	size_t i;
-
-	for (i = 0; i < junk_bytes(k); i++)
-		if (bytes[i] != JUNK_BYTE)
-			pw_heap_error("malloc()", "written to after free:", k->block);
-}
-
 static void drop_oldest(void)
 {
 	struct kept k = leave(0);
 
-	check_untouched(&k);
 	os_unmap(k.addr, k.length, OS_GUARD);
 }
 
+static void drop_old(uint64_t now)
+{
+	while (nr_kept && now - kept[0].since >= KEPT_MS)
+		drop_oldest();
+}
+
 /*
- * Instead of unmapping it. What is kept at most follows what the program has: if it lets
- * go of its large blocks, these go, too. False: too long for that.
+ * Instead of unmapping it, out of the program's reach. What is kept at most follows what
+ * the program has: if it lets go of its large blocks, these go, too. False: that is too
+ * much, or not cheaper, as for the device.
  */
-static bool keep(uintptr_t addr, size_t length, void *block)
+static bool keep(uintptr_t addr, size_t length)
 {
 	size_t most = MAX(KEPT_BYTES, READ_ONCE(pw_large_bytes));
-	struct kept k = { addr, length, block };
+	uint64_t now = arena_now();
 
+	if (length > most || os_is_device(addr) || sys(SYS_mprotect, addr, length, PROT_NONE))
+		return false;
 	lock(&pw_guarded_lock);
+	drop_old(now);
 	while (nr_kept && (nr_kept == MAX_KEPT || kept_bytes + length > most))
 		drop_oldest();
-	if (length <= most) {
-		memset(block, JUNK_BYTE, junk_bytes(&k));
-		kept[nr_kept++] = k;
-		kept_bytes += length;
-	}
+	kept[nr_kept++] = (struct kept){ addr, length, now };
+	kept_bytes += length;
 	unlock(&pw_guarded_lock);
-	return length <= most;
+	return true;
 }
 
 /* The shortest that will do, and how long it is; it holds what was in it. 0: none. */
@@ -121,7 +114,10 @@ static uintptr_t take_kept(size_t *length)
 	unlock(&pw_guarded_lock);
 	if (!k.addr)
 		return 0;
-	check_untouched(&k);
+	if (sys(SYS_mprotect, k.addr, k.length, PROT_READ | PROT_WRITE)) {
+		os_unmap(k.addr, k.length, OS_GUARD);
+		return 0;
+	}
 	*length = k.length;
 	return k.addr;
 }
@@ -136,6 +132,15 @@ bool guarded_drop(void)
 		drop_oldest();
 	unlock(&pw_guarded_lock);
 	return any;
+}
+
+void guarded_drop_old(void)
+{
+	if (!READ_ONCE(nr_kept))
+		return;
+	lock(&pw_guarded_lock);
+	drop_old(arena_now());
+	unlock(&pw_guarded_lock);
 }
 
 /*
@@ -195,7 +200,7 @@ void guarded_free(struct span *s, const char *call)
 	link_block(addr, block, false);
 	*s = (struct span){ .state = SPAN_NONE };
 	large_count(-1, -(ptrdiff_t)length);
-	if (keep(addr, length, (void *)block))
+	if (keep(addr, length))
 		return;
 	probe(large_unmap, addr, length);
 	os_unmap(addr, length, OS_GUARD);

@@ -35,4 +35,7 @@ void guarded_free(struct span *s, const char *call);
  */
 bool guarded_drop(void);
 
+/* The same with what was kept for a second. */
+void guarded_drop_old(void);
+
 #endif /* PW_GUARDED_H */

@@ -37,8 +37,9 @@ static const pair junk_block[JUNK_MAX / sizeof(pair)] = {
 /**
  * struct junk_at - where the junk of a block is: at its start, and at these distances
  *
- * Sizes of blocks are multiples of 16. In short ones some are the same: programs that
- * mix short and long ones would have each test of a size guessed wrong.
+ * Sizes of blocks are multiples of 16. In short ones some are the same, or the start
+ * again: programs that mix short and long ones would have each test of a size guessed
+ * wrong.
  */
 struct junk_at {
 	uint8_t second;
@@ -52,7 +53,7 @@ static struct junk_at junk_at(size_t size)
 
 	return (struct junk_at){
 		.second = MIN(last, (uint8_t)sizeof(pair)),
-		.third = MIN(last, (uint8_t)(2 * sizeof(pair))),
+		.third = last == 2 * sizeof(pair) ? 0 : MIN(last, (uint8_t)(2 * sizeof(pair))),
 		.last = last,
 	};
 }
@@ -77,18 +78,22 @@ static inline pair sum_of(void *p, struct junk_at at)
 }
 
 /*
- * Two free blocks at once: eight words of each half. One sum tells of every word that is
- * another, and of up to four that are the same other one.
+ * Two free blocks at once; false: perhaps not. A sum tells of a word that is another,
+ * unless that counts twice or four times and differs in its highest bits only: all but
+ * the first ones count once, or three times.
  */
 static inline bool untouched(void *p, void *q, struct junk_at at)
 {
 	const pair junk = { 8 * JUNK_WORD, 8 * JUNK_WORD };
-	pair sum = sum_of(p, at) + sum_of(q, at);
+	pair bits = ((sum_of(p, at) + sum_of(q, at)) ^ junk) |
+		    (*pair_at(p, 0) ^ junk_pair) | (*pair_at(q, 0) ^ junk_pair);
 
 #ifdef __SSE2__
-	return likely(__builtin_ia32_pmovmskb128((bytes)sum == (bytes)junk) == 0xffff);
+	const bytes none = { 0 };
+
+	return likely(__builtin_ia32_pmovmskb128((bytes)bits == none) == 0xffff);
 #else
-	return likely(sum[0] == junk[0] && sum[1] == junk[1]);
+	return likely(!(bits[0] | bits[1]));
 #endif
 }
 

@@ -12,7 +12,8 @@
  *   it has not, twice or never its own, are noticed for certain and at once (of
  *   two threads that free a block in the same moment, when it is taken again).
  * - A free block is full of junk, and is looked at before it is used again.
- * - It is not used again for some time, and then at random.
+ * - It is not used again for some time, and then at random. (Large ones are, but cannot
+ *   be accessed until then.)
  * - Right behind the bytes that were asked for is a canary, looked at by free().
  * - Blocks that are mapped by themselves end at a page that faults, or less than their
  *   alignment before it, with a canary in between.

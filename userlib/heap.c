@@ -59,11 +59,12 @@ bool pw_heap_start(void)
 
 __attribute__((constructor)) static void loaded(void)
 {
-	/* One that nobody calls does not take the device away from the other. */
-	if (!pw_malloc_is_ours())
-		return;
-	/* A backend that must be there is missed now, not at the first malloc(). */
-	pw_heap_start();
+	/*
+	 * A backend that must be there is missed now, not at the first malloc(). One that
+	 * nobody calls does not take the device away from the other.
+	 */
+	if (pw_malloc_is_ours())
+		pw_heap_start();
 	pw_fork_watch(true);
 	/* While there are keys: programs may use up all of them. */
 	tcache_start();

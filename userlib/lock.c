@@ -39,8 +39,8 @@ static bool may_pass(struct lock *l)
 		return false;
 	/* So that unlocking does not let go of it. */
 	if (passes_own)
-		__atomic_fetch_or(&l->word, LOCK_FORKED, __ATOMIC_RELAXED);
-	return lock_is_forked(l);
+		__atomic_fetch_or(&l->word, LOCK_PASSED, __ATOMIC_RELAXED);
+	return READ_ONCE(l->word) & LOCK_KEPT;
 }
 
 void pw_lock_slow(struct lock *l)
@@ -71,7 +71,7 @@ void pw_lock_slow(struct lock *l)
 
 void pw_unlock_slow(struct lock *l)
 {
-	if (lock_is_forked(l))
+	if (READ_ONCE(l->word) & LOCK_KEPT)
 		return;
 	if (__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) & LOCK_WAITED)
 		sys(SYS_futex, futex_of(l), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);

@@ -28,8 +28,10 @@ struct lock {
 };
 
 #define LOCK_WAITED	1U	/* somebody sleeps */
-#define LOCK_FORKED	2U	/* kept over fork() or abort() by the holder, who may pass */
-#define LOCK_FLAGS	(LOCK_WAITED | LOCK_FORKED)
+#define LOCK_FORKED	2U	/* kept over fork() by the holder, who may pass */
+#define LOCK_PASSED	4U	/* kept over abort(), the same */
+#define LOCK_KEPT	(LOCK_FORKED | LOCK_PASSED)
+#define LOCK_FLAGS	(LOCK_WAITED | LOCK_KEPT)
 
 extern char __libc_single_threaded __attribute__((weak));
 

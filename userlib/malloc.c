@@ -447,8 +447,9 @@ static void *alloc_room(size_t size, size_t room)
 	if (likely(!pw_env.harden))
 		return alloc_grown(room);
 	/* Behind a block that is mapped is a guard, and its room counts as asked for. */
-	return room < READ_ONCE(pw_tune.mmap_threshold) ?
-	       harden_take(size, room, MIN_ALIGN) : pw_malloc_hard(room);
+	if (room >= READ_ONCE(pw_tune.mmap_threshold))
+		return pw_malloc_hard(room);
+	return harden_take(size, room, MIN_ALIGN) ?: pw_no_memory();
 }
 
 static void *move_block(void *p, size_t old, size_t size, size_t ask)

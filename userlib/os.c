@@ -345,6 +345,11 @@ int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_mov
 	return ret;
 }
 
+bool os_is_device(uintptr_t addr)
+{
+	return os_device_owns(addr);
+}
+
 int os_advise(uintptr_t addr, size_t length, enum os_advice advice)
 {
 	int ret;

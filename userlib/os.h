@@ -108,6 +108,9 @@ int os_unmap(uintptr_t addr, size_t length, unsigned int flags);
  */
 int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move);
 
+/* Is this memory of ours the device's? */
+bool os_is_device(uintptr_t addr);
+
 /* Advice about part of a break or map. */
 int os_advise(uintptr_t addr, size_t length, enum os_advice advice);
 

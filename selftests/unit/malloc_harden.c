@@ -197,6 +197,19 @@ static void write_behind_later(void)
 	write_behind();
 }
 
+/* It is mapped still, for the next one. */
+static void read_what_was_freed(void)
+{
+	volatile char *p;
+
+	harden();
+	signal(SIGSEGV, SIG_DFL);
+	p = pw_malloc(MIB);
+	pw_free((void *)p);
+	dprintf(2, "here");
+	(void)p[5000];
+}
+
 static void guard_page(void)
 {
 	char text[64];
@@ -204,6 +217,8 @@ static void guard_page(void)
 
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && !strcmp(text, "here"));
 	status = in_child(write_behind_later, text, sizeof(text));
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && !strcmp(text, "here"));
+	status = in_child(read_what_was_freed, text, sizeof(text));
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && !strcmp(text, "here"));
 }
 
@@ -382,10 +397,28 @@ static void more_than_can_be_guarded(void)
 		CHECK(p[i]);
 		memset(p[i], i, 200 * KIB);
 	}
+	CHECK(pw_mallinfo2().hblks == 64);
 	for (i = 0; i < 100; i++) {
 		CHECK(p[i][0] == i && p[i][200 * KIB - 1] == i);
 		pw_free(p[i]);
 	}
+}
+
+/* Programs protect parts of their blocks; who has the memory next knows nothing of it. */
+static void protected_and_freed(void)
+{
+	char *p;
+
+	harden();
+	p = pw_aligned_alloc(PAGE_SIZE, MIB);
+	CHECK(!mprotect(p, MIB, PROT_NONE));
+	pw_free(p);
+	p = pw_aligned_alloc(PAGE_SIZE, MIB);
+	CHECK(!mprotect(p + PAGE_SIZE, PAGE_SIZE, PROT_READ));
+	pw_free(p);
+	p = pw_aligned_alloc(PAGE_SIZE, MIB);
+	memset(p, 1, MIB);
+	pw_free(p);
 }
 
 static bool is_mapped(void *p)
@@ -431,6 +464,7 @@ int main(void)
 		{ "a guard page behind large blocks", guard_page },
 		{ "a guarded block that grows", guarded_growth },
 		{ "a guarded block where another one was", guarded_again },
+		{ "a guarded block that the program protected", protected_and_freed },
 		{ "more large blocks than can be guarded", more_than_can_be_guarded },
 		{ "memory of guarded blocks that nobody has", guarded_goes },
 		{ "a secret that the start-up's bytes do not tell", secrets },

@@ -394,6 +394,62 @@ __attribute__((constructor)) static void early(void)
 }
 END
 
+# Its malloc() is its own, and gets its memory from the library; it forks all the while.
+cat >"$work/own.c" <<'END'
+#include <pagewell.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char memory[1 << 24];
+static size_t used;
+
+void *malloc(size_t size)
+{
+	return memory + __atomic_fetch_add(&used, (size + 31) / 16 * 16, __ATOMIC_RELAXED);
+}
+
+void *calloc(size_t n, size_t each)
+{
+	return malloc(n * each);
+}
+
+void free(void *p)
+{
+	(void)p;
+}
+
+static void *map_and_unmap(void *arg)
+{
+	for (;;)
+		pagewell_unmap(pagewell_map(1 << 20, 0, 0));
+	return arg;
+}
+
+int main(void)
+{
+	pthread_t thread;
+	int i, status;
+
+	pthread_create(&thread, NULL, map_and_unmap, NULL);
+	for (i = 0; i < 300; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			alarm(5);
+			pagewell_unmap(pagewell_map(1 << 20, 0, 0));
+			_exit(0);
+		}
+		if (waitpid(pid, &status, 0) != pid || status)
+			return 1;
+	}
+	dprintf(1, "forked\n");
+	_exit(0);
+}
+END
+
 # It counts calls of malloc() and free(), and leaves the other functions alone.
 cat >"$work/wrap.c" <<'END'
 #include <malloc.h>
@@ -455,6 +511,13 @@ with_pkg_config()
 	# shellcheck disable=SC2046  # words
 	cc -pthread -o "$work/use" "$work/use.c" $(pkg-config --cflags --libs pagewell) &&
 		ldd "$work/use" | grep -q libpagewell && "$work/use"
+}
+
+own_malloc()
+{
+	# shellcheck disable=SC2046  # words
+	cc -O1 -fno-builtin -pthread -o "$work/own" "$work/own.c" $(pkg-config --cflags --libs pagewell) &&
+		"$work/own"
 }
 
 with_archive()
@@ -640,7 +703,7 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..18"
+echo "1..19"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
@@ -649,6 +712,7 @@ test_case "a constructor before ours, hardened" started early "$root/build/libpa
 test_case "a constructor before ours, a hardened build that is not to be" started \
 	early "$work/hardened/libpagewell.so" 0
 test_case "a program that wraps malloc and free" wrapped wrapped
+test_case "a program with a malloc of its own forks" forked own_malloc
 test_case "linked with the archive" used with_archive
 test_case "preloaded into a program that has its own copy" 1 two_copies
 test_case "a static program" used all_static
