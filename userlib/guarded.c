@@ -84,11 +84,13 @@ static void drop_old(uint64_t now)
 static bool keep(uintptr_t addr, size_t length)
 {
 	size_t most = MAX(KEPT_BYTES, READ_ONCE(pw_large_bytes));
-	uint64_t now = arena_now();
+	uint64_t now;
 
 	if (length > most || os_is_device(addr) || sys(SYS_mprotect, addr, length, PROT_NONE))
 		return false;
 	lock(&pw_guarded_lock);
+	/* Read inside: others that came first must not be younger. */
+	now = arena_now();
 	drop_old(now);
 	while (nr_kept && (nr_kept == MAX_KEPT || kept_bytes + length > most))
 		drop_oldest();

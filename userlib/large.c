@@ -255,9 +255,7 @@ static void *run_resize(struct span *s, size_t size)
 	return done ? (void *)span_addr(s) : NULL;
 }
 
-void *big_resize(struct span *s, void *p, size_t size)
+void *big_resize(struct span *s, size_t size)
 {
-	if (!big_block_start(s, (uintptr_t)p))
-		pw_heap_error("realloc()", "invalid pointer", p);
 	return s->state == SPAN_LARGE ? large_resize(s, size) : run_resize(s, size);
 }

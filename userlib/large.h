@@ -32,7 +32,7 @@ bool big_block_start(const struct span *s, uintptr_t p);
 void big_free(struct span *s, const char *call, void *p);
 
 /* The block with at least @size bytes, moved or not; NULL: copy it. */
-void *big_resize(struct span *s, void *p, size_t size);
+void *big_resize(struct span *s, size_t size);
 
 /* So many mapped blocks more, and so many bytes in them. */
 void large_count(ptrdiff_t blocks, ptrdiff_t bytes);

@@ -8,8 +8,8 @@
 #include "decay.h"
 #include "entry.h"
 #include "env.h"
-#include "guarded.h"
 #include "fastbin.h"
+#include "guarded.h"
 #include "harden.h"
 #include "large.h"
 #include "probe.h"
@@ -517,7 +517,7 @@ static noinline void *realloc_big(struct span *s, void *p, size_t size)
 	if (size > old / 2 || size > CLASS_MAX) {
 		if (size <= old && size > old / 2 && old - size < GRANULE)
 			return p;
-		q = big_resize(s, p, size);
+		q = big_resize(s, size);
 		if (q)
 			return q;
 	}
