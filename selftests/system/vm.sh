@@ -93,6 +93,16 @@ for k in 6.1 6.12; do
 done
 check "writes stay inside" test ! -e /tmp/pagewell-vm-test -a ! -e pagewell-vm-test
 
+# Both processors may stay in an int3 of the scheduler's, if that is patched.
+out=$(scripts/vm -k 6.1 --pool 16 --timeout 100 -- bash -c '
+	while :; do echo x; done | cat >/dev/null &
+	for i in $(seq 200); do
+		echo $((i % 2)) >/sys/kernel/tracing/events/pagewell/enable
+	done
+	echo "$i turns"
+	kill %1' 2>&1 </dev/null)
+same "tracepoints on and off, under load" "200 turns" "$out"
+
 out=$(vm --no-module --icount -- sh -c 'nproc; grep -c erms /proc/cpuinfo' </dev/null)
 same "counting instructions: one plain processor" $'1\n0' "$out"
 
@@ -137,6 +147,9 @@ same "a line about bugs is no report" 0 $?
 scripts/vm --no-module --timeout 15 -- sleep 1000 2>"$tmp/err"
 same "time-out" 124 $?
 has "and it is said" 'no end after 15 seconds' "$(cat "$tmp/err")"
+has "and where an idle processor was" 'processor [01] was in the kernel at ffff' "$(cat "$tmp/err")"
+scripts/vm --no-module --timeout 20 -- sh -c 'while :; do :; done' 2>"$tmp/err"
+has "and a busy one" 'processor [01] was in a program at' "$(cat "$tmp/err")"
 
 for end in INT:130 TERM:143 KILL:137; do
 	vm_background "SIG${end%:*}"
