@@ -67,7 +67,6 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 	heap->base = base;
 	heap->window = window;
 	heap->limit = ULONG_MAX;
-	init_rwsem(&heap->trials);
 	refcount_set(&heap->refs, 1);
 	pw_lock_init(&heap->lock);
 	pw_lock_init(&heap->unmap_lock);
@@ -312,6 +311,72 @@ static bool map_within(struct pw_heap *heap, unsigned long nr,
 	return true;
 }
 
+/*
+ * What is counted and charged before it is looked for may be more than is found, and
+ * nobody is to be refused for that: neither another thread, nor another process of
+ * the same user. Return: for end_trial(), whether anybody can be refused at all.
+ */
+static bool begin_trial(struct pw_heap *heap)
+{
+	if (likely(READ_ONCE(heap->limit) == ULONG_MAX) &&
+	    !static_branch_unlikely(&pw_limits_key))
+		return false;
+	down_read(&heap->payers.user->trials);
+	return true;
+}
+
+static void end_trial(struct pw_heap *heap, bool limited)
+{
+	if (limited)
+		up_read(&heap->payers.user->trials);
+}
+
+/* Whether something is refused is decided while nobody else has any on trial. */
+static void begin_verdict(struct pw_heap *heap)
+{
+	down_write(&heap->payers.user->trials);
+}
+
+static void end_verdict(struct pw_heap *heap)
+{
+	up_write(&heap->payers.user->trials);
+}
+
+/* @loud: as of pw_limit_charge_some() */
+static bool commit_strict(struct pw_heap *heap, unsigned long nr, bool loud)
+{
+	if (!map_within(heap, nr, READ_ONCE(heap->limit)))
+		return false;
+	if (!pw_limit_charge(&heap->payers, nr, loud))
+		goto unmap;
+	if (pw_pool_reserve(nr) &&
+	    !(pw_heaps_reclaim(nr) && !pw_pool_reserve(nr)))
+		goto uncharge;
+	atomic_long_add(nr, &heap->committed);
+	atomic_long_add(nr, &heap->promised);
+	return true;
+
+uncharge:
+	pw_limit_uncharge(&heap->payers, nr);
+unmap:
+	atomic_long_sub(nr, &heap->mapped);
+	return false;
+}
+
+static bool try_commit_strict(struct pw_heap *heap, unsigned long nr)
+{
+	bool limited = begin_trial(heap);
+	bool done = commit_strict(heap, nr, !limited);
+
+	end_trial(heap, limited);
+	if (done || !limited)
+		return done;
+	begin_verdict(heap);
+	done = commit_strict(heap, nr, true);
+	end_verdict(heap);
+	return done;
+}
+
 /**
  * pw_heap_commit() - take on more pages that may be touched
  * @heap: the caller's own
@@ -324,25 +389,9 @@ static bool map_within(struct pw_heap *heap, unsigned long nr,
  */
 int pw_heap_commit(struct pw_heap *heap, unsigned long nr, bool strict)
 {
-	if (over_rlimit_data(heap, nr) ||
-	    !map_within(heap, nr, strict ? READ_ONCE(heap->limit) : LONG_MAX))
-		goto refuse;
-	if (!strict)
+	if (!over_rlimit_data(heap, nr) &&
+	    (strict ? try_commit_strict(heap, nr) : map_within(heap, nr, LONG_MAX)))
 		return 0;
-	if (pw_limit_charge(&heap->payers, nr))
-		goto unmap;
-	if (pw_pool_reserve(nr) &&
-	    !(pw_heaps_reclaim(nr) && !pw_pool_reserve(nr)))
-		goto uncharge;
-	atomic_long_add(nr, &heap->committed);
-	atomic_long_add(nr, &heap->promised);
-	return 0;
-
-uncharge:
-	pw_limit_uncharge(&heap->payers, nr);
-unmap:
-	atomic_long_sub(nr, &heap->mapped);
-refuse:
 	pw_heap_refused(heap, nr);
 	return -ENOMEM;
 }
@@ -415,24 +464,29 @@ static unsigned long grow_resident(struct pw_heap *heap, unsigned long least,
 	return some;
 }
 
-/*
- * What is counted and charged before it is looked for may be more than is found, and
- * nobody is to be refused for that. Return: for end_trial(), whether anybody can be
- * refused at all.
- */
-static bool begin_trial(struct pw_heap *heap)
+static bool attach(struct pw_heap *heap, unsigned long nr)
 {
-	if (likely(READ_ONCE(heap->limit) == ULONG_MAX) &&
-	    !static_branch_unlikely(&pw_limits_key))
+	bool strict = READ_ONCE(heap->commit) == PAGEWELL_COMMIT_STRICT;
+
+	if (!grow_resident(heap, nr, nr))
 		return false;
-	down_read(&heap->trials);
-	return true;
+	if (map_within(heap, nr, strict ? READ_ONCE(heap->limit) : LONG_MAX))
+		return true;
+	atomic_long_sub(nr, &heap->resident);
+	return false;
 }
 
-static void end_trial(struct pw_heap *heap, bool limited)
+static bool try_attach(struct pw_heap *heap, unsigned long nr)
 {
-	if (limited)
-		up_read(&heap->trials);
+	bool limited = begin_trial(heap), done = attach(heap, nr);
+
+	end_trial(heap, limited);
+	if (done || !limited)
+		return done;
+	begin_verdict(heap);
+	done = attach(heap, nr);
+	end_verdict(heap);
+	return done;
 }
 
 /**
@@ -444,17 +498,7 @@ static void end_trial(struct pw_heap *heap, bool limited)
  */
 int pw_heap_attach(struct pw_heap *heap, unsigned long nr)
 {
-	bool strict = READ_ONCE(heap->commit) == PAGEWELL_COMMIT_STRICT;
-	unsigned long limit = strict ? READ_ONCE(heap->limit) : LONG_MAX;
-	bool limited = begin_trial(heap), done = false;
-
-	if (!over_rlimit_data(heap, nr) && grow_resident(heap, nr, nr)) {
-		done = map_within(heap, nr, limit);
-		if (!done)
-			atomic_long_sub(nr, &heap->resident);
-	}
-	end_trial(heap, limited);
-	if (done)
+	if (!over_rlimit_data(heap, nr) && try_attach(heap, nr))
 		return 0;
 	pw_heap_refused(heap, nr);
 	return -ENOMEM;
@@ -510,7 +554,7 @@ static bool charge_holes(struct pw_heap *heap, unsigned int nr)
 {
 	unsigned int counted = grow_resident(heap, nr, nr);
 
-	if (counted == nr && pw_limit_charge_quietly(&heap->payers, nr)) {
+	if (counted == nr && pw_limit_charge(&heap->payers, nr, false)) {
 		atomic_long_add(nr, &heap->paid);
 		return true;
 	}
@@ -549,7 +593,6 @@ static unsigned int charge_and_find(struct pw_heap *heap, u32 *pfns, unsigned in
 	return got;
 }
 
-/* Whether there is no page at all is decided while nobody else has one on trial. */
 static noinline unsigned int find_charged(struct pw_heap *heap, u32 *pfns, unsigned int nr)
 {
 	bool limited = begin_trial(heap);
@@ -558,9 +601,9 @@ static noinline unsigned int find_charged(struct pw_heap *heap, u32 *pfns, unsig
 	end_trial(heap, limited);
 	if (got || !limited)
 		return got;
-	down_write(&heap->trials);
+	begin_verdict(heap);
 	got = charge_and_find(heap, pfns, 1, true);
-	up_write(&heap->trials);
+	end_verdict(heap);
 	return got;
 }
 

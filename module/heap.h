@@ -23,7 +23,7 @@
  * What quick.c takes, it only tries, in whatever order.
  *
  * Below the chunk's lock: that of the tables of all heaps (heap.c), under which
- * other chunks are only tried; and pw_heap.trials, with that of the tables inside. A
+ * other chunks are only tried; and pw_account.trials, with that of the tables inside. A
  * leaf below the chunk's lock: that of the accounts (limit.c).
  */
 #ifndef PAGEWELL_HEAP_H
@@ -38,7 +38,6 @@
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
-#include <linux/rwsem.h>
 #include <linux/xarray.h>
 
 #include "limit.h"
@@ -331,8 +330,6 @@ struct pw_slot_branch {
  * @committed: of @mapped, pages in strict regions
  * @promised: promises held and not yet turned into pages
  * @unbacked: pages of strict regions that have neither a promise nor a page
- * @trials: held for reading by who counts pages as resident, or charges them, and may
- *          give them back; for writing by who is not refused on account of those
  * @resident: pages in the index, shared ones too; all of a region that is shared
  *            on purpose
  * @packed: of these, pages that are packed
@@ -394,7 +391,6 @@ struct pw_heap {
 	atomic_long_t paid;
 	atomic_long_t promised;
 	atomic_long_t unbacked;
-	struct rw_semaphore trials;
 	atomic_long_t resident;
 	atomic_long_t packed;
 	atomic_long_t shared_slots;

@@ -50,6 +50,7 @@ static struct pw_account *account_make(kuid_t uid, struct pw_account *parent)
 	acc->uid = uid;
 	acc->max = PW_NO_LIMIT;
 	acc->parent = parent;
+	init_rwsem(&acc->trials);
 	if (parent)
 		parent->refs++;
 	list_add_tail(&acc->all, &accounts);
@@ -266,7 +267,15 @@ static bool charge_all(struct pw_account *first, unsigned long nr, bool loud)
 	return true;
 }
 
-static bool charge_both(const struct pw_limits *who, unsigned long nr, bool loud)
+/**
+ * pw_limit_charge() - count pages that a heap is about to commit
+ * @who: of the heap
+ * @nr: pages
+ * @loud: a refusal is counted and told; the caller may sleep
+ *
+ * Return: false when a limit is in the way, and nothing is counted.
+ */
+bool pw_limit_charge(const struct pw_limits *who, unsigned long nr, bool loud)
 {
 	if (!charge_all(who->user, nr, loud))
 		return false;
@@ -277,47 +286,19 @@ static bool charge_both(const struct pw_limits *who, unsigned long nr, bool loud
 }
 
 /**
- * pw_limit_charge() - count pages that a heap is about to commit
- * @who: of the heap
- * @nr: pages
- *
- * Sleeps when it says that a limit was in the way.
- *
- * Return: 0, or -ENOMEM when a limit is in the way, and nothing is counted.
- */
-int pw_limit_charge(const struct pw_limits *who, unsigned long nr)
-{
-	return charge_both(who, nr, true) ? 0 : -ENOMEM;
-}
-
-/**
- * pw_limit_charge_quietly() - the same, and no word about it when it is refused
- * @who: of the heap
- * @nr: pages
- *
- * Any context.
- *
- * Return: false when a limit is in the way, and nothing is counted.
- */
-bool pw_limit_charge_quietly(const struct pw_limits *who, unsigned long nr)
-{
-	return charge_both(who, nr, false);
-}
-
-/**
  * pw_limit_charge_some() - the same, and fewer when there is no room for more
  * @who: of the heap
  * @nr: pages, at least one
- * @loud: it is a refusal when there is none; the caller may sleep
+ * @loud: there being none is counted and told; the caller may sleep
  *
  * Return: how many.
  */
 unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr, bool loud)
 {
 	for (; nr > 1; nr /= 2)
-		if (charge_both(who, nr, false))
+		if (pw_limit_charge(who, nr, false))
 			return nr;
-	return charge_both(who, 1, loud);
+	return pw_limit_charge(who, 1, loud);
 }
 
 /**

@@ -15,6 +15,7 @@
 #include <linux/jump_label.h>
 #include <linux/list.h>
 #include <linux/refcount.h>
+#include <linux/rwsem.h>
 #include <linux/types.h>
 #include <linux/uidgid.h>
 
@@ -31,6 +32,9 @@ struct cgroup;
  * @used: pages charged
  * @refused: charges refused
  * @max: pages, PW_NO_LIMIT for none; written under accounts_lock
+ * @trials: of a user; held for reading by who counts or charges pages and may give
+ *          them back, for writing by who is not refused on account of those. A limit
+ *          of a cgroup that several users are in is exact for each of them.
  */
 struct pw_account {
 	struct list_head all;
@@ -42,6 +46,7 @@ struct pw_account {
 	atomic_long_t used;
 	atomic_long_t refused;
 	unsigned long max;
+	struct rw_semaphore trials;
 };
 
 /**
@@ -65,8 +70,7 @@ struct pw_payer {
 
 struct pw_payer *pw_payer_new(gfp_t gfp);
 void pw_payer_put(struct pw_payer *payer, unsigned int nr);
-int pw_limit_charge(const struct pw_limits *who, unsigned long nr);
-bool pw_limit_charge_quietly(const struct pw_limits *who, unsigned long nr);
+bool pw_limit_charge(const struct pw_limits *who, unsigned long nr, bool loud);
 unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr, bool loud);
 void pw_limit_charge_all(const struct pw_limits *who, unsigned long nr);
 void pw_limit_uncharge(const struct pw_limits *who, unsigned long nr);
@@ -76,14 +80,14 @@ void pw_limit_uncharge(const struct pw_limits *who, unsigned long nr);
 /* Somebody has a limit. */
 DECLARE_STATIC_KEY_FALSE(pw_limits_key);
 
-/* As pw_limit_charge_quietly(). */
+/* As pw_limit_charge(), not loud. */
 static __always_inline bool pw_limit_charge_quick(const struct pw_limits *who,
 						  unsigned long nr)
 {
 	struct pw_account *acc;
 
 	if (static_branch_unlikely(&pw_limits_key))
-		return pw_limit_charge_quietly(who, nr);
+		return pw_limit_charge(who, nr, false);
 	/* A limit that is set now finds the sum. */
 	atomic_long_add(nr, &who->user->used);
 	for (acc = who->cgroup; acc; acc = acc->parent)

@@ -931,6 +931,34 @@ static int check_map(struct pw_heap *heap, const struct pagewell_map *arg)
 	return 0;
 }
 
+/* Does a range lie inside a map, with a rest on either side? */
+static bool is_inside(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct span s = span_at(heap, lo, 0, ULONG_MAX);
+
+	return s.entry && s.lo < lo && s.hi > hi;
+}
+
+/* Unmap all maps in a range; @must: even if that makes one region too many. */
+static int unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi, bool must)
+{
+	int err = 0;
+
+	pw_lock(&heap->unmap_lock);
+	pw_lock(&heap->lock);
+	if (unmap_spare(heap, lo, hi))
+		;
+	else if (span_has_break(heap, lo, hi) || cuts_shared(heap, lo, hi))
+		err = -EINVAL;
+	else if (!must && is_full(heap) && is_inside(heap, lo, hi))
+		err = -ENOMEM;
+	else
+		unmap_spans(heap, lo, hi);
+	pw_unlock(&heap->lock);
+	pw_unlock(&heap->unmap_lock);
+	return err;
+}
+
 /**
  * pw_map() - map a region
  * @heap: the caller's
@@ -973,18 +1001,11 @@ int pw_map(struct pw_heap *heap, struct pagewell_map *arg)
 	arg->addr = pw_heap_addr(heap, page);
 	if (arg->flags & PAGEWELL_MAP_POPULATE) {
 		err = pw_populate(heap, page, page + nr);
+		/* It may have become a part of its neighbours. */
 		if (err)
-			pw_unmap(heap, arg->addr, (u64)nr << PAGE_SHIFT);
+			unmap(heap, page, page + nr, true);
 	}
 	return err;
-}
-
-/* Does a range lie inside a map, with a rest on either side? */
-static bool is_inside(struct pw_heap *heap, unsigned long lo, unsigned long hi)
-{
-	struct span s = span_at(heap, lo, 0, ULONG_MAX);
-
-	return s.entry && s.lo < lo && s.hi > hi;
 }
 
 /**
@@ -1002,20 +1023,8 @@ int pw_unmap(struct pw_heap *heap, u64 addr, u64 length)
 
 	if (err)
 		return err;
-	pw_lock(&heap->unmap_lock);
-	pw_lock(&heap->lock);
-	if (unmap_spare(heap, lo, hi))
-		;
-	else if (span_has_break(heap, lo, hi) || cuts_shared(heap, lo, hi))
-		err = -EINVAL;
-	else if (is_full(heap) && is_inside(heap, lo, hi))
-		err = -ENOMEM;
-	else
-		unmap_spans(heap, lo, hi);
-	pw_unlock(&heap->lock);
-	pw_unlock(&heap->unmap_lock);
 	pw_stat_inc(unmap_calls);
-	return err;
+	return unmap(heap, lo, hi, false);
 }
 
 /**

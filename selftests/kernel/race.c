@@ -4,7 +4,7 @@
  *
  * What a touch may meet is SIGSEGV or the right contents. A mapping that
  * outlives its region, or a page that is in two places, is found by what is
- * written through it.
+ * written through it. And limits that many come to.
  */
 #include "pw_test.h"
 
@@ -703,6 +703,69 @@ TEST_F(race, attaching_at_a_lazy_limit)
 	crowd(&c, attacher, &most);
 	/* It has been made, and then attached. */
 	EXPECT_EQ(2, most);
+}
+
+/* A limit that there is room in, and what is refused for another reason meanwhile */
+
+/* More than the pool could ever have, within the limit: counted until it is refused. */
+static void ask_too_much(struct pw *h)
+{
+	if (pw_map(h->fd, 0, NULL, (pw_pool("max_pages") + 64) * PAGE, 0, NULL) != -ENOMEM)
+		abort();
+}
+
+static void *greedy(void *arg)
+{
+	struct race *r = arg;
+
+	while (!pw_get(&r->stop))
+		ask_too_much(&r->h);
+	return NULL;
+}
+
+/* How often something small is refused. */
+static int refusals(struct pw *h)
+{
+	int n = 0;
+	char *p;
+
+	for (int i = 0; i < pw_scaled(4000); i++) {
+		if (pw_map(h->fd, 0, NULL, 128 * PAGE, 0, &p))
+			n++;
+		else
+			CHECK(pw_unmap(h->fd, p, 128 * PAGE) == 0);
+	}
+	return n;
+}
+
+TEST_F(race, what_others_ask_for_at_a_heaps_limit)
+{
+	struct race *r = &self->r;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pw_set_limit(r->h.fd, (pw_pool("max_pages") + 100) * PAGE));
+	start(&thread, 1, greedy, r);
+	EXPECT_EQ(0, refusals(&r->h));
+	finish(&thread, 1, r);
+}
+
+TEST_F(race, what_others_ask_for_at_a_users_limit)
+{
+	pid_t child = pw_fork();
+	char text[80];
+
+	if (!child) {
+		CHECK(pw_set_limit(self->r.h.fd, NO_LIMIT) == 0);
+		for (;;)
+			ask_too_much(&self->r.h);
+	}
+	snprintf(text, sizeof(text), "pagewell set user-max root %ldK",
+		 (pw_pool("max_pages") + 100) * PAGE / 1024);
+	ASSERT_EQ(0, system(text));
+	EXPECT_EQ(0, refusals(&self->r.h));
+	EXPECT_EQ(0, system("pagewell set user-max root none"));
+	kill(child, SIGKILL);
+	EXPECT_EQ(128 + SIGKILL, pw_wait(child));
 }
 
 /* Long calls, and who wants the mmap_lock for writing meanwhile */
