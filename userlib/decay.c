@@ -270,22 +270,12 @@ void arenas_collect(void)
 		arenas_return();
 }
 
-static size_t all_size(uint32_t nr)
-{
-	size_t size = 0;
-	uint32_t i;
-
-	for (i = 0; i < nr; i++)
-		size += READ_ONCE(pw_arenas[i]->size);
-	return size;
-}
-
 bool arenas_squeeze(size_t wanted, bool own)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;
 	size_t out = all_out(nr), bytes = 0;
 
-	if (wanted > all_size(nr))
+	if (!os_can_ever_have(wanted))
 		return false;
 	if (own)
 		tcache_drain();

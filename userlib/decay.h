@@ -24,7 +24,7 @@ void arenas_collect(void);
 
 /**
  * arenas_squeeze() - no more memory is to be had
- * @wanted: bytes; nothing is done for more than all arenas have
+ * @wanted: bytes; nothing is done for more than there could ever be
  * @own: the calling thread's caches may be emptied, too
  *
  * What is cached becomes free runs, and breaks are lowered as far as they can be. No

@@ -373,6 +373,11 @@ bool os_brk_grew_large(struct os_brk *b, uintptr_t from)
 	return true;
 }
 
+bool os_can_ever_have(size_t bytes)
+{
+	return bytes <= stats.limit && bytes < MAX_WINDOW;
+}
+
 void os_get_stats(struct os_stats *out)
 {
 	lock(&pw_os_lock);

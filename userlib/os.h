@@ -120,6 +120,9 @@ int os_advise(uintptr_t addr, size_t length, enum os_advice advice);
  */
 bool os_brk_grew_large(struct os_brk *b, uintptr_t from);
 
+/* If everything else were given back, could there be so many bytes? */
+bool os_can_ever_have(size_t bytes);
+
 void os_get_stats(struct os_stats *stats);
 
 /* Bits that nobody outside can know, others each time. */

@@ -126,14 +126,30 @@ void run_free(struct arena *a, size_t granule, size_t granules, bool dirty)
 		run_insert(a, granule, granules, dirty);
 }
 
-/* Smallest run of a bin that fits, lowest address first; looks at a few only. */
-static struct span *fit_in_bin(struct arena *a, unsigned int bin, size_t granules)
+/* The first granule from @granule on whose address is a multiple of @align granules. */
+static size_t aligned_granule(size_t granule, size_t align)
+{
+	return granule_of(ALIGN_UP(granule_addr(granule), align << GRANULE_SHIFT));
+}
+
+static bool fits(const struct span *s, size_t granules, size_t align)
+{
+	return aligned_granule(s->head, align) + granules <= (size_t)s->head + s->granules;
+}
+
+/*
+ * Smallest run of a bin that fits, lowest address first. A better one is looked for
+ * among a few only; one at all, as long as it takes, unless it has to be aligned:
+ * then there is likely to be a larger one.
+ */
+static struct span *fit_in_bin(struct arena *a, unsigned int bin, size_t granules, size_t align)
 {
 	struct span *s, *best = NULL;
 	unsigned int looks = 64;
 
-	for (s = a->large[bin]; s && looks--; s = s->next) {
-		if (s->granules < granules)
+	for (s = a->large[bin]; s && looks; s = s->next) {
+		looks -= best || align > 1;
+		if (!fits(s, granules, align))
 			continue;
 		if (!best || s->granules < best->granules ||
 		    (s->granules == best->granules && s < best))
@@ -142,27 +158,32 @@ static struct span *fit_in_bin(struct arena *a, unsigned int bin, size_t granule
 	return best;
 }
 
-static struct span *best_fit(struct arena *a, size_t granules)
+/* The first bin from @bin on that is not empty, or as many as there are. */
+static unsigned int next_bin(struct arena *a, unsigned int bin)
 {
-	unsigned int bin = run_bin(granules);
-	struct span *s = fit_in_bin(a, bin, granules);
+	size_t word = bin / 64;
 	uint64_t map;
-	size_t word;
 
-	if (s)
-		return s;
-	bin++;
-	word = bin / 64;
 	if (word >= ARRAY_SIZE(a->large_map))
-		return NULL;
+		return ARRAY_SIZE(a->large);
 	map = a->large_map[word] & (~0UL << (bin % 64));
 	while (!map) {
 		if (++word == ARRAY_SIZE(a->large_map))
-			return NULL;
+			return ARRAY_SIZE(a->large);
 		map = a->large_map[word];
 	}
-	return fit_in_bin(a, (unsigned int)(word * 64) + (unsigned int)__builtin_ctzl(map),
-			  granules);
+	return (unsigned int)(word * 64) + (unsigned int)__builtin_ctzl(map);
+}
+
+static struct span *best_fit(struct arena *a, size_t granules, size_t align)
+{
+	struct span *s = NULL;
+	unsigned int bin;
+
+	for (bin = next_bin(a, run_bin(granules)); !s && bin < ARRAY_SIZE(a->large);
+	     bin = next_bin(a, bin + 1))
+		s = fit_in_bin(a, bin, granules, align);
+	return s;
 }
 
 /* Takes granules from the bottom of a top that has them. */
@@ -192,8 +213,7 @@ static struct segment *roomy_segment(struct arena *a, size_t granules, enum sour
 static size_t trim_to_alignment(struct arena *a, size_t granule, size_t had,
 				size_t granules, size_t align, bool dirty)
 {
-	uintptr_t addr = ALIGN_UP(granule_addr(granule), align << GRANULE_SHIFT);
-	size_t start = granule_of(addr);
+	size_t start = aligned_granule(granule, align);
 	size_t end = start + granules;
 
 	if (granule + had > end)
@@ -206,14 +226,13 @@ static size_t trim_to_alignment(struct arena *a, size_t granule, size_t had,
 size_t run_alloc(struct arena *a, size_t granules, size_t align, enum source source,
 		 bool *dirty)
 {
-	size_t want = granules + align - 1;
-	struct span *s = best_fit(a, want);
+	struct span *s = best_fit(a, granules, align);
+	size_t want = granules + align - 1, granule;
 	struct segment *seg;
-	size_t granule;
 
 	if (!s && a->unsorted.first) {
 		bin_sort(a);
-		s = best_fit(a, want);
+		s = best_fit(a, granules, align);
 	}
 	if (s) {
 		size_t had = s->granules;
@@ -223,6 +242,7 @@ size_t run_alloc(struct arena *a, size_t granules, size_t align, enum source sou
 		run_remove(a, s);
 		if (had > want)
 			run_insert(a, granule + want, had - want, *dirty);
+		want = MIN(had, want);
 	} else {
 		seg = roomy_segment(a, want, source);
 		if (!seg && source == NEW_PAGES)

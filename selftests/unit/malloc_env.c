@@ -99,6 +99,14 @@ static void limit_is_for_all_sizes(void)
 	unsetenv("PAGEWELL_HARDEN");
 }
 
+/* What is free, or cached, is had again before anything is refused. */
+static void limit_leaves_no_holes(void)
+{
+	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "cached"));
+	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "aligned"));
+	CHECK(!run_again("PAGEWELL_LIMIT", "400M", "uneven"));
+}
+
 static void bad_values(void)
 {
 	static const char *const variables[][2] = {
@@ -274,6 +282,75 @@ static void reshape(void)
 	}
 }
 
+/* With 64 MiB. All that small blocks took is cached, and in the way of one larger than that. */
+static void want_more_than_cached(void)
+{
+	void **p, **last = NULL;
+	int i;
+
+	for (i = 0; i < 100000; i++) {
+		p = pw_malloc(64);
+		CHECK(p);
+		*p = last;
+		last = p;
+	}
+	free_list(last);
+	CHECK(pw_malloc(60 * MIB));
+}
+
+static void **take_aligned(unsigned int *nr)
+{
+	void **last = NULL;
+	void *p;
+
+	for (*nr = 0; !pw_posix_memalign(&p, 64 * KIB, 64 * KIB); ++*nr) {
+		*(void **)p = last;
+		last = p;
+	}
+	return last;
+}
+
+/* With 64 MiB. Each block that goes leaves a hole that is as long, and aligned. */
+static void refill_aligned(void)
+{
+	unsigned int nr, again;
+	void **p, **other, **last;
+
+	last = take_aligned(&nr);
+	CHECK(nr > 700);
+	for (p = last; p && *p; p = *p) {
+		other = *p;
+		*p = *other;
+		pw_free(other);
+	}
+	take_aligned(&again);
+	printf("# %u, then %u in their holes\n", nr, again);
+	CHECK(again > nr / 2 * 9 / 10);
+}
+
+#define UNEVEN	90
+
+/* With 400 MiB. Holes of the right size are not seen behind many that are a bit too short. */
+static void refill_uneven(void)
+{
+	void *p[2][UNEVEN];
+	int i, k;
+
+	pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	for (k = 0; k < 2; k++)
+		for (i = 0; i < UNEVEN; i++)
+			CHECK((p[k][i] = pw_malloc((k ? 1000 : 1100) * KIB)) && pw_malloc(600 * KIB));
+	while (pw_malloc(500 * KIB))
+		;
+	for (k = 0; k < 2; k++)
+		for (i = 0; i < UNEVEN; i++)
+			pw_free(p[k][i]);
+	for (i = 0; pw_malloc(1100 * KIB); i++)
+		;
+	printf("# %d of %d\n", i, UNEVEN);
+	CHECK(i > UNEVEN * 9 / 10);
+}
+
 /* As setproctitle() does: the strings are elsewhere from now on. */
 static void write_over_environment(void)
 {
@@ -320,6 +397,18 @@ static int again(const char *what)
 		use_to_the_limit();
 		return 0;
 	}
+	if (!strcmp(what, "cached")) {
+		want_more_than_cached();
+		return 0;
+	}
+	if (!strcmp(what, "aligned")) {
+		refill_aligned();
+		return 0;
+	}
+	if (!strcmp(what, "uneven")) {
+		refill_uneven();
+		return 0;
+	}
 	use(1);
 	if (!strcmp(what, "no-huge")) {
 		/* A break, mappings of their own, and one that was resized. */
@@ -356,6 +445,7 @@ int main(int argc, char **argv)
 		{ "PAGEWELL_BACKEND=device", device_or_nothing },
 		{ "PAGEWELL_LIMIT", limits },
 		{ "all sizes may use what is limited", limit_is_for_all_sizes },
+		{ "no holes at the limit", limit_leaves_no_holes },
 		{ "values that are not understood", bad_values },
 		{ "values that are", good_values },
 		{ "PAGEWELL_HUGE=never, on anonymous memory", no_huge_pages },
