@@ -349,10 +349,12 @@ static int grow_segment(struct arena *a, struct segment *seg, size_t granules)
 
 struct segment *arena_grow(struct arena *a, size_t granules)
 {
-	struct segment *seg = a->segments;
+	struct segment *seg;
 
-	if (seg && !grow_segment(a, seg, granules))
-		return seg;
+	/* One that somebody was in the way of has fallen since, perhaps. */
+	for (seg = a->segments; seg; seg = seg->next)
+		if (!grow_segment(a, seg, granules))
+			return seg;
 	seg = new_segment(a, granules << GRANULE_SHIFT);
 	if (!seg)
 		return NULL;

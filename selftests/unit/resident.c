@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "kselftest.h"
+#include "../../userlib/pagewell.h"
 
 #define KIB	1024UL
 #define MIB	(1024 * KIB)
@@ -219,14 +220,51 @@ static bool idle_threads(void)
 	return left < 200 * MIB;
 }
 
+#define BIG	200
+
+/* Two arenas side by side, of small blocks and of big ones, that grow and fall in turns. */
+static void grow_and_fall(void)
+{
+	static char *big[BIG], *small[BIG][10000];
+	int i, k;
+
+	for (i = 0; i < BIG; i++) {
+		for (k = 0; k < 10000; k++)
+			small[i][k] = malloc(100);
+		big[i] = malloc(700 * KIB);
+	}
+	for (i = 0; i < BIG; i++) {
+		for (k = 0; k < 10000; k++)
+			free(small[i][k]);
+		free(big[i]);
+	}
+	malloc_trim(0);
+}
+
+/* Addresses that were used, and the tables for them, are used again. */
+static bool addresses(void)
+{
+	struct pagewell_stats early, late;
+	int i;
+
+	mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	for (i = 0; i < 12; i++) {
+		grow_and_fall();
+		pagewell_get_stats(i < 4 ? &early : &late, sizeof(early));
+		printf("# %zu KiB of tables\n", (i < 4 ? early : late).tables / KIB);
+	}
+	return late.tables <= early.tables;
+}
+
 int main(void)
 {
 	ksft_print_header();
-	ksft_set_plan(5);
+	ksft_set_plan(6);
 	ksft_test_result(all_freed(), "all blocks freed\n");
 	ksft_test_result(most_freed(), "all but a few that lie together\n");
 	ksft_test_result(stays_returned(), "no huge pages where parts went back\n");
 	ksft_test_result(short_threads(), "threads that call nothing leave nothing\n");
 	ksft_test_result(idle_threads(), "caches of threads that are idle\n");
+	ksft_test_result(addresses(), "addresses of arenas that fell\n");
 	ksft_finished();
 }
