@@ -134,7 +134,9 @@ static size_t aligned_granule(size_t granule, size_t align)
 
 static bool fits(const struct span *s, size_t granules, size_t align)
 {
-	return aligned_granule(s->head, align) + granules <= (size_t)s->head + s->granules;
+	return s->granules >= granules &&
+	       (align == 1 || aligned_granule(s->head, align) + granules <=
+			      (size_t)s->head + s->granules);
 }
 
 /*
