@@ -322,13 +322,13 @@ static int make(struct pw_heap *heap, struct pagewell_share *arg)
 
 	s = alloc_shared(heap->family, nr >> PW_SLOT_SHIFT);
 	err = s ? make_chunks(heap, s, strict) : -ENOMEM;
-	if (!err) {
-		xa_store(&heap->family->shared, s->id, s, GFP_KERNEL_ACCOUNT);
+	/* What has been in the heap, and goes again, is empty then. */
+	backed = s && strict ? count_pages(s) : 0;
+	if (!err)
 		err = pw_region_add_shared(heap, s, nr, strict, &arg->addr);
-	}
-	if (err) {
-		backed = s && strict ? count_pages(s) : 0;
-	} else {
+	if (!err) {
+		/* Nobody shares it before it is paid for; there is a place for it. */
+		xa_store(&heap->family->shared, s->id, s, GFP_KERNEL_ACCOUNT);
 		arg->id = s->id;
 		arg->length = (u64)nr << PAGE_SHIFT;
 	}
