@@ -302,23 +302,6 @@ unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr, 
 }
 
 /**
- * pw_limit_charge_all() - count pages that a heap has already, limit or not
- * @who: of the heap
- * @nr: pages
- *
- * Any context.
- */
-void pw_limit_charge_all(const struct pw_limits *who, unsigned long nr)
-{
-	struct pw_account *acc;
-
-	for (acc = who->user; acc; acc = acc->parent)
-		atomic_long_add(nr, &acc->used);
-	for (acc = who->cgroup; acc; acc = acc->parent)
-		atomic_long_add(nr, &acc->used);
-}
-
-/**
  * pw_limit_uncharge() - count pages off again
  * @who: of the heap
  * @nr: pages

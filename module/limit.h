@@ -72,7 +72,6 @@ struct pw_payer *pw_payer_new(gfp_t gfp);
 void pw_payer_put(struct pw_payer *payer, unsigned int nr);
 bool pw_limit_charge(const struct pw_limits *who, unsigned long nr, bool loud);
 unsigned int pw_limit_charge_some(const struct pw_limits *who, unsigned int nr, bool loud);
-void pw_limit_charge_all(const struct pw_limits *who, unsigned long nr);
 void pw_limit_uncharge(const struct pw_limits *who, unsigned long nr);
 
 #define PW_NO_LIMIT	ULONG_MAX
@@ -80,19 +79,20 @@ void pw_limit_uncharge(const struct pw_limits *who, unsigned long nr);
 /* Somebody has a limit. */
 DECLARE_STATIC_KEY_FALSE(pw_limits_key);
 
-/* As pw_limit_charge(), not loud. */
-static __always_inline bool pw_limit_charge_quick(const struct pw_limits *who,
-						  unsigned long nr)
+/**
+ * pw_limit_charge_all() - count pages that a heap has already, limit or not
+ * @who: of the heap
+ * @nr: pages
+ *
+ * Any context. A limit that is set now finds the sum.
+ */
+static __always_inline void pw_limit_charge_all(const struct pw_limits *who, unsigned long nr)
 {
 	struct pw_account *acc;
 
-	if (static_branch_unlikely(&pw_limits_key))
-		return pw_limit_charge(who, nr, false);
-	/* A limit that is set now finds the sum. */
 	atomic_long_add(nr, &who->user->used);
 	for (acc = who->cgroup; acc; acc = acc->parent)
 		atomic_long_add(nr, &acc->used);
-	return true;
 }
 
 /* As pw_limit_uncharge(). */

@@ -79,17 +79,18 @@ static __always_inline bool is_over_rlimit(unsigned long nr)
 	return max != RLIM_INFINITY && nr + current->mm->data_vm > max >> PAGE_SHIFT;
 }
 
-/* As pw_heap_commit(), of promises. */
-static __always_inline bool commit(struct pw_heap *heap, unsigned long nr)
+static __always_inline bool charge_and_commit(struct pw_heap *heap, unsigned long nr,
+					      unsigned long limit, bool limited)
 {
-	unsigned long limit = READ_ONCE(heap->limit);
 	long mapped = atomic_long_read(&heap->mapped);
 
 	if (READ_ONCE(heap->commit) != PAGEWELL_COMMIT_STRICT ||
-	    mapped + nr > limit || is_over_rlimit(mapped + nr) ||
+	    (limited && mapped + nr > limit) || is_over_rlimit(mapped + nr) ||
 	    !atomic_long_try_cmpxchg(&heap->mapped, &mapped, mapped + nr))
 		return false;
-	if (unlikely(!pw_limit_charge_quick(&heap->payers, nr)))
+	if (!limited)
+		pw_limit_charge_all(&heap->payers, nr);
+	else if (!pw_limit_charge(&heap->payers, nr, false))
 		goto unmap;
 	if (unlikely(!pw_hit_reserve(nr) && !pw_pcp_credit_take(nr)))
 		goto uncharge;
@@ -102,6 +103,29 @@ uncharge:
 unmap:
 	atomic_long_sub(nr, &heap->mapped);
 	return false;
+}
+
+/* What may be given up again is on trial (heap.c). */
+static noinline bool commit_limited(struct pw_heap *heap, unsigned long nr, unsigned long limit)
+{
+	struct rw_semaphore *trials = &heap->payers.user->trials;
+	bool done;
+
+	if (!down_read_trylock(trials))
+		return false;
+	done = charge_and_commit(heap, nr, limit, true);
+	up_read(trials);
+	return done;
+}
+
+/* As pw_heap_commit(), of promises. */
+static __always_inline bool commit(struct pw_heap *heap, unsigned long nr)
+{
+	unsigned long limit = READ_ONCE(heap->limit);
+
+	if (unlikely(limit != ULONG_MAX) || static_branch_unlikely(&pw_limits_key))
+		return commit_limited(heap, nr, limit);
+	return charge_and_commit(heap, nr, limit, false);
 }
 
 /* As pw_heap_uncommit(), of promises that no page stands behind. */
