@@ -244,6 +244,47 @@ void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
 }
 
 /**
+ * struct zap - pages are being unmapped from all heaps of a family
+ * @node: in pw_family.zaps, in the order of @nr
+ * @nr: counts them
+ */
+struct zap {
+	struct list_head node;
+	u64 nr;
+};
+
+static void begin_zap(struct pw_family *family, struct zap *zap)
+{
+	spin_lock(&family->zap_lock);
+	zap->nr = ++family->last_zap;
+	list_add_tail(&zap->node, &family->zaps);
+	spin_unlock(&family->zap_lock);
+}
+
+static void end_zap(struct pw_family *family, struct zap *zap)
+{
+	spin_lock(&family->zap_lock);
+	list_del(&zap->node);
+	spin_unlock(&family->zap_lock);
+	/* Pairs with the look of a waiter behind its way onto the queue. */
+	smp_mb();
+	wake_up_var(&family->zaps);
+}
+
+/* Is one of those that had begun when @last was the last one still under way? */
+static bool zaps_until(struct pw_family *family, u64 last)
+{
+	struct zap *oldest;
+	bool found;
+
+	spin_lock(&family->zap_lock);
+	oldest = list_first_entry_or_null(&family->zaps, struct zap, node);
+	found = oldest && oldest->nr <= last;
+	spin_unlock(&family->zap_lock);
+	return found;
+}
+
+/**
  * pw_family_zap() - unmap pages from all heaps of a family
  * @heap: one of them
  * @page: the first, heap-relative
@@ -254,27 +295,34 @@ void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
 void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr)
 {
 	struct pw_family *family = heap->family;
+	struct zap zap;
 
-	atomic_inc(&family->zaps);
+	begin_zap(family, &zap);
 	unmap_mapping_range(family->inode->i_mapping, (loff_t)page << PAGE_SHIFT,
 			    (loff_t)nr << PAGE_SHIFT, 1);
-	if (atomic_dec_and_test(&family->zaps))
-		wake_up_var(&family->zaps);
+	end_zap(family, &zap);
 }
 
 /**
  * pw_family_wait() - let zaps by relatives come to their end
  * @heap: whose
  *
- * Pages that they unmapped, and nobody else has, have no references of it left.
+ * Pages that they unmapped, and nobody else has, have no references of it left. Zaps
+ * that begin meanwhile are not waited for: a hostile relative may begin one after
+ * the other.
  */
 void pw_family_wait(struct pw_heap *heap)
 {
-	atomic_t *zaps = &heap->family->zaps;
+	struct pw_family *family = heap->family;
+	u64 last;
 
+	if (likely(list_empty_careful(&family->zaps)))
+		return;
+	spin_lock(&family->zap_lock);
+	last = family->last_zap;
+	spin_unlock(&family->zap_lock);
 	/* Asleep: who is at it may be waiting for our processor. */
-	if (unlikely(atomic_read(zaps)))
-		wait_var_event(zaps, !atomic_read(zaps));
+	wait_var_event(&family->zaps, !zaps_until(family, last));
 }
 
 /* Who is about to map a block has locked it; the chunk's lock keeps others off. */
@@ -1917,13 +1965,16 @@ static unsigned int take_in_slot(struct pw_heap *heap, unsigned long slot,
 	struct pw_chunk *c;
 	unsigned int n = 0;
 
+	*more = false;
 	rcu_read_lock();
 	c = pw_slot_load(heap, slot);
-	if (c && !refcount_inc_not_zero(&c->refs))
-		c = NULL;
+	if (c && !bitmap_empty(c->loose, PW_SLOT_PAGES)) {
+		*more = true;
+		if (!refcount_inc_not_zero(&c->refs))
+			c = NULL;
+	}
 	rcu_read_unlock();
-	*more = true;
-	if (!c)
+	if (!c || !*more)
 		return 0;
 	if (mutex_trylock(&c->lock)) {
 		if (pw_slot_load(heap, slot) == c) {
@@ -1964,6 +2015,7 @@ unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want)
 		any |= more;
 		pw_pages_drop(pfns, n, 0);
 		got += n;
+		cond_resched();
 	}
 	/* Others may have them too, and let go of them one day. */
 	if (any || got >= want)

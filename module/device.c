@@ -65,6 +65,8 @@ static int pw_open(struct inode *inode, struct file *file)
 	refcount_set(&family->refs, 1);
 	mutex_init(&family->lock);
 	INIT_LIST_HEAD(&family->heaps);
+	spin_lock_init(&family->zap_lock);
+	INIT_LIST_HEAD(&family->zaps);
 	xa_init_flags(&family->shared, XA_FLAGS_ALLOC1);
 	file->f_mapping = family->inode->i_mapping;
 	file->private_data = family;

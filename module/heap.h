@@ -87,8 +87,10 @@ struct pw_shared;
  * @heaps: all live heaps, by pw_heap.family_node
  * @shared: regions that they share on purpose, by id
  * @shared_id: the last id given out
+ * @zap_lock: protects the rest; innermost
  * @zaps: pages are being unmapped from all of them: references to pages that
  *        nobody else holds may linger until that is done
+ * @last_zap: how many there have been
  */
 struct pw_family {
 	struct inode *inode;
@@ -97,7 +99,9 @@ struct pw_family {
 	struct list_head heaps;
 	struct xarray shared;
 	u32 shared_id;
-	atomic_t zaps;
+	spinlock_t zap_lock;	/* see above */
+	struct list_head zaps;
+	u64 last_zap;
 };
 
 /**
