@@ -184,13 +184,25 @@ void *guarded_alloc(size_t size, size_t align, bool *zeroed)
 	return (void *)(addr + offset);
 }
 
+static void *block_of(const struct span *s)
+{
+	return (void *)(span_addr(s) + s->offset);
+}
+
 size_t guarded_size(const struct span *s, const char *call)
 {
-	void *p = (void *)(span_addr(s) + s->offset);
-
-	if (!harden_is_sealed(p, s->asked, s->size - s->offset))
-		pw_heap_error(call, "written past the end of", p);
+	if (!harden_is_sealed(block_of(s), s->asked, guarded_room(s)))
+		pw_heap_error(call, "written past the end of", block_of(s));
 	return s->asked;
+}
+
+bool guarded_resize(struct span *s, size_t size)
+{
+	if (size > guarded_room(s))
+		return false;
+	s->asked = size;
+	harden_seal(block_of(s), size, guarded_room(s));
+	return true;
 }
 
 void guarded_free(struct span *s, const char *call)

@@ -23,7 +23,16 @@ void *guarded_alloc(size_t size, size_t align, bool *zeroed);
 /* What was asked for; an error of @call if something was written behind it. */
 size_t guarded_size(const struct span *s, const char *call);
 
-/* The same look, and the block is free. */
+/* How many bytes there are up to the guard. */
+static inline size_t guarded_room(const struct span *s)
+{
+	return s->size - s->offset;
+}
+
+/* From now on the block, which is in order, has @size bytes, if there is room. */
+bool guarded_resize(struct span *s, size_t size);
+
+/* The look of guarded_size(), and the block is free. */
 void guarded_free(struct span *s, const char *call);
 
 /**

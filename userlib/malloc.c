@@ -444,12 +444,18 @@ static void *alloc_grown(size_t size)
 /* Hardened, a block says to the byte how long it is; the rest is room to grow. */
 static void *alloc_room(size_t size, size_t room)
 {
+	struct span *s;
+	void *p;
+
 	if (likely(!pw_env.harden))
 		return alloc_grown(room);
-	/* Behind a block that is mapped is a guard, and its room counts as asked for. */
-	if (room >= READ_ONCE(pw_tune.mmap_threshold))
-		return pw_malloc_hard(room);
-	return harden_take(size, room, MIN_ALIGN) ?: pw_no_memory();
+	if (room < READ_ONCE(pw_tune.mmap_threshold))
+		return harden_take(size, room, MIN_ALIGN) ?: pw_no_memory();
+	p = pw_malloc_hard(room);
+	s = p ? span_of((uintptr_t)p) : NULL;
+	if (s && (s->flags & SPAN_GUARDED))
+		guarded_resize(s, size);
+	return p;
 }
 
 static void *move_block(void *p, size_t old, size_t size, size_t ask)
@@ -495,13 +501,18 @@ static void *resize_private(void *p, size_t old, size_t size)
 /* A block that ends at its guard cannot grow there: what grows by little gets room. */
 static void *resize_guarded(struct span *s, void *p, size_t size)
 {
-	size_t old = guarded_size(s, "realloc()");
+	size_t old = guarded_size(s, "realloc()"), ask = size;
+	void *q;
 
-	/* The rest is room to grow. */
-	if (size <= old && size > old / 2)
+	/* Less than half of it: another block will do. */
+	if ((size > old || size > guarded_room(s) / 2) && guarded_resize(s, size))
 		return p;
-	return resize_by_moving(p, old, size, size > old && size - old <= old / 4 ?
-						size + size / 8 : size);
+	if (size > old && size - old <= old / 4)
+		ask += size / 8;
+	q = resize_by_moving(p, old, size, ask);
+	if (q == p)
+		guarded_resize(s, size);
+	return q;
 }
 
 static noinline void *realloc_big(struct span *s, void *p, size_t size)

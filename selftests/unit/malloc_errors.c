@@ -521,6 +521,34 @@ static void hardened_past_the_widely_aligned(void)
 	pw_realloc((void *)p, 100);
 }
 
+/* By one byte past what realloc() made of it. */
+static void past_the_guarded_end(size_t from, size_t to)
+{
+	volatile char *p;
+
+	harden();
+	p = pw_realloc(pw_malloc(from), to);
+	p[to] ^= 1;
+	expect("free(): written past the end of", (void *)p);
+	pw_free((void *)p);
+}
+
+static void hardened_past_the_shrunk_before_the_guard(void)
+{
+	past_the_guarded_end(200000, 150000);
+}
+
+static void hardened_past_the_grown_before_the_guard(void)
+{
+	past_the_guarded_end(190000, 200000);
+}
+
+/* With room to grow it is long enough for a guard. */
+static void hardened_past_what_got_a_guard(void)
+{
+	past_the_guarded_end(120000, 125000);
+}
+
 static void hardened_guarded_twice(void)
 {
 	char *p;
@@ -703,6 +731,12 @@ int main(void)
 		  hardened_past_before_the_guard },
 		{ "hardened: a byte past the end, widely aligned",
 		  hardened_past_the_widely_aligned },
+		{ "hardened: a byte past the end that shrank, before the guard",
+		  hardened_past_the_shrunk_before_the_guard },
+		{ "hardened: a byte past the end that grew, before the guard",
+		  hardened_past_the_grown_before_the_guard },
+		{ "hardened: a byte past the end of what grew and got a guard",
+		  hardened_past_what_got_a_guard },
 		{ "hardened: double free of a block with a guard", hardened_guarded_twice },
 		{ "hardened: a byte past the end that grew", hardened_past_the_grown_end },
 		{ "hardened: a byte past the end", hardened_one_past_the_end },

@@ -299,13 +299,49 @@ static void guarded_growth(void)
 	for (size = 200 * KIB + 64; size < 400 * KIB; size += 64) {
 		p[size - 65] = (unsigned char)(size >> 6);
 		q = pw_realloc(p, size);
-		CHECK(pw_malloc_usable_size(q) >= size);
+		CHECK(pw_malloc_usable_size(q) == size);
 		CHECK(q[size - 65] == (unsigned char)(size >> 6));
 		moves += p != q;
 		p = q;
 	}
 	printf("# %u moves\n", moves);
 	CHECK(moves < 10);
+	pw_free(p);
+}
+
+/* One that shrinks stays, with room to grow into again, while it needs half of its mapping. */
+static void guarded_shrinking(void)
+{
+	static const size_t sizes[] = { 150000, 150004, 199995, 101000, 200000, 120000 };
+	unsigned char *p, *q;
+	unsigned int i;
+
+	harden();
+	p = pw_malloc(200000);
+	memset(p, 7, 200000);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		CHECK(pw_realloc(p, sizes[i]) == p);
+		CHECK(pw_malloc_usable_size(p) == sizes[i] && p[100000] == 7);
+	}
+	q = pw_realloc(p, 90000);
+	CHECK(q != p && q[89999] == 7 && pw_malloc_usable_size(q) == 90000);
+	pw_free(q);
+}
+
+/* Without memory for a smaller one it stays, too, and can grow again. */
+static void guarded_smaller_where_it_is(void)
+{
+	unsigned char *p;
+
+	harden();
+	p = pw_malloc(MIB);
+	p[99] = 7;
+	pw_os_fail_after = 1;
+	while (pw_malloc(100))
+		;
+	CHECK(pw_realloc(p, 100) == p && p[99] == 7);
+	CHECK(pw_malloc_usable_size(p) == 100);
+	CHECK(pw_realloc(p, 1000) == p && pw_malloc_usable_size(p) == 1000);
 	pw_free(p);
 }
 
@@ -463,6 +499,8 @@ int main(void)
 		{ "smaller where it is", smaller_where_it_is },
 		{ "a guard page behind large blocks", guard_page },
 		{ "a guarded block that grows", guarded_growth },
+		{ "a guarded block that shrinks", guarded_shrinking },
+		{ "a guarded block that cannot move", guarded_smaller_where_it_is },
 		{ "a guarded block where another one was", guarded_again },
 		{ "a guarded block that the program protected", protected_and_freed },
 		{ "more large blocks than can be guarded", more_than_can_be_guarded },
