@@ -72,7 +72,7 @@ static void *alloc_slow(size_t size, size_t c, bool *zeroed)
 	return likely(p) ? p : pw_no_memory();
 }
 
-/* What is mapped by itself has a guard page instead. */
+/* What is mapped by itself has a guard page. If it cannot be, a class has canaries at least. */
 static void *harden_alloc(size_t size, size_t align, bool *zeroed)
 {
 	void *p = NULL;
@@ -80,10 +80,12 @@ static void *harden_alloc(size_t size, size_t align, bool *zeroed)
 	*zeroed = false;
 	if (size > PTRDIFF_MAX || align > PTRDIFF_MAX - size)
 		return pw_no_memory();
-	if (size < READ_ONCE(pw_tune.mmap_threshold))
-		p = harden_take(size, size, align);
-	if (!p)
-		p = big_alloc(size, align, zeroed);
+	if (size >= READ_ONCE(pw_tune.mmap_threshold) && pw_heap_start())
+		p = large_alloc(size, align, zeroed);
+	if (p)
+		return p;
+	*zeroed = false;
+	p = harden_take(size, size, align) ?: big_alloc(size, align, zeroed);
 	return p ? p : pw_no_memory();
 }
 
@@ -453,7 +455,9 @@ static void *alloc_room(size_t size, size_t room)
 		return harden_take(size, room, MIN_ALIGN) ?: pw_no_memory();
 	p = pw_malloc_hard(room);
 	s = p ? span_of((uintptr_t)p) : NULL;
-	if (s && (s->flags & SPAN_GUARDED))
+	if (s && s->hard)
+		harden_resize(s, p, size);
+	else if (s && (s->flags & SPAN_GUARDED))
 		guarded_resize(s, size);
 	return p;
 }

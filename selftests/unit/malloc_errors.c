@@ -549,6 +549,13 @@ static void hardened_past_what_got_a_guard(void)
 	past_the_guarded_end(120000, 125000);
 }
 
+/* It would be mapped, but nothing may be. */
+static void hardened_past_what_has_no_guard(void)
+{
+	pw_mallopt(M_MMAP_MAX, 0);
+	past_the_guarded_end(190000, 200000);
+}
+
 static void hardened_guarded_twice(void)
 {
 	char *p;
@@ -737,6 +744,8 @@ int main(void)
 		  hardened_past_the_grown_before_the_guard },
 		{ "hardened: a byte past the end of what grew and got a guard",
 		  hardened_past_what_got_a_guard },
+		{ "hardened: a byte past the end of what can have no guard",
+		  hardened_past_what_has_no_guard },
 		{ "hardened: double free of a block with a guard", hardened_guarded_twice },
 		{ "hardened: a byte past the end that grew", hardened_past_the_grown_end },
 		{ "hardened: a byte past the end", hardened_one_past_the_end },

@@ -431,9 +431,12 @@ static void more_than_can_be_guarded(void)
 	for (i = 0; i < 100; i++) {
 		p[i] = pw_malloc(200 * KIB);
 		CHECK(p[i]);
+		CHECK(pw_malloc_usable_size(p[i]) == 200 * KIB);
 		memset(p[i], i, 200 * KIB);
 	}
 	CHECK(pw_mallinfo2().hblks == 64);
+	p[99] = pw_realloc(p[99], 220 * KIB);
+	CHECK(p[99] && pw_malloc_usable_size(p[99]) == 220 * KIB);
 	for (i = 0; i < 100; i++) {
 		CHECK(p[i][0] == i && p[i][200 * KIB - 1] == i);
 		pw_free(p[i]);
