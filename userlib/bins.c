@@ -172,7 +172,7 @@ bool span_extend(struct arena *a, struct span *s, unsigned int c)
 	const struct shape *shape = shape_of(c);
 	size_t size = class_size(c), granules = shape->granules, old = s->granules, i;
 
-	if (s->nr_blocks != 1 || shape->nr_blocks != 1 ||
+	if (c <= s->class || s->nr_blocks != 1 || shape->nr_blocks != 1 ||
 	    (granules > old && !run_extend(a, s->head, old, granules - old)))
 		return false;
 	/* Blocks count with their size, not with that of their span. */

@@ -560,7 +560,7 @@ static void *realloc_hard(struct span *s, void *p, size_t old, size_t size)
 	void *q;
 
 	/* Less than half of it: another block will do. */
-	if (size >= s->block_size / 2 && harden_resize(s, p, size))
+	if ((size > old || size >= s->block_size / 2) && harden_resize(s, p, size))
 		return p;
 	if (size > old && old >= EXTEND_MIN && ask <= HARDEN_MAX &&
 	    ask < READ_ONCE(pw_tune.mmap_threshold) &&

@@ -189,6 +189,33 @@ static void smaller_where_it_is(void)
 	pw_free(p);
 }
 
+/* One that stayed for want of memory has room: growing again, it keeps all of its span. */
+static void smaller_and_larger_where_it_is(void)
+{
+	unsigned int class;
+	struct arena *a;
+	struct span *s;
+	void *p;
+
+	harden();
+	pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	p = pw_malloc(MIB);
+	s = span_of((uintptr_t)p);
+	class = s->class;
+	pw_os_fail_after = 1;
+	while (pw_malloc(100 * KIB))
+		;
+	CHECK(pw_realloc(p, 200 * KIB) == p && pw_malloc_usable_size(p) == 200 * KIB);
+	CHECK(pw_realloc(p, 210 * KIB) == p && pw_malloc_usable_size(p) == 210 * KIB);
+	CHECK(s->class == class);
+	a = span_arena(s);
+	lock(&a->lock);
+	CHECK(!span_extend(a, s, class - 1) && !span_extend(a, s, class));
+	unlock(&a->lock);
+	CHECK(s->class == class);
+	pw_free(p);
+}
+
 /* The threshold would follow what is freed. */
 static void write_behind_later(void)
 {
@@ -500,6 +527,7 @@ int main(void)
 		{ "a large block that grows", growth_in_place },
 		{ "blocks are placed at random", placement },
 		{ "smaller where it is", smaller_where_it_is },
+		{ "smaller where it is, and larger again", smaller_and_larger_where_it_is },
 		{ "a guard page behind large blocks", guard_page },
 		{ "a guarded block that grows", guarded_growth },
 		{ "a guarded block that shrinks", guarded_shrinking },
