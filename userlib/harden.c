@@ -112,23 +112,6 @@ static void check_untouched(void *p, struct junk_at at, bool may_be_zero)
 
 /* ---- perturbed, and blocks of heaps of the program's ---- */
 
-void *perturb_take(size_t c, bool *zeroed)
-{
-	struct arena *a;
-	struct batch b;
-	bool done;
-
-	if (!pw_heap_start())
-		return NULL;
-	a = arena_enter(tcache_arena());
-	done = bin_take(a, (unsigned int)c, 1, NEW_PAGES, &b);
-	unlock(&a->lock);
-	if (!done)
-		return NULL;
-	*zeroed = b.fresh;
-	return b.first;
-}
-
 void perturb_fill(void *p, size_t size)
 {
 	if (READ_ONCE(pw_tune.perturb))
@@ -783,7 +766,7 @@ static void *take_alone(unsigned int c)
 	bool zeroed;
 
 	make_secret();
-	return perturb_take(c, &zeroed);
+	return tcache_take_one(c, &zeroed);
 }
 
 /* From the thread's bin, which may be new or nearly empty. */

@@ -26,9 +26,6 @@
 struct hard;
 struct thread;
 
-/* Perturbed: a block of a class, straight from the thread's arena. */
-void *perturb_take(size_t c, bool *zeroed);
-
 /* What M_PERTURB asks of a new block. */
 void perturb_fill(void *p, size_t size);
 

@@ -49,7 +49,8 @@ static void *class_alloc(size_t size, size_t c, bool *zeroed)
 		if (p)
 			return p;
 	}
-	return unlikely(pw_heap.slow) ? perturb_take(c, zeroed) : tcache_refill_arena(c, zeroed);
+	return unlikely(pw_heap.slow) ? tcache_take_one(c, zeroed) :
+	       tcache_refill_arena(c, zeroed);
 }
 
 static void *alloc_slow(size_t size, size_t c, bool *zeroed)

@@ -216,13 +216,6 @@ static void thread_unlist(struct thread *t)
 	thread_dispose(t);
 }
 
-struct arena **tcache_arena(void)
-{
-	struct thread *t = this_thread();
-
-	return t ? &t->arena : &pw_arenas[0];
-}
-
 /* ---- lists in and out ---- */
 
 static struct block *stack_pop(struct stack *st)
@@ -574,20 +567,22 @@ static bool take(struct thread *t, unsigned int c, unsigned int want, struct bat
 	return done || take_anywhere(&(struct wanted){ c, want, OWN_PAGES, batch });
 }
 
-/* Before the heap is up, and after the thread gave its caches back. */
-static struct block *take_one(unsigned int c, bool *fresh)
+struct block *tcache_take_one(size_t c, bool *fresh)
 {
 	struct batch batch;
-	struct arena *a;
+	struct wanted wanted = { (unsigned int)c, 1, OWN_PAGES, &batch };
+	struct arena *a, *first;
+	struct thread *t;
 	bool done;
 
 	if (!pw_heap_start())
 		return NULL;
-	a = pw_arenas[0];
-	lock(&a->lock);
-	done = bin_take(a, c, 1, NEW_PAGES, &batch);
+	t = this_thread();
+	first = pw_arenas[0];
+	a = arena_enter(t ? &t->arena : &first);
+	done = bin_take(a, wanted.c, 1, NEW_PAGES, &batch);
 	unlock(&a->lock);
-	if (!done)
+	if (!done && !take_anywhere(&wanted))
 		return NULL;
 	*fresh = batch.fresh;
 	batch.first->key = 0;
@@ -612,7 +607,7 @@ struct block *tcache_refill_arena(size_t c, bool *fresh)
 	struct stack *st;
 
 	if (unlikely(!t))
-		return take_one(c, fresh);
+		return tcache_take_one(c, fresh);
 	st = stack_of(t, c);
 	if (!take(t, c, first_few(st), &batch))
 		return NULL;

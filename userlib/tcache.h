@@ -233,6 +233,9 @@ struct block *tcache_refill(size_t c);
 /* A block from an arena, and the tcache's bin filled. */
 struct block *tcache_refill_arena(size_t c, bool *fresh);
 
+/* The same without the tcache: in slow mode, and for threads that have none. */
+struct block *tcache_take_one(size_t c, bool *fresh);
+
 /* The full list of a bin goes elsewhere, a new one starts with @b. */
 void tcache_spill(struct block *b, size_t c);
 
@@ -254,9 +257,6 @@ struct thread *tcache_thread(void);
 
 /* The same for a call of free(); NULL for the first few of a thread that called nothing else. */
 struct thread *tcache_thread_that_frees(void);
-
-/* The calling thread's arena. */
-struct arena **tcache_arena(void);
 
 /*
  * Is @b in one of the lists that threads have? What others take and free meanwhile may be

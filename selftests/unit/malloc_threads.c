@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * malloc_threads.c - threads that have no caches, and what the others leave
+ */
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "malloc_test.h"
+
+/* All that is free is in the arena of large blocks, between those. */
+static void fill_all_but_a_hole(void)
+{
+	void *hole, *behind;
+
+	pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	hole = pw_malloc(6 * MIB);
+	behind = pw_malloc(6 * MIB);
+	CHECK(hole && behind);
+	pw_os_fail_after = 1;
+	while (pw_malloc(100 * KIB))
+		;
+	while (pw_malloc(100))
+		;
+	pw_free(hole);
+}
+
+/* No thread uses its caches. */
+static void perturbed(void)
+{
+	unsigned int i;
+
+	CHECK(pw_mallopt(M_PERTURB, 0x55) == 1);
+	fill_all_but_a_hole();
+	for (i = 0; i < 1000; i++)
+		CHECK(pw_malloc(100));
+}
+
+static pthread_key_t last_key;
+static sem_t started, go_on;
+static void *got;
+
+/* Its caches are given back before. */
+static void allocate_last(void *arg)
+{
+	CHECK(tcache_self() == &pw_nobody);
+	got = pw_malloc(100);
+}
+
+static void *allocate_and_end(void *arg)
+{
+	pw_free(pw_malloc(5000));
+	CHECK(!pthread_setspecific(last_key, &last_key));
+	sem_post(&started);
+	sem_wait(&go_on);
+	return arg;
+}
+
+/* A thread that allocates after its end, as far as we are told; @meanwhile before that. */
+static void end_of_thread(void (*meanwhile)(void))
+{
+	pthread_t thread;
+
+	/* Keys made later are looked at later. */
+	pw_free(pw_malloc(5000));
+	CHECK(!pthread_key_create(&last_key, allocate_last));
+	CHECK(!pthread_create(&thread, NULL, allocate_and_end, NULL));
+	sem_wait(&started);
+	meanwhile();
+	sem_post(&go_on);
+	CHECK(!pthread_join(thread, NULL) && got);
+}
+
+static void without_caches(void)
+{
+	end_of_thread(fill_all_but_a_hole);
+}
+
+static void contend(void)
+{
+	lock(&pw_arenas[0]->lock);
+	pw_arenas[0]->contended = 100;
+}
+
+/* The first arena is taken by another one: that is no reason to lose it. */
+static void without_arena(void)
+{
+	struct arena *first;
+
+	CHECK(pw_mallopt(M_PERTURB, 0x55) == 1);
+	pw_free(pw_malloc(1));
+	first = pw_arenas[0];
+	end_of_thread(contend);
+	CHECK(span_arena(span_of((uintptr_t)got)) != first);
+	CHECK(pw_arenas[0] == first);
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		{ "perturbed, with memory in another arena only", perturbed },
+		{ "a thread without caches, the same", without_caches },
+		{ "a thread without caches, and its arena is locked", without_arena },
+	};
+
+	return run_tests(tests, ARRAY_SIZE(tests));
+}
