@@ -21,12 +21,13 @@ void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
 			arenas_return();
 		return;
 	}
+	/* Before somebody else can have it. */
+	fastbins_count((ptrdiff_t)(blocks * class_size(c)));
 	lock(&f->lock);
 	*list_next(first, c) = f->lists;
 	WRITE_ONCE(f->lists, list_word(first, blocks));
 	WRITE_ONCE(f->nr_blocks, f->nr_blocks + blocks);
 	unlock(&f->lock);
-	fastbins_count((ptrdiff_t)(blocks * class_size(c)));
 	if (unlikely(READ_ONCE(pw_fastbin_bytes) > READ_ONCE(pw_fastbin_limit)))
 		arenas_collect();
 }

@@ -94,12 +94,36 @@ static void without_arena(void)
 	CHECK(pw_arenas[0] == first);
 }
 
+static void *free_one_and_end(void *arg)
+{
+	pw_free(pw_malloc(64));
+	return arg;
+}
+
+/* Whoever can take a list counts it down: it must have been counted up. */
+static void counted_before(void)
+{
+	struct fastbin *f = &pw_fastbins[class_of(64)];
+	pthread_t thread;
+	unsigned int ms;
+
+	lock(&f->lock);
+	CHECK(!pthread_create(&thread, NULL, free_one_and_end, NULL));
+	for (ms = 0; ms < 10000 && !READ_ONCE(pw_fastbin_bytes); ms++)
+		usleep(1000);
+	CHECK(pw_fastbin_bytes >= 64 && !f->lists);
+	unlock(&f->lock);
+	CHECK(!pthread_join(thread, NULL));
+	CHECK(pw_fastbin_bytes == f->nr_blocks * 64UL);
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
 		{ "perturbed, with memory in another arena only", perturbed },
 		{ "a thread without caches, the same", without_caches },
 		{ "a thread without caches, and its arena is locked", without_arena },
+		{ "fast bins count what comes before others can take it", counted_before },
 	};
 
 	return run_tests(tests, ARRAY_SIZE(tests));
