@@ -385,8 +385,8 @@ unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want,
 			    enum source source, void **blocks, enum content *content);
 
 /*
- * Makes the only block of a span one of class @c, a larger one, where it is.
- * False: it is not the only one, or what lies behind is in use.
+ * Makes the only block of a span one of class @c where it is. False: that is not a
+ * larger one, there are others, or what lies behind is in use.
  */
 bool span_extend(struct arena *a, struct span *s, unsigned int c);
 
