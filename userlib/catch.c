@@ -9,6 +9,9 @@
  * needed belong to the program, and are there if something was thrown.
  */
 #include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+#include <string.h>
 #include <unwind.h>
 
 #include "catch.h"
@@ -22,10 +25,121 @@ extern void _Unwind_SetIP(struct _Unwind_Context *ctx, _Unwind_Ptr ip) __attribu
 extern void *__cxa_begin_catch(void *exception) __attribute__((weak));
 extern void __cxa_end_catch(void) __attribute__((weak));
 
-/* Weak symbols of a runtime that was loaded after us are not filled in. */
+/**
+ * struct search - a function that a loaded object may define
+ * @name: its name
+ * @hash: of the name, as in the objects' tables
+ * @found: where it is, or NULL
+ */
+struct search {
+	const char *name;
+	uint32_t hash;
+	void *found;
+};
+
+/**
+ * struct symbols - what an object defines
+ * @table: its symbols
+ * @names: their names
+ * @hash: the table by which they are found, of the GNU kind
+ */
+struct symbols {
+	const ElfW(Sym) *table;
+	const char *names;
+	const uint32_t *hash;
+};
+
+static uint32_t hash_of(const char *name)
+{
+	uint32_t hash = 5381;
+
+	while (*name)
+		hash = hash * 33 + (unsigned char)*name++;
+	return hash;
+}
+
+static const ElfW(Dyn) *dynamic_of(const struct dl_phdr_info *object)
+{
+	ElfW(Half) i;
+
+	for (i = 0; i < object->dlpi_phnum; i++)
+		if (object->dlpi_phdr[i].p_type == PT_DYNAMIC)
+			return (const void *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr);
+	return NULL;
+}
+
+/* The loader has added the base already, but for the kernel's object, which it cannot write to. */
+static const void *part_of(const struct dl_phdr_info *object, ElfW(Addr) value)
+{
+	return (const void *)(value < object->dlpi_addr ? value + object->dlpi_addr : value);
+}
+
+static bool symbols_of(const struct dl_phdr_info *object, struct symbols *s)
+{
+	const ElfW(Dyn) *d = dynamic_of(object);
+
+	*s = (struct symbols){ NULL };
+	for (; d && d->d_tag != DT_NULL; d++) {
+		if (d->d_tag == DT_SYMTAB)
+			s->table = part_of(object, d->d_un.d_ptr);
+		else if (d->d_tag == DT_STRTAB)
+			s->names = part_of(object, d->d_un.d_ptr);
+		else if (d->d_tag == DT_GNU_HASH)
+			s->hash = part_of(object, d->d_un.d_ptr);
+	}
+	return s->table && s->names && s->hash;
+}
+
+/* Four words, a bloom filter, the buckets, and for each symbol from @first on its hash. */
+static const ElfW(Sym) *look_up(const struct symbols *s, const struct search *w)
+{
+	uint32_t nr_buckets = s->hash[0], first = s->hash[1], bloom = s->hash[2];
+	const uint32_t *buckets = s->hash + 4 + bloom * (sizeof(ElfW(Addr)) / sizeof(uint32_t));
+	const uint32_t *hashes = buckets + nr_buckets;
+	uint32_t i = nr_buckets ? buckets[w->hash % nr_buckets] : 0;
+	uint32_t hash;
+
+	if (i < first)
+		return NULL;
+	do {
+		const ElfW(Sym) *sym = &s->table[i];
+
+		/* Its lowest bit says that it is the last of the bucket. */
+		hash = hashes[i++ - first];
+		if ((hash | 1) == (w->hash | 1) && sym->st_shndx != SHN_UNDEF &&
+		    !strcmp(s->names + sym->st_name, w->name))
+			return sym;
+	} while (!(hash & 1));
+	return NULL;
+}
+
+static int search_object(struct dl_phdr_info *object, size_t size, void *arg)
+{
+	struct search *w = arg;
+	const ElfW(Sym) *sym;
+	struct symbols s;
+
+	(void)size;
+	sym = symbols_of(object, &s) ? look_up(&s, w) : NULL;
+	if (sym)
+		w->found = (void *)(object->dlpi_addr + sym->st_value);
+	return !!sym;
+}
+
+/*
+ * Weak symbols of a runtime that was loaded after us are not filled in. One that came with a
+ * plugin is not in the global scope; dlopen() would need memory to hand it out, and there
+ * is none.
+ */
 void *runtime_symbol(void *linked, const char *name)
 {
-	return linked ? linked : dlsym(RTLD_DEFAULT, name);
+	struct search w = { .name = name, .hash = hash_of(name) };
+
+	if (!linked)
+		linked = dlsym(RTLD_DEFAULT, name);
+	if (!linked)
+		dl_iterate_phdr(search_object, &w);
+	return linked ? linked : w.found;
 }
 
 /* Each symbol that a shared library refers to is looked up when a process starts. */

@@ -353,6 +353,87 @@ int main()
 }
 END
 
+# A plugin that alone has a C++ runtime: no name of that is in the global scope.
+cat >"$work/plugin.cc" <<'END'
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <sys/resource.h>
+
+static int calls;
+
+static void handler()
+{
+	if (++calls == 3)
+		std::set_new_handler(nullptr);
+}
+
+static void throwing()
+{
+	calls++;
+	throw 5;
+}
+
+static bool throws(std::size_t size)
+{
+	try {
+		return !::operator new(size);
+	} catch (const std::bad_alloc &) {
+		return true;
+	}
+}
+
+/* The first failure of all, with nothing left that a look-up might take. */
+static bool throws_in_the_end()
+{
+	struct rlimit limit = { 1 << 28, 1 << 28 };
+	std::size_t size;
+
+	setrlimit(RLIMIT_AS, &limit);
+	for (size = 10000; size; size--)
+		while (std::malloc(size))
+			;
+	return throws(10000) && throws(100) && throws(1);
+}
+
+extern "C" const char *try_new()
+{
+	volatile std::size_t huge = SIZE_MAX / 2 - 4096;
+
+	/* The loader gives the runtime its thread-local memory at the first throw. */
+	try {
+		throw 1;
+	} catch (int) {
+	}
+	if (!throws_in_the_end())
+		return "new does not throw";
+	std::set_new_handler(handler);
+	if (!throws(huge) || calls != 3)
+		return "the handler is not called";
+	std::set_new_handler(throwing);
+	if (::operator new(huge, std::nothrow) || calls != 4)
+		return "nothrow new does not catch";
+	return "caught";
+}
+END
+
+cat >"$work/host.c" <<'END'
+#include <dlfcn.h>
+#include <unistd.h>
+#include <string.h>
+
+int main(int argc, char **argv)
+{
+	void *plugin = dlopen(argv[1], RTLD_NOW);
+	const char *(*try_new)(void) = plugin ? dlsym(plugin, "try_new") : NULL;
+	const char *said = try_new ? try_new() : dlerror();
+
+	/* All memory may be in use. */
+	return write(1, said, strlen(said)) < 0 || write(1, "\n", 1) != 1 || argc != 2;
+}
+END
+
 # A library's constructor may come before ours; whatever it calls is the first call.
 cat >"$work/early.c" <<'END'
 #include <malloc.h>
@@ -616,6 +697,13 @@ operators_replaced()
 	done
 }
 
+operators_plugin()
+{
+	cc -o "$work/host" "$work/host.c" &&
+		g++ -std=c++17 -O1 -fno-builtin -shared -fPIC -o "$work/plugin.so" "$work/plugin.cc" &&
+		LD_PRELOAD=$root/build/libpagewell.so "$work/host" "$work/plugin.so"
+}
+
 # The library's header and the device's, in either order, as C and as C++.
 headers()
 {
@@ -703,7 +791,7 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..19"
+echo "1..20"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
@@ -720,6 +808,7 @@ test_case "loaded by dlopen" loaded loaded
 test_case "operator new and delete, shared" "all forms" operators
 test_case "operator new and delete, archive" "all forms" operators_archive
 test_case "operator new and delete, some of them the program's" replaced operators_replaced
+test_case "operator new of a plugin that alone has a C++ runtime" caught operators_plugin
 test_case "the first thread ends, with what it cached" 'tcache" count="1' first_ends
 test_case "the library's header beside the device's" both headers
 test_case "probes" "blocks of 112 no_memory () " probes
