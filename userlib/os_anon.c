@@ -132,15 +132,22 @@ static uint32_t find_gap(size_t count, size_t align)
 	}
 }
 
-static long map_fixed(uintptr_t addr, size_t length)
+static long map_at(uintptr_t addr, size_t length, int prot)
 {
-	long ret = sys(SYS_mmap, addr, length, PROT_READ | PROT_WRITE,
+	long ret = sys(SYS_mmap, addr, length, prot,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (ret > 0 && (uintptr_t)ret != addr) {
 		sys(SYS_munmap, ret, length);
 		return -EEXIST;
 	}
+	return ret;
+}
+
+static long map_fixed(uintptr_t addr, size_t length)
+{
+	long ret = map_at(addr, length, PROT_READ | PROT_WRITE);
+
 	/* The system's own policy may be huge pages everywhere. */
 	if (ret > 0 && pw_env.huge == HUGE_NEVER)
 		sys(SYS_madvise, addr, length, MADV_NOHUGEPAGE);
@@ -181,14 +188,17 @@ uintptr_t os_anon_high(void)
 	return nr_taken ? granule_addr(taken[nr_taken - 1].end) : 0;
 }
 
-static int find_place(size_t bytes, size_t align, uintptr_t *addr)
+static int take_place(size_t bytes, size_t align, uintptr_t *addr)
 {
 	uint32_t start = taken ? find_gap((bytes + GRANULE - 1) >> GRANULE_SHIFT, align) : 0;
 
-	if (!start)
-		return -ENOMEM;
 	*addr = granule_addr(start);
-	return 0;
+	return start && take(start, end_granule(*addr, bytes)) ? 0 : -ENOMEM;
+}
+
+static void give_place(uintptr_t addr, size_t bytes)
+{
+	give((uint32_t)granule_of(addr), end_granule(addr, bytes));
 }
 
 int os_anon_brk_create(size_t reserve, struct os_brk *b)
@@ -196,8 +206,7 @@ int os_anon_brk_create(size_t reserve, struct os_brk *b)
 	uintptr_t addr;
 
 	reserve = ALIGN_UP(reserve, HUGE_SIZE);
-	if (find_place(reserve, HUGE_SIZE, &addr) ||
-	    !take((uint32_t)granule_of(addr), end_granule(addr, reserve)))
+	if (take_place(reserve, HUGE_SIZE, &addr))
 		return -ENOMEM;
 	*b = (struct os_brk){ .start = addr, .brk = addr, .reserved = addr + reserve };
 	return 0;
@@ -231,39 +240,44 @@ int os_anon_brk_destroy(struct os_brk *b)
 
 	if (ret)
 		return (int)ret;
-	give((uint32_t)granule_of(b->start), end_granule(b->reserved, 0));
+	give_place(b->start, b->reserved - b->start);
 	b->brk = b->start;
 	return 0;
 }
 
 /*
- * Should somebody else have mapped memory in a gap, its addresses stay taken
- * and the next gap is tried.
+ * Takes a place of @bytes and has @map map @length of them. Should somebody else
+ * have mapped memory in a gap, its addresses stay taken and the next gap is tried.
  */
-int os_anon_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
+static int map_place(size_t bytes, size_t align, long (*map)(uintptr_t addr, size_t length),
+		     size_t length, uintptr_t *addr)
 {
-	size_t bytes = flags & OS_GUARD ? length + GRANULE : length;
 	int i;
 
 	for (i = 0; i < PLACE_TRIES; i++) {
-		long ret = find_place(bytes, align, addr);
+		long ret = take_place(bytes, align, addr);
 
 		if (ret)
 			return (int)ret;
-		if (!take((uint32_t)granule_of(*addr), end_granule(*addr, bytes)))
-			return -ENOMEM;
-		ret = map_fixed(*addr, length);
-		if (ret > 0) {
-			if (pw_env.huge == HUGE_ALWAYS)
-				os_anon_huge(*addr, length);
+		ret = map(*addr, length);
+		if (ret > 0)
 			return 0;
-		}
 		if (ret != -EEXIST) {
-			give((uint32_t)granule_of(*addr), end_granule(*addr, bytes));
+			give_place(*addr, bytes);
 			return -ENOMEM;
 		}
 	}
 	return -ENOMEM;
+}
+
+int os_anon_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
+{
+	size_t bytes = flags & OS_GUARD ? length + GRANULE : length;
+	int ret = map_place(bytes, align, map_fixed, length, addr);
+
+	if (!ret && pw_env.huge == HUGE_ALWAYS)
+		os_anon_huge(*addr, length);
+	return ret;
 }
 
 int os_anon_unmap(uintptr_t addr, size_t length)
@@ -272,7 +286,7 @@ int os_anon_unmap(uintptr_t addr, size_t length)
 	if (sys(SYS_munmap, addr, length))
 		sys(SYS_madvise, addr, length, MADV_DONTNEED);
 	else
-		give((uint32_t)granule_of(addr), end_granule(addr, length));
+		give_place(addr, length);
 	return 0;
 }
 
@@ -284,12 +298,41 @@ static int grow_in_place(uintptr_t addr, size_t old_length, size_t new_length)
 
 	if (new_end > old_end && (!is_free(old_end, new_end) || !take(old_end, new_end)))
 		return -ENOMEM;
-	ret = map_fixed(addr + old_length, new_length - old_length);
+	/* What has moved does not merge with a new mapping behind it: its own one is to grow. */
+	ret = sys(SYS_mremap, addr, old_length, new_length, 0, 0);
+	if (ret == -EFAULT)
+		ret = map_fixed(addr + old_length, new_length - old_length);
 	if (ret > 0)
 		return 0;
 	if (new_end > old_end)
 		give(old_end, new_end);
 	return -ENOMEM;
+}
+
+/* Further away than a mapping within RLIMIT_AS is long. */
+#define FAR	(1024 * GIB)
+
+/* Is this where the kernel places mappings by itself? In the legacy layout, that may be. */
+static bool kernel_is_near(uintptr_t addr)
+{
+	long ret = sys(SYS_mmap, 0, GRANULE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (ret < 0)
+		return true;
+	sys(SYS_munmap, ret, GRANULE);
+	return MAX((uintptr_t)ret, addr) - MIN((uintptr_t)ret, addr) < FAR;
+}
+
+/*
+ * Until mremap() comes, nobody else may map something here: a mapping keeps them out. It is
+ * no data, as it cannot be accessed, but it counts for RLIMIT_AS. When the kernel says so, it
+ * has looked for others' mappings already, and there are none; nor will there be.
+ */
+static long keep_empty(uintptr_t addr, size_t length)
+{
+	long ret = map_at(addr, length, PROT_NONE);
+
+	return ret == -ENOMEM && !kernel_is_near(addr) ? (long)addr : ret;
 }
 
 /*
@@ -301,7 +344,7 @@ static int move(uintptr_t *addr, size_t old_length, size_t new_length)
 	uintptr_t to;
 	long ret;
 
-	ret = os_anon_map(new_length, GRANULE, 0, &to);
+	ret = map_place(new_length, GRANULE, keep_empty, new_length, &to);
 	if (ret)
 		return (int)ret;
 	ret = sys(SYS_mremap, *addr, old_length, new_length,
@@ -310,7 +353,7 @@ static int move(uintptr_t *addr, size_t old_length, size_t new_length)
 		os_anon_unmap(to, new_length);
 		return -EOPNOTSUPP;
 	}
-	give((uint32_t)granule_of(*addr), end_granule(*addr, old_length));
+	give_place(*addr, old_length);
 	*addr = to;
 	return 0;
 }

@@ -2,6 +2,7 @@
 /*
  * malloc_oom.c - no memory, at every step at which the OS can say so
  */
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "malloc_test.h"
@@ -71,24 +72,96 @@ static void at_every_step(void)
 	CHECK(!some_work());
 }
 
-/* As under "ulimit -v": sanitizers need more addresses, so add to what there is. */
-static void with_few_addresses(void)
+/* As under "ulimit -v" and "-d": sanitizers need more, so add to what there is. */
+static void limit_to(__rlimit_resource_t resource, size_t more)
 {
-	unsigned long pages;
+	unsigned long all, data;
 	struct rlimit limit;
-	size_t got = 0;
 	FILE *fp = fopen("/proc/self/statm", "r");
 
-	CHECK(fp && fscanf(fp, "%lu", &pages) == 1);
+	CHECK(fp && fscanf(fp, "%lu %*u %*u %*u %*u %lu", &all, &data) == 2);
 	fclose(fp);
-	limit.rlim_cur = pages * PAGE_SIZE + 256 * MIB;
+	limit.rlim_cur = (resource == RLIMIT_AS ? all : data) * PAGE_SIZE + more;
 	limit.rlim_max = limit.rlim_cur;
-	CHECK(!setrlimit(RLIMIT_AS, &limit));
+	CHECK(!setrlimit(resource, &limit));
+}
+
+static void with_few_addresses(void)
+{
+	size_t got = 0;
+
+	limit_to(RLIMIT_AS, 256 * MIB);
 	while (pw_malloc(50 * KIB))
 		got += 50 * KIB;
 	CHECK(errno == ENOMEM);
 	printf("# %zu MiB of 256\n", got / MIB);
 	CHECK(got > 200 * MIB);
+}
+
+static char *map_as_others(uintptr_t addr)
+{
+	char *p = mmap((void *)addr, MIB, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	CHECK(p == (char *)addr);
+	return p;
+}
+
+/* There is room for the new block, but not for both; in its place there is none. */
+static void grow_within(__rlimit_resource_t resource)
+{
+	char *p, *q, *to;
+
+	pw_free(pw_malloc(100));
+	limit_to(resource, 100 * MIB);
+	p = pw_malloc(60 * MIB);
+	q = pw_malloc(MIB);
+	CHECK(p && q == p + 60 * MIB);
+	p[0] = 1;
+	p[60 * MIB - 1] = 2;
+	to = pw_realloc(p, 70 * MIB);
+	CHECK(to && to != p && to[0] == 1 && to[60 * MIB - 1] == 2);
+	CHECK(!pw_realloc(to, 120 * MIB) && errno == ENOMEM);
+	/* In its place now, and then away again: it has to be one mapping still. */
+	to[70 * MIB - 1] = 3;
+	CHECK(pw_realloc(to, 75 * MIB) == to);
+	map_as_others((uintptr_t)to + 75 * MIB);
+	to = pw_realloc(to, 80 * MIB);
+	CHECK(to && to[0] == 1 && to[60 * MIB - 1] == 2 && to[70 * MIB - 1] == 3);
+	/* Its first place is free. */
+	CHECK(pw_malloc(10 * MIB) == p);
+}
+
+static void grow_with_few_addresses(void)
+{
+	grow_within(RLIMIT_AS);
+}
+
+static void grow_with_little_data(void)
+{
+	grow_within(RLIMIT_DATA);
+}
+
+/*
+ * Somebody else's memory is where the block would go: not to be mapped over. The
+ * addresses of the first gap behind all blocks are found by a map.
+ */
+static void grow_beside_others(void)
+{
+	char *p, *q, *others;
+	uintptr_t behind;
+
+	pw_free(pw_malloc(100));
+	limit_to(RLIMIT_AS, 100 * MIB);
+	p = pw_malloc(60 * MIB);
+	q = pw_malloc(MIB);
+	CHECK(p && q);
+	p[0] = 1;
+	CHECK(!os_map(MIB, 0, 0, &behind) && !os_unmap(behind, MIB, 0));
+	others = map_as_others(behind + 40 * MIB);
+	others[0] = 5;
+	p = pw_realloc(p, 70 * MIB);
+	CHECK(p && p[0] == 1 && p > others && others[0] == 5);
 }
 
 static void larger_than_everything(void)
@@ -105,6 +178,9 @@ int main(void)
 	static const struct test tests[] = {
 		{ "a failure at each step to the OS", at_every_step },
 		{ "RLIMIT_AS", with_few_addresses },
+		{ "a block grows within RLIMIT_AS", grow_with_few_addresses },
+		{ "a block grows within RLIMIT_DATA", grow_with_little_data },
+		{ "a block grows, with somebody else's memory in the way", grow_beside_others },
 		{ "requests larger than everything", larger_than_everything },
 	};
 
