@@ -11,7 +11,8 @@
  * returns from the handler into the same function, which then unlocks them.
  * Another thread may wait for one of those while holding one that we want, so
  * we wait a limited time, and go without in that case. Any other fork() tries
- * again.
+ * again. The same goes for a handler that interrupted fork() itself: what that
+ * one has taken stays taken until it is done.
  *
  * libc takes its lock on the list of streams when all handlers have run. A
  * thread in fflush(NULL) has that lock and waits for a stream; another one has
@@ -42,57 +43,70 @@ void _IO_list_resetlock(void) __attribute__((weak));
 int __register_atfork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void),
 		      void *handle);
 
-typedef void (*lock_fn)(struct lock *l, unsigned int arg);
+typedef bool (*lock_fn)(struct lock *l, unsigned int arg);
 
-static void for_each_lock(lock_fn fn, unsigned int arg)
+/* Is @fn true of any of them? It is called for all. */
+static bool for_each_lock(lock_fn fn, unsigned int arg)
 {
+	bool any = fn(&pw_threads_lock, arg);
 	uint32_t i;
 
-	fn(&pw_threads_lock, arg);
-	fn(&pw_arenas_lock, arg);
+	any |= fn(&pw_arenas_lock, arg);
 	for (i = 0; i < pw_nr_arenas && __atomic_load_n(&pw_heap.ready, __ATOMIC_ACQUIRE); i++)
-		fn(&pw_arenas[i]->lock, arg);
-	fn(&pw_guarded_lock, arg);
-	fn(&pw_os_lock, arg);
-	fn(&pw_meta_lock, arg);
-	fn(&pw_bits_lock, arg);
+		any |= fn(&pw_arenas[i]->lock, arg);
+	any |= fn(&pw_guarded_lock, arg);
+	any |= fn(&pw_os_lock, arg);
+	any |= fn(&pw_meta_lock, arg);
+	any |= fn(&pw_bits_lock, arg);
 	for (i = 1; i < NR_CLASSES; i++)
-		fn(&pw_fastbins[i].lock, arg);
+		any |= fn(&pw_fastbins[i].lock, arg);
 	if (!pw_env.harden)
-		return;
+		return any;
 	for (i = 1; i < NR_CLASSES; i++)
-		fn(&pw_depots[i].lock, arg);
-	fn(&pw_magazines_lock, arg);
+		any |= fn(&pw_depots[i].lock, arg);
+	return any | fn(&pw_magazines_lock, arg);
 }
 
-/* Theirs who have the lock on the list of streams. */
-static bool interrupted;
-static bool missing;
-static unsigned int streams_locked;	/* how often */
+#define OF_THREAD	static __thread __attribute__((tls_model("initial-exec")))
 
-static void look(struct lock *l, unsigned int arg)
+/* How many calls of fork() this thread is in: handlers of signals may interrupt one. */
+OF_THREAD unsigned int depth;
+
+/* How often it has locked the list of streams. */
+OF_THREAD unsigned int streams_locked;
+
+/* Was it the outermost? Not every one has begun: we may be registered in the middle of one. */
+static bool leave(void)
+{
+	if (depth)
+		depth--;
+	return !depth;
+}
+
+static bool is_in_use(struct lock *l, unsigned int arg)
 {
 	(void)arg;
-	interrupted |= lock_is_mine(l);
+	return lock_is_mine(l) && !lock_is_forked(l);
 }
 
-static void take(struct lock *l, unsigned int patience)
+static bool cannot_take(struct lock *l, unsigned int patience)
 {
-	missing |= !lock_for_fork(l, patience) && !lock_is_mine(l);
+	return !lock_for_fork(l, patience) && !lock_is_mine(l);
 }
 
-static void let_go(struct lock *l, unsigned int arg)
-{
-	(void)arg;
-	if (lock_is_forked(l))
-		lock_after_fork(l);
-}
-
-static void reset(struct lock *l, unsigned int arg)
+static bool let_go(struct lock *l, unsigned int arg)
 {
 	(void)arg;
-	if (lock_is_forked(l) || !lock_is_mine(l))
+	lock_after_fork(l);
+	return false;
+}
+
+/* What was taken for a fork() that is still to come is its. */
+static bool reset(struct lock *l, unsigned int is_last)
+{
+	if (!lock_is_mine(l) || (is_last && lock_is_forked(l)))
 		lock_reset(l);
+	return false;
 }
 
 static void lock_streams(void)
@@ -103,22 +117,35 @@ static void lock_streams(void)
 	streams_locked++;
 }
 
-static void parent(void)
+static void unlock_streams(void)
 {
-	for_each_lock(let_go, 0);
 	if (!streams_locked)
 		return;
 	streams_locked--;
 	_IO_list_unlock();
 }
 
+/*
+ * The outermost fork() lets go of all, of what those inside it took, too. The list of streams
+ * comes first: one that interrupts us from here on is an outermost one itself, and while it
+ * waits it must be able to let go of everything.
+ */
+static void parent(void)
+{
+	unlock_streams();
+	if (leave())
+		for_each_lock(let_go, 0);
+}
+
+/* An outer fork() holds what we cannot let go of, as does what was interrupted. */
 static bool take_all(void)
 {
+	bool interrupted, missing;
+
+	depth++;
 	lock_streams();
-	interrupted = false;
-	missing = false;
-	for_each_lock(look, 0);
-	for_each_lock(take, PATIENCE_US);
+	interrupted = for_each_lock(is_in_use, 0) || depth > 1;
+	missing = for_each_lock(cannot_take, PATIENCE_US);
 	return interrupted || !missing;
 }
 
@@ -135,7 +162,7 @@ static void prepare(void)
 
 static void child(void)
 {
-	for_each_lock(reset, 0);
+	for_each_lock(reset, leave());
 	if (streams_locked)
 		_IO_list_resetlock();
 	streams_locked = 0;

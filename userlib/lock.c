@@ -93,8 +93,16 @@ bool lock_for_fork(struct lock *l, unsigned int patience_us)
 	return true;
 }
 
+/* In one step: a handler that interrupts us may fork, too, and let go of it. */
 void lock_after_fork(struct lock *l)
 {
-	__atomic_fetch_and(&l->word, ~(uintptr_t)LOCK_FORKED, __ATOMIC_RELAXED);
-	unlock(l);
+	uintptr_t word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+
+	do {
+		if ((word & ~(uintptr_t)LOCK_WAITED) != (lock_self() | LOCK_FORKED))
+			return;
+	} while (!__atomic_compare_exchange_n(&l->word, &word, 0, false,
+					      __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+	if (word & LOCK_WAITED)
+		sys(SYS_futex, futex_of(l), FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }

@@ -104,11 +104,11 @@ static inline bool lock_is_forked(const struct lock *l)
  * @patience_us: how long to wait for another thread
  *
  * Return: false if this thread held the lock already or patience ran out; the
- * lock was not taken then and lock_after_fork() must not be called for it.
+ * lock was not taken then and lock_after_fork() leaves it alone.
  */
 bool lock_for_fork(struct lock *l, unsigned int patience_us);
 
-/* Parent: let go of it. */
+/* Parent: let go of it, if this thread took it by lock_for_fork(). */
 void lock_after_fork(struct lock *l);
 
 /* The calling thread has an error to report, and passes all that it holds from now on. */

@@ -6,7 +6,9 @@
 #include <sys/time.h>
 #include <ucontext.h>
 
+#include "guarded.h"
 #include "malloc_test.h"
+#include "tcache.h"
 
 #define THREADS	3
 
@@ -276,6 +278,185 @@ static void at_every_instruction_threaded(void)
 }
 #endif
 
+/* How many of them this thread holds, or, @of_anybody, are not free. */
+static unsigned int count_locks(bool of_anybody)
+{
+	struct lock *all[] = {
+		&pw_threads_lock, &pw_arenas_lock, &pw_guarded_lock, &pw_os_lock, &pw_meta_lock,
+		&pw_bits_lock,
+	};
+	unsigned int nr = 0, i;
+
+#define COUNT(l)	(of_anybody ? !!(l)->word : lock_is_mine(l))
+	for (i = 0; i < ARRAY_SIZE(all); i++)
+		nr += COUNT(all[i]);
+	for (i = 0; i < pw_nr_arenas; i++)
+		nr += COUNT(&pw_arenas[i]->lock);
+	for (i = 1; i < NR_CLASSES; i++)
+		nr += COUNT(&pw_fastbins[i].lock);
+	return nr;
+}
+
+static unsigned int nr_locks(void)
+{
+	return 6 + pw_nr_arenas + NR_CLASSES - 1;
+}
+
+/*
+ * Handlers of a library that comes before ours: before fork() they are called when
+ * our locks are taken, in the parent when they still are.
+ */
+static void (*when_taken)(void), (*when_forked)(void);
+
+static void call_when_taken(void)
+{
+	if (when_taken)
+		when_taken();
+}
+
+static void call_when_forked(void)
+{
+	if (when_forked)
+		when_forked();
+}
+
+__attribute__((constructor(101))) static void come_before(void)
+{
+	pthread_atfork(call_when_taken, call_when_forked, NULL);
+}
+
+static bool nested;
+
+/* A signal's handler forks, and we have them still. */
+static void fork_within_fork(void)
+{
+	if (nested)
+		return;
+	nested = true;
+	CHECK(count_locks(false) == nr_locks());
+	raise(SIGUSR1);
+	CHECK(count_locks(false) == nr_locks());
+}
+
+/* Returns into the outer fork() in its child, too. */
+static void fork_and_return(int sig)
+{
+	pid_t pid = fork();
+
+	(void)sig;
+	if (!pid) {
+		alarm(20);
+		forks = -1;
+		return;
+	}
+	wait_for(pid);
+}
+
+static void in_forks_handlers(void)
+{
+	pid_t pid;
+
+	when_taken = fork_within_fork;
+	use_heap();
+	signal(SIGUSR1, fork_and_return);
+	pid = fork();
+	if (!pid)
+		alarm(20);
+	use_heap();
+	if (!pid)
+		_exit(0);
+	wait_for(pid);
+	CHECK(nested);
+	if (forks < 0)
+		_exit(0);
+}
+
+static void in_forks_handlers_threaded(void)
+{
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, churn, NULL));
+	in_forks_handlers();
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	CHECK(!pthread_join(thread, NULL));
+	CHECK(!count_locks(true));
+}
+
+#ifdef __x86_64__
+extern const char __executable_start[], etext[];
+
+#define STRIDE	101
+
+/* Not inside libc: it has locks of its own in fork(). */
+static void fork_at_some_steps(int sig, siginfo_t *si, void *context)
+{
+	mcontext_t *at = &((ucontext_t *)context)->uc_mcontext;
+	uintptr_t ip = (uintptr_t)at->gregs[REG_RIP];
+
+	(void)si;
+	if (ip < (uintptr_t)__executable_start || ip >= (uintptr_t)etext || steps++ % STRIDE)
+		return;
+	nested = true;
+	fork_and_return(sig);
+	nested = false;
+	if (forks < 0)
+		at->gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+}
+
+static void step_on(void)
+{
+	if (!nested && forks >= 0)
+		step(true);
+}
+
+static void step_off(void)
+{
+	step(false);
+}
+
+static void all_are_held(void)
+{
+	step(false);
+	CHECK(count_locks(false) == nr_locks());
+}
+
+/* At moments all over our handlers, before fork() and in the parent, the same for each run. */
+static void at_steps_of_fork(void)
+{
+	struct sigaction sa = { .sa_sigaction = fork_at_some_steps, .sa_flags = SA_SIGINFO };
+	int status;
+	pid_t pid;
+
+	use_heap();
+	when_taken = all_are_held;
+	when_forked = step_on;
+	CHECK(!pthread_atfork(step_on, step_off, NULL));
+	sigaction(SIGTRAP, &sa, NULL);
+	alarm(60);
+	pid = fork();
+	CHECK(!count_locks(true));
+	use_heap();
+	if (!pid)
+		_exit(0);
+	if (forks < 0) {
+		/* Or a sister's, where fork() had been called already. */
+		CHECK(waitpid(pid, &status, 0) != pid || !status);
+		_exit(0);
+	}
+	wait_for(pid);
+	printf("# %u steps\n", steps);
+	CHECK(steps > 20 * STRIDE);
+}
+
+static void at_steps_of_fork_threaded(void)
+{
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, sleeper, NULL));
+	at_steps_of_fork();
+}
+#endif
+
 static void grandchildren(void)
 {
 	pid_t pid = fork();
@@ -297,7 +478,11 @@ int main(void)
 #ifdef __x86_64__
 		{ "fork after every instruction of a lock", at_every_instruction },
 		{ "the same with another thread", at_every_instruction_threaded },
+		{ "fork at many moments of a fork", at_steps_of_fork },
+		{ "the same with another thread", at_steps_of_fork_threaded },
 #endif
+		{ "fork from a signal handler in a handler of fork", in_forks_handlers },
+		{ "the same with a thread that allocates", in_forks_handlers_threaded },
 		{ "children of children", grandchildren },
 	};
 
