@@ -36,6 +36,21 @@ static struct interval *taken;
 static uint32_t nr_taken;
 static uint32_t first_granule;
 
+/**
+ * struct bound - where the search for a gap may begin
+ * @align: asked for this alignment, or a wider one,
+ * @count: and this many granules, or more,
+ * @from: there is no gap that starts before this granule
+ */
+struct bound {
+	size_t align;
+	uint32_t count;
+	uint32_t from;
+};
+
+/* Of what was asked for last: blocks of few kinds may leave many gaps that fit none of them. */
+static struct bound bounds[8];
+
 /* Index of the first interval that ends behind @granule. */
 static uint32_t find(uint32_t granule)
 {
@@ -94,8 +109,30 @@ static bool take(uint32_t start, uint32_t end)
 	return true;
 }
 
-/* Gives taken granules back; false when the array is full. */
-static bool give(uint32_t start, uint32_t end)
+/* The first granule from @granule on that starts at a multiple of @align bytes. */
+static size_t aligned_granule(uint32_t granule, size_t align)
+{
+	return granule_of(ALIGN_UP(granule_addr(granule), align));
+}
+
+/* The gap that @granule is in now may fit what those before it do not. */
+static void lower_bounds(uint32_t granule)
+{
+	uint32_t i = find(granule);
+	uint32_t start = i > 0 ? taken[i - 1].end : first_granule;
+	uint32_t end = i < nr_taken ? taken[i].start : MAX_GRANULES;
+	struct bound *b;
+
+	for (b = bounds; b < bounds + ARRAY_SIZE(bounds); b++) {
+		size_t at = start < b->from ? aligned_granule(start, b->align) : b->from;
+
+		if (at < b->from && at + b->count <= end)
+			b->from = (uint32_t)at;
+	}
+}
+
+/* Gives taken granules back; they stay taken when the array is full. */
+static void give(uint32_t start, uint32_t end)
 {
 	uint32_t i = find(start);
 	struct interval *t = &taken[i];
@@ -108,27 +145,55 @@ static bool give(uint32_t start, uint32_t end)
 		t->end = start;
 	} else {
 		if (!open_up(i))
-			return false;
+			return;
 		taken[i].end = start;
 		taken[i + 1].start = end;
 	}
-	return true;
+	lower_bounds(start);
+}
+
+static uint32_t bound_of(uint32_t count, size_t align)
+{
+	uint32_t from = first_granule;
+	const struct bound *b;
+
+	for (b = bounds; b < bounds + ARRAY_SIZE(bounds); b++)
+		if (align >= b->align && count >= b->count)
+			from = MAX(from, b->from);
+	return from;
+}
+
+/* In the place of what is known of the same kind, or of the one that was noted longest ago. */
+static void note_bound(uint32_t count, size_t align, uint32_t from)
+{
+	static unsigned int oldest;
+	struct bound *b;
+
+	for (b = bounds; b < bounds + ARRAY_SIZE(bounds); b++)
+		if (b->align == align && b->count == count)
+			break;
+	if (b == bounds + ARRAY_SIZE(bounds))
+		b = &bounds[oldest++ % ARRAY_SIZE(bounds)];
+	*b = (struct bound){ .align = align, .count = count, .from = from };
 }
 
 /* Lowest gap of @count granules whose start is aligned to @align bytes. */
 static uint32_t find_gap(size_t count, size_t align)
 {
-	uint32_t i = 0, at = first_granule;
+	uint32_t at, i;
 
-	for (;;) {
-		uintptr_t addr = ALIGN_UP(granule_addr(at), align);
-		size_t start = granule_of(addr);
+	if (count >= MAX_GRANULES)
+		return 0;
+	at = bound_of((uint32_t)count, align);
+	for (i = find(at);; at = taken[i++].end) {
+		size_t start = aligned_granule(at, align);
 
 		if (start + count > MAX_GRANULES)
 			return 0;
-		if (i == nr_taken || start + count <= taken[i].start)
+		if (i == nr_taken || start + count <= taken[i].start) {
+			note_bound((uint32_t)count, align, (uint32_t)start);
 			return (uint32_t)start;
-		at = taken[i++].end;
+		}
 	}
 }
 
