@@ -325,7 +325,7 @@ static int try_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool
 
 	lock(&pw_os_lock);
 	/* Wherever it goes, it ends before this. */
-	if (new_length > old_length && pw_meta_cover(window_end() + new_length))
+	if (new_length > old_length && pw_meta_cover(window_end() + MOVE_SLACK + new_length))
 		ret = -ENOMEM;
 	else
 		ret = remap(addr, old_length, new_length, may_move);

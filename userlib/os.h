@@ -28,6 +28,7 @@ extern struct lock pw_os_lock;
  * @id: the backend's name for it
  * @reserved: anonymous: end of the addresses kept for it
  * @granted: device: how far the break may go without a call
+ * @at_limit: device: more than was needed was refused, and it has not fallen since
  * @word: device: @brk, where the module reads it; the struct must not move
  */
 struct os_brk {
@@ -37,6 +38,7 @@ struct os_brk {
 	uintptr_t granted;
 	uint64_t word;
 	uint32_t id;
+	bool at_limit;
 };
 
 /* os_map() flags */

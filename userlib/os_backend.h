@@ -27,6 +27,12 @@ bool os_device_usable(void);
 bool os_device_owns(uintptr_t addr);
 uintptr_t os_device_end(void);
 uintptr_t os_device_high(void);
+
+/*
+ * What moves to the lowest gap that fits ends no further than its length and this behind
+ * everything: a block with pages of 2 MiB lies in them as it lay before.
+ */
+#define MOVE_SLACK	(2 * HUGE_SIZE)
 bool os_device_has_control(void);
 int os_device_brk_create(size_t reserve, struct os_brk *b);
 int os_device_brk_move(struct os_brk *b, uintptr_t brk);

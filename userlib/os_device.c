@@ -256,6 +256,13 @@ uintptr_t os_device_high(void)
 	return high;
 }
 
+/* The program may have split it, by mlock() of a part for one: the last part is to grow. */
+static bool extend(size_t to)
+{
+	return sys(SYS_mremap, base + length - PAGE_SIZE, PAGE_SIZE, PAGE_SIZE + to - length,
+		   0) >= 0;
+}
+
 /*
  * Has the mapping reach up to @end: in a step that grows with it, or if that
  * is too much for the process's limits, just as far.
@@ -270,9 +277,9 @@ static int reach(uintptr_t end)
 	if (need > window)
 		return -ENOMEM;
 	step = MIN(step, window);
-	if (sys(SYS_mremap, base, length, step, 0) < 0) {
+	if (!extend(step)) {
 		step = need;
-		if (sys(SYS_mremap, base, length, step, 0) < 0)
+		if (!extend(step))
 			return -ENOMEM;
 	}
 	length = step;
@@ -342,6 +349,17 @@ static int grant(struct os_brk *b, uintptr_t end)
 	return 0;
 }
 
+/* Each refusal is counted, and told: one for what is not needed will do. */
+static int grant_ahead(struct os_brk *b, uintptr_t brk, uintptr_t end)
+{
+	if (!b->at_limit && end <= b->reserved) {
+		if (!grant(b, end))
+			return 0;
+		b->at_limit = true;
+	}
+	return grant(b, brk);
+}
+
 /*
  * Upwards the module is asked for more than is needed, in steps that grow with
  * the break, and most moves are a store. What may not be had is not insisted on.
@@ -354,10 +372,12 @@ int os_device_brk_move(struct os_brk *b, uintptr_t brk)
 
 	if (brk < b->brk || !os_device_has_control())
 		ret = grant(b, brk);
-	else if (brk > b->granted && (end > b->reserved || grant(b, end)))
-		ret = grant(b, brk);
+	else if (brk > b->granted)
+		ret = grant_ahead(b, brk, end);
 	if (ret)
 		return ret;
+	if (brk < b->brk)
+		b->at_limit = false;
 	WRITE_ONCE(b->word, brk);
 	b->brk = brk;
 	return 0;
@@ -445,8 +465,7 @@ static int remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned
 
 /*
  * A block that moved cannot be moved back for certain, so the mapping is made
- * to reach wherever it may go first: the lowest gap that fits ends before
- * @new_length behind everything.
+ * to reach wherever it may go first.
  */
 int os_device_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
 {
@@ -459,8 +478,8 @@ int os_device_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool 
 		ret = remap(addr, old_length, new_length, 0);
 	if (!ret || !may_move)
 		return ret;
-	return reach(high + new_length) ?: remap(addr, old_length, new_length,
-						 PAGEWELL_REMAP_MAYMOVE);
+	return reach(high + MOVE_SLACK + new_length) ?:
+	       remap(addr, old_length, new_length, PAGEWELL_REMAP_MAYMOVE);
 }
 
 int os_device_advise(uintptr_t addr, size_t len, enum os_advice advice)

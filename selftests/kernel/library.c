@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -125,16 +126,82 @@ static int fill_heap(size_t limit)
 	return steps * GRANULE + MIB >= limit ? 0 : 4;
 }
 
+/* Blocks that cannot grow where they are: wherever they move, the mapping is there already. */
+static int move_blocks(void)
+{
+	size_t first, i;
+	char *p;
+
+	for (first = 1; first < 12; first++) {
+		if (!malloc(first * MIB / 2))
+			return 2;
+		p = malloc(3 * MIB);
+		if (!p || !malloc(MIB))
+			return 3;
+		p = realloc(p, (14 + first) * MIB);
+		if (!p)
+			return 4;
+		for (i = 0; i < (14 + first) * MIB; i += 4096)
+			p[i] = 1;
+	}
+	return 0;
+}
+
+/* Whatever a program does to a part of the heap, the rest goes on growing. */
+static int grow_in_parts(void)
+{
+	char *p = aligned_alloc(4096, 4096), *q;
+	size_t i, k;
+
+	if (!p || mlock(p, 4096) || munlock(p, 4096))
+		return 2;
+	for (k = 0; k < 10; k++) {
+		q = aligned_alloc(4096, 8 * MIB);
+		if (!q)
+			return 3;
+		for (i = 0; i < 8 * MIB; i += 4096)
+			q[i] = 1;
+		if (mprotect(q + MIB, 4096, PROT_READ) ||
+		    mprotect(q + MIB, 4096, PROT_READ | PROT_WRITE) ||
+		    madvise(q + 2 * MIB, 4096, MADV_DONTDUMP))
+			return 4;
+		q[MIB] = 2;
+	}
+	return 0;
+}
+
 __attribute__((constructor)) static void begin(void)
 {
-	if (getenv(FILLER))
-		_exit(fill_heap(64 * MIB));
+	const char *what = getenv(FILLER);
+
+	if (what)
+		_exit(*what == 'm' ? move_blocks() : *what == 'p' ? grow_in_parts() :
+		      fill_heap(64 * MIB));
 }
 
 /* What is committed ahead is given up when there is no more. */
 TEST(to_the_last_page)
 {
 	EXPECT_EQ(0, system(FILLER "=1 PAGEWELL_LIMIT=64M exec /proc/$PPID/exe"));
+}
+
+/* What is asked for ahead and refused is no refusal each time: the program has all it wants. */
+TEST(refused_once)
+{
+	long before = counter("faults", "refused:");
+
+	EXPECT_EQ(0, system(FILLER "=1 PAGEWELL_LIMIT=64M exec /proc/$PPID/exe"));
+	EXPECT_GE(20, counter("faults", "refused:") - before);
+}
+
+TEST(blocks_that_move)
+{
+	EXPECT_EQ(0, system(FILLER "=move exec /proc/$PPID/exe"));
+}
+
+TEST(a_heap_in_parts)
+{
+	EXPECT_EQ(0, system(FILLER "=parts exec /proc/$PPID/exe"));
 }
 
 /* All of it gets to the module; each says here that it has been heard. */
