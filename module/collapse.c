@@ -129,6 +129,12 @@ static int collapse_chunk(struct pw_heap *heap, unsigned long slot,
 	return 0;
 }
 
+/* No chunk, so no page either, and no fault that could bring one now: only a table. */
+static int collapse_empty(struct vm_area_struct *vma, unsigned long addr)
+{
+	return pw_map_free_table(vma, addr) ? 0 : -EBUSY;
+}
+
 static int collapse_locked(struct pw_heap *heap, unsigned long slot)
 {
 	unsigned long first = slot << PW_SLOT_SHIFT;
@@ -144,9 +150,9 @@ static int collapse_locked(struct pw_heap *heap, unsigned long slot)
 	if (!is_eligible(heap, first, vma, &promised))
 		return NOT_ELIGIBLE;
 	pw_vma_start_write(vma);
-	c = pw_chunk_lock_new(heap, slot, GFP_KERNEL_ACCOUNT);
+	c = pw_chunk_lock(heap, slot);
 	if (!c)
-		return -ENOMEM;
+		return collapse_empty(vma, addr);
 	/* The regions may have changed until the chunk was locked. */
 	if (is_eligible(heap, first, vma, &promised))
 		err = collapse_chunk(heap, slot, c, vma, promised);
@@ -184,7 +190,8 @@ int pw_collapse(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 	int err, ret = -EINVAL;
 
 	for (; (slot + 1) << PW_SLOT_SHIFT <= hi; slot++) {
-		err = collapse_slot(heap, slot);
+		/* The lock looks for signals only when somebody else has it. */
+		err = fatal_signal_pending(current) ? -EINTR : collapse_slot(heap, slot);
 		if (err == -EINTR)
 			return err;
 		if (err != NOT_ELIGIBLE && (!ret || ret == -EINVAL))

@@ -1103,7 +1103,10 @@ static int populate_some(struct pw_heap *heap, unsigned long *page,
 	if (!t.vma || !pw_vma_is_ours(t.vma) ||
 	    t.vma->vm_private_data != heap || heap->poisoned)
 		return -ENOMEM;
-	t.c = pw_chunk_lock_new(heap, t.slot, GFP_KERNEL_ACCOUNT);
+	t.c = pw_chunk_lock(heap, t.slot);
+	/* As for a touch: what is wild leaves no chunk behind. */
+	if (!t.c && look_up(&t))
+		t.c = pw_chunk_lock_new(heap, t.slot, GFP_KERNEL_ACCOUNT);
 	if (!t.c)
 		return -ENOMEM;
 	if (look_up(&t)) {

@@ -294,6 +294,62 @@ TEST(lazy)
 	EXPECT_EQ(in_kib(SLOT), pw_smaps(h.base, h.len, "FilePmdMapped"));
 }
 
+/* A lazy heap with a map of that many slots that nobody has touched. */
+static char *empty_map(struct pw *h, size_t slots)
+{
+	char *p;
+
+	pw_heap(h, (slots + 1) * HUGE);
+	CHECK(pw_set_commit(h->fd, PAGEWELL_COMMIT_LAZY) == 0);
+	CHECK(pw_map(h->fd, 0, NULL, slots * HUGE, HUGE, &p) == 0);
+	return p;
+}
+
+/* Where nothing is, nothing stays behind; a page table goes all the same. */
+TEST(emptiness_takes_no_memory)
+{
+	const long slots = 32 * KIB;
+	long slab = pw_key("/proc/meminfo", "SUnreclaim");
+	struct pw h;
+	char *p = empty_map(&h, slots);
+
+	EXPECT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_COLLAPSE, p, slots * HUGE));
+	EXPECT_LT(pw_key("/proc/meminfo", "SUnreclaim"), slab + slots / 2);
+	p[HUGE] = 1;
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_DONTNEED, p + HUGE, HUGE));
+	EXPECT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_COLLAPSE, p, slots * HUGE));
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_ALWAYS));
+	p[HUGE] = 1;
+	EXPECT_EQ(in_kib(SLOT), pw_smaps(h.base, h.len, "FilePmdMapped"));
+}
+
+/* Who is killed does not look at the rest. */
+TEST(can_be_killed)
+{
+	const size_t some = 8 * KIB, all = 512 * some;
+	int *ready = pw_shared();
+	struct pw h;
+	double t;
+	char *p;
+	pid_t pid = pw_fork();
+
+	if (!pid) {
+		p = empty_map(&h, all);
+		pw_set(ready, 1);
+		pw_advise(h.fd, PAGEWELL_ADVISE_COLLAPSE, p, all * HUGE);
+		_exit(0);
+	}
+	p = empty_map(&h, some);
+	pw_wait_for(ready, 1);
+	t = pw_now();
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_COLLAPSE, p, some * HUGE));
+	t = pw_now() - t;
+	kill(pid, SIGKILL);
+	t = pw_now() + 128 * t;
+	EXPECT_EQ(128 + SIGKILL, pw_wait(pid));
+	EXPECT_LT(pw_now(), t);
+}
+
 /* A shared region has its pages in common: they do not move, but fit again. */
 TEST_F(collapse, shared_region)
 {

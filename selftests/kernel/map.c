@@ -242,6 +242,20 @@ TEST_F(map, populate_behind_the_vma)
 	EXPECT_EQ(-1, pw_nonzero(p, 1));
 }
 
+/* Asked for where nothing is mapped: nothing stays behind. */
+TEST(populate_leaves_nothing)
+{
+	const long slots = 32 * KIB;
+	long slab = pw_key("/proc/meminfo", "SUnreclaim");
+	struct pw h;
+
+	pw_heap(&h, slots * HUGE);
+	for (long i = 0; i < slots; i++)
+		ASSERT_EQ(-ENOMEM, pw_advise(h.fd, PAGEWELL_ADVISE_POPULATE,
+					     h.base + i * HUGE, PAGE));
+	EXPECT_LT(pw_key("/proc/meminfo", "SUnreclaim"), slab + slots / 2);
+}
+
 TEST_F(map, dontneed)
 {
 	int fd = self->h.fd;
