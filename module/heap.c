@@ -342,6 +342,15 @@ static void end_verdict(struct pw_heap *heap)
 	up_write(&heap->payers.user->trials);
 }
 
+/* Reserve what the pool has, or has when it takes what programs said may be taken. */
+static bool reserve(unsigned long nr)
+{
+	if (!pw_pool_reserve(nr))
+		return true;
+	/* No page of others goes for a request that is too large whatever they give. */
+	return nr <= pw_pool_max() && pw_heaps_reclaim(nr) && !pw_pool_reserve(nr);
+}
+
 /* @loud: as of pw_limit_charge_some() */
 static bool commit_strict(struct pw_heap *heap, unsigned long nr, bool loud)
 {
@@ -349,8 +358,7 @@ static bool commit_strict(struct pw_heap *heap, unsigned long nr, bool loud)
 		return false;
 	if (!pw_limit_charge(&heap->payers, nr, loud))
 		goto unmap;
-	if (pw_pool_reserve(nr) &&
-	    !(pw_heaps_reclaim(nr) && !pw_pool_reserve(nr)))
+	if (!reserve(nr))
 		goto uncharge;
 	atomic_long_add(nr, &heap->committed);
 	atomic_long_add(nr, &heap->promised);

@@ -112,6 +112,11 @@ int pw_pool_reserve(unsigned long nr)
 		tell_low(false);
 		return 0;
 	}
+	/* Nobody is held up for what can never be had. */
+	if (nr > READ_ONCE(pw_pool.max)) {
+		tell_low(true);
+		return -ENOMEM;
+	}
 	return avail_take_grow(nr) ? 0 : -ENOMEM;
 }
 

@@ -87,6 +87,29 @@ TEST_F(free, goes_when_the_pool_is_short)
 	EXPECT_EQ(-1, pw_wrong(self->p, NR, 2));
 }
 
+/* Nor does it go for a request that no pool of this size can meet. */
+TEST_F(free, kept_when_too_much_is_asked_for)
+{
+	long taken = pw_stat("loose_taken");
+	pid_t pid;
+
+	ASSERT_EQ(0, give(&self->h, self->p, NR));
+	pid = pw_fork();
+	if (!pid) {
+		size_t all = pw_pool("max_pages") * PAGE;
+		struct pw h;
+
+		CHECK(munmap(self->h.base, self->h.len) == 0);
+		pw_heap(&h, 4 * MIB);
+		for (int i = 0; i < 10; i++)
+			CHECK(pw_map(h.fd, 0, NULL, all + PAGE, 0, NULL) == -ENOMEM);
+		exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(taken, pw_stat("loose_taken"));
+	EXPECT_EQ(NR, kept(self->p, NR, 1));
+}
+
 TEST_F(free, own_touches_take_them)
 {
 	long room = pw_pool("max_pages") + NR;
