@@ -79,6 +79,7 @@ static int __init pw_init(void)
 
 err_netlink:
 	pw_netlink_exit();
+	pw_limit_exit();
 err_debugfs:
 	pw_debugfs_exit();
 err_compact:
@@ -97,12 +98,12 @@ err_stats:
 
 static void __exit pw_exit(void)
 {
-	/* Who is asking for a heap may have its last reference, and so an inode of the device's. */
+	/* Who looks at a heap may have its last reference, and so an inode of the device's. */
 	pw_netlink_exit();
 	pw_debugfs_exit();
-	pw_device_exit();
 	pw_compact_stop();
 	pw_idle_stop();
+	pw_device_exit();
 	pw_heap_exit();
 	pw_pack_exit();
 	pw_limit_exit();

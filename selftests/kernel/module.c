@@ -130,6 +130,85 @@ TEST(goes_and_comes_back)
 	}
 }
 
+/* @pid: 0 for the thread that calls */
+static void keep_to(int cpu, pid_t pid)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	CHECK(sched_setaffinity(pid, sizeof(set), &set) == 0);
+}
+
+/* The module's thread that packs. */
+static pid_t packer(void)
+{
+	FILE *f = popen("pgrep -x pagewell_idle", "r");
+	int pid;
+
+	CHECK(f && fscanf(f, "%d", &pid) == 1);
+	pclose(f);
+	return pid;
+}
+
+/* Leaves nobody else any time on a processor, for less than the kernel permits. */
+static void *occupy(void *arg)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	double end = pw_now() + 0.7;
+
+	keep_to(1, 0);
+	CHECK(sched_setscheduler(0, SCHED_FIFO, &param) == 0);
+	while (pw_now() < end)
+		;
+	return arg;
+}
+
+/*
+ * The thread that packs sleeps most of the time when it may pack little, with a heap
+ * in its hands that is the last of its file by the time it wakes, and is kept from
+ * letting go of it. If it may do so too late, KASAN says so.
+ */
+TEST(goes_while_a_heap_is_looked_at)
+{
+	char parameters[128];
+	pthread_t thread;
+	long packed;
+	struct pw h;
+	double end;
+	char *p;
+
+	if (!have_file())
+		SKIP(return, "PAGEWELL_KO names no module file");
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "one processor");
+	if (pw_set_param("idle_max_mb", 64))
+		SKIP(return, "this kernel has no zsmalloc or no lz4");
+	snprintf(parameters, sizeof(parameters), "pool_mb=%ld pool_max_mb=%ld",
+		 parameter("pool_mb"), parameter("pool_max_mb"));
+	keep_to(0, 0);
+	keep_to(1, packer());
+	pw_heap(&h, 64 * MIB);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_LAZY));
+	p = pw_map_pages(&h, 2000);
+	pw_fill(p, 2000, 1);
+	packed = pw_stat("packed");
+	ASSERT_EQ(0, pw_set_param("idle_mbps", 1));
+	ASSERT_EQ(0, pw_set_param("idle_s", 1));
+	for (end = pw_now() + 60; pw_stat("packed") == packed; usleep(1000))
+		ASSERT_GT(end, pw_now());
+	/* It is at the end of a few pages by now, and asleep for ten times as long. */
+	usleep(10000);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, occupy, NULL));
+	ASSERT_EQ(0, munmap(h.base, h.len));
+	close(h.fd);
+	ASSERT_EQ(0, unload());
+	pthread_join(thread, NULL);
+	/* Not before it has woken. */
+	usleep(100000);
+	ASSERT_EQ(0, load(parameters));
+}
+
 /*
  * The kernel keeps freed pages in lists by CPU, some for seconds, and does not
  * count them: give it time to get to @enough.
