@@ -77,10 +77,17 @@ static struct span span_at(struct pw_heap *heap, unsigned long page,
 	return s;
 }
 
+/* There may be millions, and who goes through them holds nothing but mutexes. */
+static struct span span_behind(struct pw_heap *heap, const struct span *s, unsigned long hi)
+{
+	cond_resched();
+	return s->hi < hi ? span_at(heap, s->hi, s->hi, hi) :
+			    (struct span){ .lo = hi, .hi = hi };
+}
+
 #define for_each_span(s, heap, _lo, _hi)				\
 	for ((s) = span_at(heap, _lo, _lo, _hi); (s).lo < (_hi);	\
-	     (s) = (s).hi < (_hi) ? span_at(heap, (s).hi, (s).hi, _hi) :\
-	     (struct span){ .lo = (_hi), .hi = (_hi) })
+	     (s) = span_behind(heap, &(s), _hi))
 
 void pw_region_init(struct pw_heap *heap)
 {
@@ -1337,6 +1344,7 @@ static int for_each_mapped(struct pw_heap *heap, unsigned long lo,
 		} else {
 			end = span_at(heap, lo, lo, hi).hi;
 		}
+		cond_resched();
 	}
 	return err;
 }

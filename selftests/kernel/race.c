@@ -827,6 +827,104 @@ TEST_F(race, long_calls_let_others_in)
 	}
 }
 
+/* Long calls about many regions, and who wants their processor meanwhile */
+
+#define REGIONS	30000
+
+static void keep_to_one(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	CHECK(sched_setaffinity(0, sizeof(set), &set) == 0);
+}
+
+static void *runner(void *arg)
+{
+	struct race *r = arg;
+	double last, now = pw_now();
+
+	keep_to_one();
+	while (!pw_get(&r->stop)) {
+		last = now;
+		now = pw_now();
+		r->longest = now - last > r->longest ? now - last : r->longest;
+		pw_inc(&r->generation);
+	}
+	return NULL;
+}
+
+static void unmap_all(struct race *r)
+{
+	CHECK(pw_unmap(r->h.fd, r->at, 2 * REGIONS * PAGE) == 0);
+}
+
+static void change_all(struct race *r)
+{
+	CHECK(pw_advise(r->h.fd, PAGEWELL_ADVISE_NOHUGEPAGE, r->at, 2 * REGIONS * PAGE) == 0);
+}
+
+static void fork_all(struct race *r)
+{
+	pid_t pid = pw_fork();
+
+	if (!pid)
+		_exit(0);
+	CHECK(pw_wait(pid) == 0);
+}
+
+/*
+ * The longest that somebody else did not run, as part of a call; half of it if they run
+ * only before and after.
+ */
+static double longest_pause(struct race *r, void (*call)(struct race *r))
+{
+	int round = pw_get(&r->generation);
+	double start;
+
+	pw_wait_for(&r->generation, round + 2);
+	r->longest = 0;
+	start = pw_now();
+	call(r);
+	start = pw_now() - start;
+	round = pw_get(&r->generation);
+	pw_wait_for(&r->generation, round + 2);
+	return r->longest / start;
+}
+
+/* Regions between guards, which cannot become one. */
+static void map_many(struct race *r)
+{
+	CHECK(pw_map(r->h.fd, PAGEWELL_MAP_GUARD, NULL, 2 * REGIONS * PAGE, 0, &r->at) == 0);
+	for (long i = 0; i < REGIONS; i++)
+		CHECK(pw_map(r->h.fd, PAGEWELL_MAP_FIXED, r->at + 2 * i * PAGE, PAGE, 0,
+			     NULL) == 0);
+}
+
+TEST_F(race, long_calls_let_others_run)
+{
+	static void (*const calls[])(struct race *r) = { fork_all, change_all, unmap_all };
+	double part[] = { 1, 1, 1 }, now;
+	struct race *r = &self->r;
+	pthread_t thread;
+
+	keep_to_one();
+	start(&thread, 1, runner, r);
+	for (int i = 0; i < 5 * 3; i++) {
+		if (i % 3 == 0)
+			map_many(r);
+		now = longest_pause(r, calls[i % 3]);
+		part[i % 3] = now < part[i % 3] ? now : part[i % 3];
+	}
+	finish(&thread, 1, r);
+	for (int i = 0; i < 3; i++) {
+		EXPECT_LT(100 * part[i], 25) {
+			TH_LOG("call %d", i);
+		}
+	}
+}
+
 PW_TEST_POOL_WHOLE
 
 TEST_HARNESS_MAIN
