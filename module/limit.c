@@ -13,12 +13,13 @@
  */
 #include <linux/cgroup.h>
 #include <linux/cred.h>
+#include <linux/hashtable.h>
 #include <linux/limits.h>
-#include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/xarray.h>
 
 #include "limit.h"
 #include "watch.h"
@@ -26,8 +27,15 @@
 DEFINE_STATIC_KEY_FALSE(pw_limits_key);
 
 static DEFINE_MUTEX(accounts_lock);
-static LIST_HEAD(accounts);
+/* By number, and so the oldest first; and by whom they are of. */
+static DEFINE_XARRAY(accounts);
+static DEFINE_HASHTABLE(accounts_by_who, 10);
 static unsigned long last_nr;
+
+static unsigned long key_of(kuid_t uid, const struct cgroup *cgrp)
+{
+	return cgrp ? (unsigned long)cgrp : __kuid_val(uid);
+}
 
 /* @cgrp: NULL to look for a user */
 static struct pw_account *account_find(kuid_t uid, struct cgroup *cgrp)
@@ -35,25 +43,31 @@ static struct pw_account *account_find(kuid_t uid, struct cgroup *cgrp)
 	struct pw_account *acc;
 
 	lockdep_assert_held(&accounts_lock);
-	list_for_each_entry(acc, &accounts, all)
+	hash_for_each_possible(accounts_by_who, acc, by_who, key_of(uid, cgrp))
 		if (acc->cgrp == cgrp && (cgrp || uid_eq(acc->uid, uid)))
 			return acc;
 	return NULL;
 }
 
-/* A new account has no reference yet. */
-static struct pw_account *account_make(kuid_t uid, struct pw_account *parent)
+/*
+ * A new account has no reference yet. Its memory is charged to who has it made: a user
+ * may set limits for as many as they can become.
+ */
+static struct pw_account *account_make(kuid_t uid, struct cgroup *cgrp,
+				       struct pw_account *parent)
 {
-	struct pw_account *acc = kzalloc(sizeof(*acc), GFP_KERNEL | __GFP_NOFAIL);
+	struct pw_account *acc = kzalloc(sizeof(*acc), GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 
 	acc->nr = ++last_nr;
 	acc->uid = uid;
+	acc->cgrp = cgrp;
 	acc->max = PW_NO_LIMIT;
 	acc->parent = parent;
 	init_rwsem(&acc->trials);
 	if (parent)
 		parent->refs++;
-	list_add_tail(&acc->all, &accounts);
+	hash_add(accounts_by_who, &acc->by_who, key_of(uid, cgrp));
+	xa_store(&accounts, acc->nr, acc, GFP_KERNEL | __GFP_NOFAIL);
 	return acc;
 }
 
@@ -61,7 +75,7 @@ static struct pw_account *account_user(kuid_t uid)
 {
 	struct pw_account *acc = account_find(uid, NULL);
 
-	return acc ? acc : account_make(uid, NULL);
+	return acc ? acc : account_make(uid, NULL, NULL);
 }
 
 #ifdef CONFIG_CGROUPS
@@ -77,8 +91,7 @@ static struct pw_account *account_cgroup(struct cgroup *cgrp)
 		acc = account_find(INVALID_UID, at);
 		if (acc)
 			continue;
-		acc = account_make(INVALID_UID, parent);
-		acc->cgrp = at;
+		acc = account_make(INVALID_UID, at, parent);
 		cgroup_get(at);
 	}
 	return acc;
@@ -152,7 +165,8 @@ static void account_put(struct pw_account *acc)
 	for (; acc && !--acc->refs; acc = parent) {
 		parent = acc->parent;
 		WARN_ON_ONCE(atomic_long_read(&acc->used));
-		list_del(&acc->all);
+		hash_del(&acc->by_who);
+		xa_erase(&accounts, acc->nr);
 		drop_cgroup(acc);
 		kfree(acc);
 	}
@@ -199,7 +213,7 @@ void pw_payer_put(struct pw_payer *payer, unsigned int nr)
 	kfree(payer);
 }
 
-/* What there is to say of an account; @st->path has room. */
+/* What there is to say of an account; @st->path has room if it is a cgroup's. */
 static void account_stat(struct pw_account *acc, struct pw_limit_stat *st)
 {
 	st->is_user = !acc->cgrp;
@@ -207,7 +221,6 @@ static void account_stat(struct pw_account *acc, struct pw_limit_stat *st)
 	st->max = READ_ONCE(acc->max);
 	st->used = atomic_long_read(&acc->used);
 	st->refused = atomic_long_read(&acc->refused);
-	st->path[0] = '\0';
 	if (acc->cgrp)
 		account_path(acc, st->path);
 }
@@ -340,14 +353,15 @@ static bool account_set_max(struct pw_account *acc, unsigned long max)
 static unsigned int forget_removed(void)
 {
 	struct pw_account *acc;
+	unsigned long i;
 	unsigned int nr = 0;
 
 	lockdep_assert_held(&accounts_lock);
 again:
-	list_for_each_entry(acc, &accounts, all) {
+	xa_for_each(&accounts, i, acc) {
 		if (acc->max == PW_NO_LIMIT || acc->refs > 1 || !is_removed(acc))
 			continue;
-		/* The account goes, and perhaps some above it. */
+		/* The account goes, and one above it may have no other reference left. */
 		nr += account_set_max(acc, PW_NO_LIMIT);
 		goto again;
 	}
@@ -384,21 +398,22 @@ void pw_limit_set_user(kuid_t uid, unsigned long max)
 }
 
 /**
- * pw_limit_user_max() - the limit of a user
+ * pw_limit_get_user() - the account of a user
  * @uid: whose
+ * @st: filled in, but for @path
  *
- * Return: pages, or PW_NO_LIMIT.
+ * Return: false when there is none; who has neither a heap nor a limit has none.
  */
-unsigned long pw_limit_user_max(kuid_t uid)
+bool pw_limit_get_user(kuid_t uid, struct pw_limit_stat *st)
 {
 	struct pw_account *acc;
-	unsigned long max;
 
 	mutex_lock(&accounts_lock);
 	acc = account_find(uid, NULL);
-	max = acc ? acc->max : PW_NO_LIMIT;
+	if (acc)
+		account_stat(acc, st);
 	mutex_unlock(&accounts_lock);
-	return max;
+	return acc;
 }
 
 /**
@@ -435,29 +450,25 @@ int pw_limit_set_cgroup(const char *path, unsigned long max)
  * @pos: in: 0, or as it was left; out: where to go on
  * @st: filled in; @st->path has room for PW_CGROUP_PATH bytes
  *
- * Sleeps. Accounts may come and go between calls; none is seen twice.
+ * Sleeps. Accounts may come and go between calls; none is seen twice. Limits of removed
+ * cgroups end when a walk begins.
  *
  * Return: true when there was one.
  */
 bool pw_limit_next_stat(unsigned long *pos, struct pw_limit_stat *st)
 {
 	struct pw_account *acc;
-	bool found = false;
-	unsigned int over;
+	unsigned int over = 0;
 
 	mutex_lock(&accounts_lock);
-	over = forget_removed();
-	list_for_each_entry(acc, &accounts, all) {
-		if (acc->nr <= *pos)
-			continue;
-		found = true;
-		*pos = acc->nr;
+	if (!*pos)
+		over = forget_removed();
+	acc = xa_find_after(&accounts, pos, ULONG_MAX, XA_PRESENT);
+	if (acc)
 		account_stat(acc, st);
-		break;
-	}
 	mutex_unlock(&accounts_lock);
 	end_limits(over);
-	return found;
+	return acc;
 }
 
 /**
@@ -466,18 +477,15 @@ bool pw_limit_next_stat(unsigned long *pos, struct pw_limit_stat *st)
 void pw_limit_exit(void)
 {
 	struct pw_account *acc;
+	unsigned long i;
 	unsigned int nr = 0;
 
 	mutex_lock(&accounts_lock);
-again:
-	list_for_each_entry(acc, &accounts, all) {
-		if (acc->max == PW_NO_LIMIT)
-			continue;
-		/* The account goes, and perhaps some above it. */
-		nr += account_set_max(acc, PW_NO_LIMIT);
-		goto again;
-	}
-	WARN_ON_ONCE(!list_empty(&accounts));
+	/* With one go others above it, which come before it. */
+	xa_for_each(&accounts, i, acc)
+		if (acc->max != PW_NO_LIMIT)
+			nr += account_set_max(acc, PW_NO_LIMIT);
+	WARN_ON_ONCE(!xa_empty(&accounts));
 	mutex_unlock(&accounts_lock);
 	end_limits(nr);
 }

@@ -13,7 +13,6 @@
 
 #include <linux/atomic.h>
 #include <linux/jump_label.h>
-#include <linux/list.h>
 #include <linux/refcount.h>
 #include <linux/rwsem.h>
 #include <linux/types.h>
@@ -23,8 +22,8 @@ struct cgroup;
 
 /**
  * struct pw_account - what one user or cgroup has committed
- * @all: on the list of all accounts, the oldest first
- * @nr: never used twice; for those who walk the list
+ * @by_who: in the table of all accounts, by whose it is
+ * @nr: never used twice; for those who walk all accounts
  * @parent: of a cgroup that is not the root
  * @cgrp: the cgroup, referenced; NULL: it is a user's
  * @uid: the user
@@ -37,7 +36,7 @@ struct cgroup;
  *          of a cgroup that several users are in is exact for each of them.
  */
 struct pw_account {
-	struct list_head all;
+	struct hlist_node by_who;
 	unsigned long nr;
 	struct pw_account *parent;
 	struct cgroup *cgrp;
@@ -125,7 +124,7 @@ struct pw_limit_stat {
 #define PW_CGROUP_PATH	4096
 
 void pw_limit_set_user(kuid_t uid, unsigned long max);
-unsigned long pw_limit_user_max(kuid_t uid);
+bool pw_limit_get_user(kuid_t uid, struct pw_limit_stat *st);
 int pw_limit_set_cgroup(const char *path, unsigned long max);
 bool pw_limit_next_stat(unsigned long *pos, struct pw_limit_stat *st);
 void pw_limit_exit(void);

@@ -7,6 +7,7 @@
  * whole machine.
  */
 #include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/mm.h>
 #include <linux/ratelimit.h>
 #include <linux/spinlock.h>
@@ -244,7 +245,17 @@ static unsigned long max_pages(const struct nlattr *attr)
 	return bytes == U64_MAX ? PW_NO_LIMIT : bytes >> PAGE_SHIFT;
 }
 
-/* Genetlink runs one operation of ours at a time: nobody sets it after we looked. */
+static unsigned long user_max(kuid_t uid)
+{
+	struct pw_limit_stat st;
+
+	return pw_limit_get_user(uid, &st) ? st.max : PW_NO_LIMIT;
+}
+
+/*
+ * Genetlink runs one operation of ours at a time: nobody sets it after we looked. A
+ * message may say that it comes from somebody else, so that is not asked.
+ */
 static int limit_set_user(struct sk_buff *skb, struct genl_info *info, unsigned long max)
 {
 	kuid_t uid = make_kuid(&init_user_ns, nla_get_u32(info->attrs[PAGEWELL_A_LIMIT_UID]));
@@ -252,7 +263,7 @@ static int limit_set_user(struct sk_buff *skb, struct genl_info *info, unsigned 
 	if (!uid_valid(uid))
 		return -EINVAL;
 	if (!netlink_capable(skb, CAP_SYS_ADMIN) &&
-	    (!uid_eq(uid, NETLINK_CREDS(skb)->uid) || max > pw_limit_user_max(uid))) {
+	    (!uid_eq(uid, current_uid()) || max > user_max(uid))) {
 		NL_SET_ERR_MSG(info->extack,
 			       "users may lower their own limit, all else needs CAP_SYS_ADMIN");
 		return -EPERM;
@@ -324,23 +335,28 @@ static bool dump_limit(struct sk_buff *skb, struct netlink_callback *cb,
 	return true;
 }
 
+static int dump_own_limit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct pw_limit_stat st;
+
+	if (!cb->args[0] && pw_limit_get_user(current_uid(), &st) && dump_limit(skb, cb, &st))
+		cb->args[0] = 1;
+	return skb->len;
+}
+
 /* Others see their own account only. cb->args[0]: where to go on. */
 static int limit_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 {
-	bool admin = netlink_capable(cb->skb, CAP_SYS_ADMIN);
-	struct pw_limit_stat st;
 	unsigned long pos = cb->args[0];
+	struct pw_limit_stat st;
 
+	if (!netlink_capable(cb->skb, CAP_SYS_ADMIN))
+		return dump_own_limit(skb, cb);
 	st.path = kmalloc(PW_CGROUP_PATH, GFP_KERNEL);
 	if (!st.path)
 		return -ENOMEM;
-	while (pw_limit_next_stat(&pos, &st)) {
-		bool own = st.is_user && uid_eq(st.uid, NETLINK_CREDS(cb->skb)->uid);
-
-		if ((admin || own) && !dump_limit(skb, cb, &st))
-			break;
+	while (pw_limit_next_stat(&pos, &st) && dump_limit(skb, cb, &st))
 		cb->args[0] = pos;
-	}
 	kfree(st.path);
 	return skb->len;
 }

@@ -407,13 +407,105 @@ static uint64_t charged_soon(FIXTURE_DATA(nl) *self, uint64_t want)
 	return charged(self);
 }
 
-static int limit_self(FIXTURE_DATA(nl) *self, uint64_t max)
+static struct nl_msg *limit_of(FIXTURE_DATA(nl) *self, uid_t uid, uint64_t max)
 {
 	struct nl_msg *msg = request(self->family, 0, PAGEWELL_CMD_LIMIT_SET);
 
-	nla_put_u32(msg, PAGEWELL_A_LIMIT_UID, getuid());
+	nla_put_u32(msg, PAGEWELL_A_LIMIT_UID, uid);
 	nla_put_u64(msg, PAGEWELL_A_LIMIT_MAX_SIZE, max);
-	return ask(self->sock, msg, &self->a);
+	return msg;
+}
+
+static int limit_self(FIXTURE_DATA(nl) *self, uint64_t max)
+{
+	return ask(self->sock, limit_of(self, getuid(), max), &self->a);
+}
+
+/* Who may become another user is not one yet, whatever the message says. */
+TEST_F(nl, others_limits_are_not_ones_own)
+{
+	const uid_t uid = 100000 + getpid();
+	struct ucred other = { .pid = getpid(), .uid = uid, .gid = getgid() };
+	struct nl_msg *msg;
+
+	drop_sys_admin();
+	msg = limit_of(self, uid, MIB);
+	nlmsg_set_creds(msg, &other);
+	EXPECT_EQ(-EPERM, ask(self->sock, msg, &self->a));
+	EXPECT_STRNE("", self->a.why);
+	/* One may lower one's own, heap or no heap. */
+	nl_socket_free(self->sock);
+	ASSERT_EQ(0, setresuid(uid, uid, 0));
+	self->sock = connected(&self->family);
+	EXPECT_EQ(0, limit_self(self, MIB));
+	EXPECT_EQ(-EPERM, limit_self(self, 2 * MIB));
+	EXPECT_EQ(0, charged(self));
+	EXPECT_EQ(MIB, self->a.value[PAGEWELL_A_LIMIT_MAX_SIZE]);
+	ASSERT_EQ(0, setresuid(0, 0, 0));
+	nl_socket_free(self->sock);
+	self->sock = connected(&self->family);
+	EXPECT_EQ(0, ask(self->sock, limit_of(self, uid, NO_LIMIT), &self->a));
+}
+
+#define SOME_UID	1000000
+
+static void limit_many(FIXTURE_DATA(nl) *self, long from, long to, uint64_t max)
+{
+	for (; from < to; from++)
+		CHECK(ask(self->sock, limit_of(self, SOME_UID + from, max), &self->a) == 0);
+}
+
+/* The best of a few: the machine may be busy with something else. */
+static double dump_time(FIXTURE_DATA(nl) *self)
+{
+	double best = 1e9;
+
+	for (int i = 0; i < 5; i++) {
+		double t = pw_now();
+
+		CHECK(ask(self->sock, request(self->family, NLM_F_DUMP, PAGEWELL_CMD_LIMIT_GET),
+			  &self->a) == 0);
+		t = pw_now() - t;
+		best = t < best ? t : best;
+	}
+	return best;
+}
+
+static double heap_time(void)
+{
+	double best = 1e9;
+	struct pw h;
+
+	for (int i = 0; i < 300; i++) {
+		double t = pw_now();
+
+		pw_heap(&h, HUGE);
+		CHECK(munmap(h.base, h.len) == 0 && close(h.fd) == 0);
+		t = pw_now() - t;
+		best = t < best ? t : best;
+	}
+	return best;
+}
+
+/* Users that have limits cost others no time. */
+TEST_F(nl, many_limits)
+{
+	const long nr = pw_scaled(30000);
+	double heap = heap_time(), few;
+	unsigned int others;
+
+	dump_time(self);
+	others = self->a.nr;
+	limit_many(self, 0, nr / 8, MIB);
+	few = dump_time(self);
+	EXPECT_EQ(nr / 8 + others, self->a.nr);
+	limit_many(self, nr / 8, nr, MIB);
+	EXPECT_LT(dump_time(self), 24 * few);
+	EXPECT_EQ(nr + others, self->a.nr);
+	EXPECT_LT(heap_time(), 2 * heap);
+	limit_many(self, 0, nr, NO_LIMIT);
+	dump_time(self);
+	EXPECT_EQ(others, self->a.nr);
 }
 
 #define TOP	"/sys/fs/cgroup"
