@@ -154,15 +154,21 @@ void pw_heap_free_pages(struct pw_heap *heap)
 	pw_pool_unreserve(atomic_long_xchg(&heap->promised, 0));
 }
 
-/* What they shared with @heap may be theirs alone now. */
-static void tell_relatives(struct pw_heap *heap)
+/*
+ * Until it has no pages relatives find them here, and may take what they need. What
+ * they shared with it may be theirs alone now.
+ */
+static void leave_family(struct pw_heap *heap)
 {
+	struct pw_family *family = heap->family;
 	struct pw_heap *h;
 
-	mutex_lock(&heap->family->lock);
-	list_for_each_entry(h, &heap->family->heaps, family_node)
-		WRITE_ONCE(h->ask_cow, true);
-	mutex_unlock(&heap->family->lock);
+	mutex_lock(&family->lock);
+	list_del(&heap->family_node);
+	if (heap->cow)
+		list_for_each_entry(h, &family->heaps, family_node)
+			WRITE_ONCE(h->ask_cow, true);
+	mutex_unlock(&family->lock);
 }
 
 /**
@@ -183,10 +189,6 @@ void pw_heap_kill(struct pw_heap *heap)
 	WRITE_ONCE(pw_nr_heaps, pw_nr_heaps - 1);
 	mutex_unlock(&pw_heaps_lock);
 
-	mutex_lock(&heap->family->lock);
-	list_del(&heap->family_node);
-	mutex_unlock(&heap->family->lock);
-
 	pw_lock(&heap->lock);
 	heap->dead = true;
 	pw_unlock(&heap->lock);
@@ -196,8 +198,7 @@ void pw_heap_kill(struct pw_heap *heap)
 		synchronize_rcu();
 
 	pw_heap_free_pages(heap);
-	if (heap->cow)
-		tell_relatives(heap);
+	leave_family(heap);
 	pw_heap_put(heap);
 }
 

@@ -84,7 +84,8 @@ struct pw_shared;
  * @inode: of our own, so that its i_mmap holds this family's VMAs only
  * @refs: lifetime; one for the file, one for each heap
  * @lock: protects @heaps
- * @heaps: all live heaps, by pw_heap.family_node
+ * @heaps: all heaps that have pages, by pw_heap.family_node; one that is dead, and has no
+ *         VMA, is on its way out
  * @shared: regions that they share on purpose, by id
  * @shared_id: the last id given out
  * @zap_lock: protects the rest; innermost

@@ -827,6 +827,59 @@ TEST_F(race, long_calls_let_others_in)
 	}
 }
 
+/* A heap that goes, and a relative that has no page for a copy meanwhile */
+
+static void *sleeper(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+/* It is not gone before threads that it might have in a call are out of there. */
+static void leave_heap(struct race *r, int *step)
+{
+	pthread_t thread;
+
+	start(&thread, 1, sleeper, r);
+	pw_set(step, 1);
+	pw_wait_for(step, 2);
+	CHECK(munmap(r->h.base, r->h.len) == 0);
+	pw_set(step, 3);
+	_exit(0);
+}
+
+/* Pages are taken from it as before: who was promised them does not wait for its end. */
+TEST_F(race, a_heap_that_goes_is_stolen_from)
+{
+	struct race *r = &self->r;
+	long before, most = 0, tries;
+	int *step = pw_shared();
+	pid_t hog, child;
+
+	ASSERT_EQ(0, pw_set_huge(r->h.fd, PAGEWELL_HUGE_NEVER));
+	r->pages = 10000;
+	r->at = pw_map_pages(&r->h, r->pages);
+	pw_fill(r->at, r->pages, 1);
+	child = pw_fork();
+	if (!child)
+		leave_heap(r, step);
+	pw_wait_for(step, 1);
+	hog = pw_hog(&r->h);
+	pw_set(step, 2);
+	for (long i = r->pages - 1; i >= 0 && pw_get(step) < 3; i--) {
+		before = pw_stat("cow_faults");
+		r->at[i * PAGE] = 1;
+		tries = pw_stat("cow_faults") - before;
+		most = tries > most ? tries : most;
+	}
+	EXPECT_EQ(3, pw_get(step));
+	EXPECT_LT(0, most);
+	EXPECT_GT(10, most);
+	EXPECT_EQ(0, pw_wait(child));
+	pw_hog_stop(hog);
+}
+
 /* Long calls about many regions, and who wants their processor meanwhile */
 
 #define REGIONS	30000
