@@ -1232,7 +1232,8 @@ static bool make_small_for(struct drop *d, unsigned long slot, struct pw_chunk *
 		pass_charge(d->heap, c, from, to, d->promised);
 	if (pw_chunk_copy_block(d->heap, slot, c, false))
 		return true;
-	if (d->keep_promise)
+	/* Advice may fail; an unmap must not, whatever that costs the rest. */
+	if (d->keep_promise || (d->mapped && !d->leave))
 		d->err = -ENOMEM;
 	else
 		leave_block(d, slot, c, from, to);
@@ -1795,7 +1796,8 @@ int pw_range_vacate(struct pw_heap *heap, unsigned long lo, unsigned long hi)
  * @to: first page of the new one
  * @nr: pages
  *
- * Return: 0, or -ENOMEM when a block is held and there is no memory to copy it.
+ * Return: 0, or -ENOMEM when a block is held: by a device, perhaps, that is to find it
+ * where it is; or on account of a relative, and there is no memory to copy it.
  */
 int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
 		 unsigned long nr)
@@ -1812,9 +1814,10 @@ int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
 		if (!slot_moves_whole(from, to, n))
 			c = pw_chunk_lock(heap, slot);
 		if (c) {
-			if (!pw_chunk_cut(heap, slot, c) &&
-			    !pw_chunk_copy_block(heap, slot, c, false))
-				err = -ENOMEM;
+			if (!pw_chunk_cut(heap, slot, c)) {
+				c = pw_chunk_own(heap, slot, c);
+				err = make_small(heap, slot, c) ? 0 : -ENOMEM;
+			}
 			pw_chunk_unlock(c);
 		}
 		from += n;

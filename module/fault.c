@@ -661,12 +661,12 @@ static void steal(struct pw_heap *heap, unsigned long page, u32 pfn)
 
 /*
  * There is no memory for a copy of a page or block, @pfn, that stands behind
- * @page. Unlocks the chunk: the fault is tried again when nobody else has it in
- * an index.
+ * @page, @over: not even beyond the ceiling. Unlocks the chunk: the fault is tried
+ * again when nobody else has it in an index, and by then that may be so.
  */
-static vm_fault_t no_copy(struct touch *t, unsigned long page, u32 pfn)
+static vm_fault_t no_copy(struct touch *t, unsigned long page, u32 pfn, bool over)
 {
-	if (!t->promised || !pw_page_sharers(pfn_to_page(pfn)))
+	if (!t->promised || over)
 		return no_page(t);
 	pw_chunk_unlock(t->c);
 	t->c = NULL;
@@ -675,18 +675,22 @@ static vm_fault_t no_copy(struct touch *t, unsigned long page, u32 pfn)
 }
 
 /*
- * A page for the copy of another one, 0 if none can be had. What was promised, and
- * nobody has but a pipe, say, or who is reading it just now, is given up by the pool
- * or comes back to it, so the copy may come beyond the ceiling.
+ * What was promised, and nobody has but a pipe, say, or who is reading it just now, is
+ * given up by the pool or comes back to it, so its copy may come beyond the ceiling.
  */
-static u32 page_for_copy(struct touch *t, u32 old)
+static bool may_copy_over(const struct touch *t, u32 old)
+{
+	return t->promised && !pw_page_sharers(pfn_to_page(old));
+}
+
+/* A page for a copy, 0 if none can be had. */
+static u32 page_for_copy(bool over)
 {
 	u32 new = 0;
 
 	if (!pw_pool_alloc(&new, 1, 0) &&
 	    !(pw_heaps_reclaim(1) && pw_pool_alloc(&new, 1, 0)) &&
-	    t->promised && !pw_page_sharers(pfn_to_page(old)) &&
-	    !pw_pool_reserve_over(1) &&
+	    over && !pw_pool_reserve_over(1) &&
 	    !pw_pool_alloc(&new, 1, PW_ALLOC_PROMISED))
 		pw_pool_unreserve(1);
 	return new;
@@ -699,11 +703,12 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 	unsigned long addr = addr_of(t, t->page);
 	bool pays = pw_chunk_pays_for(t->heap, t->c, i, t->promised);
 	u32 old = *entry, new;
+	bool over = may_copy_over(t, old);
 
 	pw_chunk_keep(t->c, i, 1);
-	new = page_for_copy(t, old);
+	new = page_for_copy(over);
 	if (!new)
-		return no_copy(t, t->page, old);
+		return no_copy(t, t->page, old, over);
 	copy_user_highpage(pfn_to_page(new), pfn_to_page(old), addr, t->vma);
 	pw_map_zap(t->vma, addr, PAGE_SIZE);
 	/* What it pays for from here on is the copy; others keep the page. */
@@ -783,15 +788,16 @@ static vm_fault_t map_part(struct touch *t)
 static vm_fault_t write_block(struct touch *t, unsigned int known)
 {
 	struct page *head = pfn_to_page(t->c->block);
+	bool over;
 
 	t->c = pw_chunk_own(t->heap, t->slot, t->c);
 	if (t->c->block && !pw_page_sharers(head) &&
 	    !pw_block_is_held(t->c, known))
 		bitmap_zero(t->c->suspect, PW_SLOT_PAGES);
+	over = t->c->block && may_copy_over(t, t->c->block);
 	if (t->c->block && !block_is_exclusive(t) &&
-	    !pw_chunk_copy_block(t->heap, t->slot, t->c,
-				 t->promised && !pw_page_sharers(head)))
-		return no_copy(t, t->slot << PW_SLOT_SHIFT, t->c->block);
+	    !pw_chunk_copy_block(t->heap, t->slot, t->c, over))
+		return no_copy(t, t->slot << PW_SLOT_SHIFT, t->c->block, over);
 	if (!t->c->block)
 		return known ? VM_FAULT_NOPAGE : touch(t);
 	if (known) {
@@ -1096,8 +1102,8 @@ static int populate_some(struct pw_heap *heap, unsigned long *page,
 		.page = *page,
 		.slot = *page >> PW_SLOT_SHIFT,
 	};
+	bool block, write;
 	int err = -ENOMEM;
-	bool block;
 
 	t.vma = find_vma_intersection(heap->mm, addr, addr + PAGE_SIZE);
 	if (!t.vma || !pw_vma_is_ours(t.vma) ||
@@ -1116,11 +1122,12 @@ static int populate_some(struct pw_heap *heap, unsigned long *page,
 		*page = to;
 	}
 	block = t.c->block;
+	/* What others have, too, is not copied before it is written to. */
+	write = block && t.writable && block_is_exclusive(&t);
 	pw_chunk_unlock(t.c);
 	/* The kernel maps it, and for that takes the way of a fault. */
 	if (block && !err &&
-	    fixup_user_fault(heap->mm, addr,
-			     t.writable ? FAULT_FLAG_WRITE : 0, NULL))
+	    fixup_user_fault(heap->mm, addr, write ? FAULT_FLAG_WRITE : 0, NULL))
 		err = -ENOMEM;
 	return err;
 }

@@ -208,10 +208,11 @@ static bool has_pinned(struct pw_heap *parent, struct pw_chunk *c)
 {
 	unsigned int i;
 
-	if (!test_bit(MMF_HAS_PINNED, &parent->mm->flags))
-		return false;
+	/* Who has one page of a block, without a pin, loses the others' with the next write. */
 	if (c->block)
 		return pw_block_is_held(c, 0);
+	if (!test_bit(MMF_HAS_PINNED, &parent->mm->flags))
+		return false;
 	for (i = 0; i < PW_SLOT_PAGES; i++)
 		if (pw_pfn_is_page(c->pfn[i]) &&
 		    page_is_pinned(pfn_to_page(c->pfn[i])))

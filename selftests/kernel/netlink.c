@@ -874,7 +874,6 @@ static long part_after(FIXTURE_DATA(nl) *self, struct pw *h, char *p, long us)
 	CHECK(pw_map(h->fd, PAGEWELL_MAP_FIXED, p, HUGE, 0, NULL) == 0);
 	pw_fill(p, 512, 1);
 	CHECK(pipe(held) == 0);
-	hold(held[1], p, 1);
 	pid = pw_fork();
 	if (!pid) {
 		close(held[0]);
@@ -888,6 +887,7 @@ static long part_after(FIXTURE_DATA(nl) *self, struct pw *h, char *p, long us)
 		pw_wait_for(step, 3);
 		_exit(0);
 	}
+	hold(held[1], p, 1);
 	pw_set(step, 1);
 	for (began = pw_now() + us / 1e6; pw_now() < began;)
 		;
