@@ -488,7 +488,7 @@ static double heap_time(void)
 }
 
 /* Users that have limits cost others no time. */
-TEST_F(nl, many_limits)
+TEST_F_TIMEOUT(nl, many_limits, 900)
 {
 	const long nr = pw_scaled(30000);
 	double heap = heap_time(), few;

@@ -882,7 +882,8 @@ TEST_F(race, a_heap_that_goes_is_stolen_from)
 
 /* Long calls about many regions, and who wants their processor meanwhile */
 
-#define REGIONS	30000
+#define ROUNDS	5
+#define LITTLE	0.25
 
 static void keep_to_one(void)
 {
@@ -910,12 +911,12 @@ static void *runner(void *arg)
 
 static void unmap_all(struct race *r)
 {
-	CHECK(pw_unmap(r->h.fd, r->at, 2 * REGIONS * PAGE) == 0);
+	CHECK(pw_unmap(r->h.fd, r->at, 2 * r->pages * PAGE) == 0);
 }
 
 static void change_all(struct race *r)
 {
-	CHECK(pw_advise(r->h.fd, PAGEWELL_ADVISE_NOHUGEPAGE, r->at, 2 * REGIONS * PAGE) == 0);
+	CHECK(pw_advise(r->h.fd, PAGEWELL_ADVISE_NOHUGEPAGE, r->at, 2 * r->pages * PAGE) == 0);
 }
 
 static void fork_all(struct race *r)
@@ -949,22 +950,25 @@ static double longest_pause(struct race *r, void (*call)(struct race *r))
 /* Regions between guards, which cannot become one. */
 static void map_many(struct race *r)
 {
-	CHECK(pw_map(r->h.fd, PAGEWELL_MAP_GUARD, NULL, 2 * REGIONS * PAGE, 0, &r->at) == 0);
-	for (long i = 0; i < REGIONS; i++)
+	CHECK(pw_map(r->h.fd, PAGEWELL_MAP_GUARD, NULL, 2 * r->pages * PAGE, 0, &r->at) == 0);
+	for (long i = 0; i < r->pages; i++)
 		CHECK(pw_map(r->h.fd, PAGEWELL_MAP_FIXED, r->at + 2 * i * PAGE, PAGE, 0,
 			     NULL) == 0);
 }
 
-TEST_F(race, long_calls_let_others_run)
+TEST_F_TIMEOUT(race, long_calls_let_others_run, 900)
 {
 	static void (*const calls[])(struct race *r) = { fork_all, change_all, unmap_all };
 	double part[] = { 1, 1, 1 }, now;
 	struct race *r = &self->r;
 	pthread_t thread;
 
+	r->pages = pw_scaled(20000);
 	keep_to_one();
 	start(&thread, 1, runner, r);
-	for (int i = 0; i < 5 * 3; i++) {
+	/* The machine may be busy with something else: the best of a few. */
+	for (int i = 0; i < ROUNDS * 3 && (part[0] >= LITTLE || part[1] >= LITTLE ||
+					   part[2] >= LITTLE); i++) {
 		if (i % 3 == 0)
 			map_many(r);
 		now = longest_pause(r, calls[i % 3]);
@@ -972,7 +976,7 @@ TEST_F(race, long_calls_let_others_run)
 	}
 	finish(&thread, 1, r);
 	for (int i = 0; i < 3; i++) {
-		EXPECT_LT(100 * part[i], 25) {
+		EXPECT_LT(100 * part[i], 100 * LITTLE) {
 			TH_LOG("call %d", i);
 		}
 	}
