@@ -165,7 +165,7 @@ static bool add_block(struct reader *rd, const struct trace_record *r)
 
 static bool add_record(struct reader *rd, const struct trace_record *r)
 {
-	if (r->thread >= rd->plan->threads)
+	if (r->thread >= rd->plan->threads && r->thread != TRACE_NO_THREAD)
 		rd->plan->threads = r->thread + 1;
 	switch (r->op) {
 	case TRACE_FREE:

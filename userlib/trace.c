@@ -32,6 +32,9 @@ static uint16_t nr_threads;
 static bool off;
 static struct lock trace_lock;
 
+/* Not with the caches: they are gone before the thread is. */
+static __thread bool quiet __attribute__((tls_model("initial-exec")));
+
 static bool write_all(int fd, const void *data, size_t len)
 {
 	const char *at = data;
@@ -141,20 +144,27 @@ void trace_start(void)
 	next_window();
 }
 
+static uint16_t thread_number(struct thread *t)
+{
+	if (!t)
+		return TRACE_NO_THREAD;
+	if (!t->trace_id)
+		t->trace_id = ++nr_threads;
+	return (uint16_t)(t->trace_id - 1);
+}
+
 void trace_add(enum trace_op op, const void *addr, size_t size, size_t align)
 {
 	struct thread *t = tcache_thread();
 	struct trace_record *r;
 
-	if (off || (t && t->trace_quiet))
+	if (off || quiet)
 		return;
 	lock(&trace_lock);
-	if (t && !t->trace_id)
-		t->trace_id = ++nr_threads;
 	r = next_record();
 	if (r) {
 		r->align = align ? (uint8_t)__builtin_ctzl(align) : 0;
-		r->thread = t ? (uint16_t)(t->trace_id - 1) : 0;
+		r->thread = thread_number(t);
 		r->size = size;
 		r->addr = (uintptr_t)addr;
 		/* Last: without it, it is none. */
@@ -165,18 +175,12 @@ void trace_add(enum trace_op op, const void *addr, size_t size, size_t align)
 
 void trace_quiet(void)
 {
-	struct thread *t = tcache_thread();
-
-	if (t)
-		t->trace_quiet = true;
+	quiet = true;
 }
 
 void trace_loud(void)
 {
-	struct thread *t = tcache_thread();
-
-	if (t)
-		t->trace_quiet = false;
+	quiet = false;
 }
 
 void trace_fork_child(void)

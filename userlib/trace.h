@@ -12,6 +12,9 @@
 
 #define TRACE_MAGIC	"pagewell trace 1"
 
+/* The number of threads that are about to end, or have no memory for one. */
+#define TRACE_NO_THREAD	65535
+
 enum trace_op {
 	TRACE_MALLOC = 1,
 	TRACE_CALLOC,
@@ -25,7 +28,7 @@ enum trace_op {
  * struct trace_record - one call, or half of a realloc(); host byte order
  * @op: enum trace_op
  * @align: log2 of the alignment
- * @thread: number of the thread, the first one is 0
+ * @thread: number of the thread, the first one is 0; or TRACE_NO_THREAD
  * @size: bytes asked for
  * @addr: the block
  *

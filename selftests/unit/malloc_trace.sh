@@ -73,6 +73,39 @@ int main(int argc, char **argv)
 END
 cc -O1 -fno-builtin -pthread -o "$work/calls" "$work/calls.c" || exit 1
 
+# What a thread does when the library has already taken leave of it.
+cat >"$work/late.c" <<'END'
+#include <pthread.h>
+#include <stdlib.h>
+
+static pthread_key_t key;
+
+static void grow(void *buf)
+{
+	free(realloc(buf, 400000));
+}
+
+static void *work(void *arg)
+{
+	pthread_setspecific(key, malloc(100));
+	return arg;
+}
+
+int main(void)
+{
+	pthread_t t;
+	int i;
+
+	pthread_key_create(&key, grow);
+	for (i = 0; i < 10; i++) {
+		pthread_create(&t, NULL, work, NULL);
+		pthread_join(t, NULL);
+	}
+	return 0;
+}
+END
+cc -O1 -fno-builtin -pthread -o "$work/late" "$work/late.c" || exit 1
+
 n=0
 failed=0
 result()
@@ -141,6 +174,11 @@ result $? "by SIGKILL"
 LD_PRELOAD=$PWD/build/libpagewell.so PAGEWELL_BACKEND=anon \
 	"$pagewell" replay -n 3 "$work/trace" >"$work/out" 2>&1
 result $? "replayed with the library preloaded"
+
+"$pagewell" record -o "$work/made" -- "$work/late" >"$work/out" 2>&1 &&
+	"$pagewell" replay "$work/made" >>"$work/out" 2>&1 &&
+	awk '$1 == "calls" { exit !($2 >= 30 && $4 >= 1 && $4 <= 2) }' "$work/out"
+result $? "threads that resize a block at their very end"
 
 # Without record's word who is to write, all do, each a file of its own.
 LD_PRELOAD=$PWD/build/libpagewell.so PAGEWELL_BACKEND=anon PAGEWELL_TRACE=$work/made \
