@@ -31,14 +31,35 @@ static size_t whole_granules(size_t length)
 	return length && length <= PTRDIFF_MAX ? ALIGN_UP(length, GRANULE) : 0;
 }
 
+/* Granules where maps began that were made or looked for of late. Some may be gone. */
+static uint32_t recent_maps[16];
+
+/* No map was ever longer, in granules. */
+static size_t longest_map;
+
+static void remember_map(size_t granule)
+{
+	static uint32_t next;
+	uint32_t i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
+
+	WRITE_ONCE(recent_maps[i % ARRAY_SIZE(recent_maps)], (uint32_t)granule);
+}
+
 static void note_map(uintptr_t addr, size_t length, unsigned int flags)
 {
+	size_t granules = length >> GRANULE_SHIFT, longest = READ_ONCE(longest_map);
+
 	*span_entry(granule_of(addr)) = (struct span){
 		.head = (uint32_t)granule_of(addr),
 		.state = SPAN_PAGES,
 		.flags = flags & OS_GUARD ? SPAN_GUARDED : 0,
 		.size = length,
 	};
+	remember_map(granule_of(addr));
+	while (longest < granules &&
+	       !__atomic_compare_exchange_n(&longest_map, &longest, granules, true,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
 }
 
 /* The map that starts at @p, or NULL. */
@@ -126,56 +147,22 @@ PUBLIC void *pagewell_remap(void *p, size_t length, unsigned int flags)
 	return NULL;
 }
 
-/* Nothing of malloc()'s, and not from one map into what follows it. */
-static bool is_one_range(uintptr_t addr, uintptr_t last)
-{
-	struct span *s = span_of(addr);
-	size_t granule;
-
-	if (s->state != SPAN_NONE && (s->state != SPAN_PAGES || last - span_addr(s) >= s->size))
-		return false;
-	for (granule = granule_of(addr) + 1; granule <= granule_of(last); granule++)
-		if (span_entry(granule)->state != SPAN_NONE || span_entry(granule)->head)
-			return false;
-	return true;
-}
-
-PUBLIC int pagewell_advise(void *p, size_t length, enum pagewell_advice advice)
-{
-	static const enum os_advice os_advices[] = {
-		[PAGEWELL_DONTNEED] = OS_DONTNEED,
-		[PAGEWELL_POPULATE] = OS_POPULATE,
-		[PAGEWELL_WILLNEED] = OS_WILLNEED,
-		[PAGEWELL_FREE] = OS_FREE,
-		[PAGEWELL_COLD] = OS_COLD,
-		[PAGEWELL_HUGEPAGE] = OS_HUGEPAGE,
-		[PAGEWELL_NOHUGEPAGE] = OS_NOHUGEPAGE,
-		[PAGEWELL_COLLAPSE] = OS_COLLAPSE,
-	};
-	uintptr_t addr = (uintptr_t)p, last;
-	int ret;
-
-	if ((size_t)advice >= ARRAY_SIZE(os_advices) || addr % PAGE_SIZE || length % PAGE_SIZE ||
-	    __builtin_add_overflow(addr, length - 1, &last) || !in_window(addr) ||
-	    !in_window(last) || !is_one_range(addr, last))
-		return failed(-EINVAL);
-	ret = os_advise(addr, length, os_advices[advice]);
-	return ret ? failed(ret) : 0;
-}
-
 /* ---- breaks ---- */
 
 /**
  * struct pagewell_break - a break of the program's
  * @os: the break
- * @next: among those that are not in use
+ * @next: in the list of those in use, or of others
+ * @prev: what points here, in the list of those in use
  */
 struct pagewell_break {
 	struct os_brk os;
 	struct pagewell_break *next;
+	struct pagewell_break **prev;
 };
 
 static struct pagewell_break *free_brks;
+static struct pagewell_break *used_brks;
 
 static struct pagewell_break *brk_alloc(void)
 {
@@ -197,6 +184,38 @@ static void brk_free(struct pagewell_break *b)
 	unlock(&pw_bits_lock);
 }
 
+static void brk_list(struct pagewell_break *b)
+{
+	lock(&pw_bits_lock);
+	b->next = used_brks;
+	b->prev = &used_brks;
+	if (b->next)
+		b->next->prev = &b->next;
+	used_brks = b;
+	unlock(&pw_bits_lock);
+}
+
+static void brk_unlist(struct pagewell_break *b)
+{
+	lock(&pw_bits_lock);
+	*b->prev = b->next;
+	if (b->next)
+		b->next->prev = b->prev;
+	unlock(&pw_bits_lock);
+}
+
+static bool in_break(uintptr_t addr, uintptr_t last)
+{
+	struct pagewell_break *b;
+
+	lock(&pw_bits_lock);
+	for (b = used_brks; b; b = b->next)
+		if (addr >= b->os.start && last < READ_ONCE(b->os.brk))
+			break;
+	unlock(&pw_bits_lock);
+	return b;
+}
+
 PUBLIC pagewell_brk_t *pagewell_brk_create(size_t reserve)
 {
 	struct pagewell_break *b = pw_heap_start() ? brk_alloc() : NULL;
@@ -204,8 +223,10 @@ PUBLIC pagewell_brk_t *pagewell_brk_create(size_t reserve)
 
 	if (b && reserve <= PTRDIFF_MAX)
 		ret = os_brk_create(ALIGN_UP(MAX(reserve, GRANULE), GRANULE), &b->os);
-	if (!ret)
+	if (!ret) {
+		brk_list(b);
 		return b;
+	}
 	if (b)
 		brk_free(b);
 	failed(-ENOMEM);
@@ -232,6 +253,76 @@ PUBLIC void pagewell_brk_destroy(pagewell_brk_t *b)
 {
 	if (!b)
 		return;
+	brk_unlist(b);
 	os_brk_destroy(&b->os);
 	brk_free(b);
+}
+
+/* ---- advice ---- */
+
+static bool map_has(const struct span *s, uintptr_t addr)
+{
+	return s->state == SPAN_PAGES && addr - span_addr(s) < s->size;
+}
+
+static bool is_empty(const struct span *s)
+{
+	return s->state == SPAN_NONE && !s->head;
+}
+
+/*
+ * The map that @addr is in, or NULL. Its first granule only has an entry: from others it
+ * is as far away as it is long, so that those that are used now are remembered.
+ */
+static struct span *map_around(uintptr_t addr)
+{
+	size_t granule = granule_of(addr), most = READ_ONCE(longest_map), i;
+	struct span *s;
+
+	for (i = 0; i < ARRAY_SIZE(recent_maps); i++) {
+		s = span_entry(READ_ONCE(recent_maps[i]));
+		if (map_has(s, addr))
+			return s;
+	}
+	for (; granule && most && is_empty(span_entry(granule)); most--)
+		granule--;
+	s = span_entry(granule);
+	if (!map_has(s, addr))
+		return NULL;
+	remember_map(granule);
+	return s;
+}
+
+/* Nothing of malloc()'s, and not from one map or break into what follows it. */
+static bool is_one_range(uintptr_t addr, uintptr_t last)
+{
+	struct span *s;
+
+	if (in_break(addr, last))
+		return true;
+	s = map_around(addr);
+	return s && map_has(s, last);
+}
+
+PUBLIC int pagewell_advise(void *p, size_t length, enum pagewell_advice advice)
+{
+	static const enum os_advice os_advices[] = {
+		[PAGEWELL_DONTNEED] = OS_DONTNEED,
+		[PAGEWELL_POPULATE] = OS_POPULATE,
+		[PAGEWELL_WILLNEED] = OS_WILLNEED,
+		[PAGEWELL_FREE] = OS_FREE,
+		[PAGEWELL_COLD] = OS_COLD,
+		[PAGEWELL_HUGEPAGE] = OS_HUGEPAGE,
+		[PAGEWELL_NOHUGEPAGE] = OS_NOHUGEPAGE,
+		[PAGEWELL_COLLAPSE] = OS_COLLAPSE,
+	};
+	uintptr_t addr = (uintptr_t)p, last;
+	int ret;
+
+	if ((size_t)advice >= ARRAY_SIZE(os_advices) || addr % PAGE_SIZE || length % PAGE_SIZE ||
+	    __builtin_add_overflow(addr, length - 1, &last) || !in_window(addr) ||
+	    !in_window(last) || !is_one_range(addr, last))
+		return failed(-EINVAL);
+	ret = os_advise(addr, length, os_advices[advice]);
+	return ret ? failed(ret) : 0;
 }

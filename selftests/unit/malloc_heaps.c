@@ -354,6 +354,47 @@ static void map_errors(void)
 	CHECK(!pagewell_unmap(guarded));
 }
 
+static void no_advice(char *p, size_t length)
+{
+	FAILS(pagewell_advise(p, length, PAGEWELL_DONTNEED), EINVAL);
+}
+
+/* Only what lies in one map, or in one break, and nothing of malloc()'s. */
+static void advice_elsewhere(void)
+{
+	pagewell_brk_t *b = pagewell_brk_create(4 * MIB), *gone = pagewell_brk_create(4 * MIB);
+	char *large = pw_malloc(10 * MIB), *run = pw_malloc(3 * MIB), *start, *map[20];
+	char *old = pagewell_sbrk(gone, MIB);
+	size_t i;
+
+	CHECK(b && large && run && old);
+	memset(large, 1, 10 * MIB);
+	no_advice((char *)ALIGN_UP((uintptr_t)large, PAGE_SIZE) + MIB, PAGE_SIZE);
+	no_advice((char *)ALIGN_UP((uintptr_t)run, PAGE_SIZE) + MIB, PAGE_SIZE);
+	CHECK(large[MIB] == 1);
+	for (i = 0; i < ARRAY_SIZE(map); i++) {
+		map[i] = pagewell_map(MIB, 0, i % 2 ? PAGEWELL_GUARD : 0);
+		CHECK(map[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(map); i++) {
+		memset(map[i], 1, MIB);
+		CHECK(!pagewell_advise(map[i] + MIB / 2, MIB / 2, PAGEWELL_DONTNEED));
+		CHECK(map[i][MIB / 2 - 1] == 1 && !map[i][MIB / 2]);
+		no_advice(map[i] + MIB / 2, MIB / 2 + PAGE_SIZE);
+		if (i % 2)
+			no_advice(map[i] + MIB, PAGE_SIZE);
+		CHECK(!pagewell_unmap(map[i]));
+		no_advice(map[i] + MIB / 2, PAGE_SIZE);
+	}
+	start = pagewell_sbrk(b, MIB);
+	memset(start, 1, MIB);
+	CHECK(!pagewell_advise(start + MIB / 2, MIB / 2, PAGEWELL_DONTNEED));
+	CHECK(start[MIB / 2 - 1] == 1 && !start[MIB / 2]);
+	no_advice(start + MIB / 2, MIB / 2 + PAGE_SIZE);
+	pagewell_brk_destroy(gone);
+	no_advice(old + MIB / 2, PAGE_SIZE);
+}
+
 static void behind_guard(void)
 {
 	char *p = pagewell_map(GRANULE, 0, PAGEWELL_GUARD);
@@ -491,6 +532,7 @@ int main(void)
 		{ "maps: remap, advice", maps },
 		{ "maps: advice", advice },
 		{ "maps: errors", map_errors },
+		{ "maps: advice elsewhere", advice_elsewhere },
 		{ "maps: the guard", guard },
 		{ "breaks", breaks },
 		{ "statistics", statistics },
