@@ -51,20 +51,18 @@ static void *class_block(struct arena *a, size_t size, bool *zeroed)
 static void *alloc(pagewell_heap_t *heap, size_t size, bool *zeroed)
 {
 	struct arena *a = to_arena(heap);
-	void *p = NULL;
 
 	if (size <= CLASS_MAX)
-		p = class_block(a, size, zeroed);
-	else if (size <= PTRDIFF_MAX)
-		p = run_block_alloc(a, size, MIN_ALIGN, zeroed);
-	return p ? p : pw_no_memory();
+		return class_block(a, size, zeroed);
+	return size <= PTRDIFF_MAX ? run_block_alloc(a, size, MIN_ALIGN, zeroed) : NULL;
 }
 
 PUBLIC void *pagewell_heap_alloc(pagewell_heap_t *heap, size_t size)
 {
 	bool zeroed;
+	void *p = alloc(heap, size, &zeroed);
 
-	return alloc(heap, size, &zeroed);
+	return p ? p : pw_no_memory();
 }
 
 PUBLIC void *pagewell_heap_calloc(pagewell_heap_t *heap, size_t n, size_t size)
@@ -75,9 +73,14 @@ PUBLIC void *pagewell_heap_calloc(pagewell_heap_t *heap, size_t n, size_t size)
 	if (__builtin_mul_overflow(n, size, &size))
 		return pw_no_memory();
 	p = alloc(heap, size, &zeroed);
-	if (p && !zeroed)
-		memset(p, 0, size);
-	return p;
+	if (!p)
+		return pw_no_memory();
+	return zeroed ? p : memset(p, 0, size);
+}
+
+static void not_ours(const char *call, void *p)
+{
+	pw_heap_error(call, "not a block of this heap:", p);
 }
 
 static struct span *check_block(pagewell_heap_t *heap, void *p, const char *call)
@@ -87,25 +90,45 @@ static struct span *check_block(pagewell_heap_t *heap, void *p, const char *call
 		    span_arena(s) == to_arena(heap);
 
 	if (!ours)
-		pw_heap_error(call, "not a block of this heap:", p);
+		not_ours(call, p);
 	return s;
+}
+
+/* Does a block start here that is in use? That of a run is, as long as there is the run. */
+static bool is_block(struct span *s, uintptr_t addr)
+{
+	struct arena *a = span_arena(s);
+	bool free;
+
+	if (s->state == SPAN_RUN)
+		return big_block_start(s, addr);
+	if (!span_block_start(s, addr))
+		return false;
+	lock(&a->lock);
+	free = bin_has(s, addr);
+	unlock(&a->lock);
+	return !free;
 }
 
 PUBLIC void *pagewell_heap_realloc(pagewell_heap_t *heap, void *p, size_t size)
 {
 	struct span *s;
+	bool zeroed;
 	size_t old;
 	void *q;
 
 	if (!p)
 		return pagewell_heap_alloc(heap, size);
 	s = check_block(heap, p, "pagewell_heap_realloc()");
+	if (!is_block(s, (uintptr_t)p))
+		not_ours("pagewell_heap_realloc()", p);
 	old = s->state == SPAN_CLASS ? s->block_size : big_usable(s, (uintptr_t)p);
 	if (size && size <= old && size > old / 2)
 		return p;
-	q = size ? pagewell_heap_alloc(heap, size) : NULL;
+	q = size ? alloc(heap, size, &zeroed) : NULL;
+	/* Shrinking needs no memory: where there is none to move to, the block stays. */
 	if (size && !q)
-		return NULL;
+		return size <= old ? p : pw_no_memory();
 	if (q)
 		memcpy(q, p, MIN(old, size));
 	pw_free_slow(p, distance(p));

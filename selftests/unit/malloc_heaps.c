@@ -9,6 +9,14 @@
 
 #define FAILS(call, error)	do { errno = 0; CHECK((call) && errno == (error)); } while (0)
 
+static size_t refusals(void)
+{
+	struct pagewell_stats s;
+
+	CHECK(!pagewell_get_stats(&s, sizeof(s)));
+	return s.refused;
+}
+
 static void heap_calloc_and_realloc(void)
 {
 	pagewell_heap_t *h = pagewell_heap_create(0);
@@ -136,6 +144,89 @@ static void heap_keeps_blocks(void)
 		pagewell_heap_free(h, p);
 	}
 	pagewell_heap_destroy(h);
+}
+
+/* Takes what the limit leaves. */
+static pagewell_heap_t *full_heap(size_t size, void **first)
+{
+	pagewell_heap_t *h = pagewell_heap_create(2 * MIB);
+
+	*first = pagewell_heap_alloc(h, size);
+	CHECK(*first);
+	while (pagewell_heap_alloc(h, size))
+		;
+	while (pagewell_heap_alloc(h, 1000))
+		;
+	return h;
+}
+
+/* As realloc() does: what cannot be had was not needed. */
+static void heap_shrinks_at_limit(void)
+{
+	static const size_t sizes[] = { 4000, 70000 };
+	size_t was;
+	unsigned int i;
+	void *p;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		pagewell_heap_t *h = full_heap(sizes[i], &p);
+
+		was = refusals();
+		errno = 0;
+		CHECK(pagewell_heap_realloc(h, p, 1000) == p && !errno);
+		CHECK(refusals() == was);
+		FAILS(!pagewell_heap_realloc(h, p, 2 * sizes[i]), ENOMEM);
+		CHECK(refusals() == was + 1);
+		pagewell_heap_destroy(h);
+	}
+}
+
+static void realloc_in_child(size_t size, size_t offset, bool freed)
+{
+	pagewell_heap_t *h = pagewell_heap_create(0);
+	char *p = pagewell_heap_alloc(h, size);
+
+	if (freed)
+		pagewell_heap_free(h, p);
+	pagewell_heap_realloc(h, p + offset, size - offset);
+}
+
+static void realloc_middle_of_class(void)
+{
+	realloc_in_child(1000, 16, false);
+}
+
+static void realloc_middle_of_run(void)
+{
+	realloc_in_child(6 * MIB, GRANULE, false);
+}
+
+static void realloc_freed_class(void)
+{
+	realloc_in_child(1000, 0, true);
+}
+
+static void realloc_freed_run(void)
+{
+	realloc_in_child(6 * MIB, 0, true);
+}
+
+/* Also where the size would let a block be as it is. */
+static void heap_realloc_errors(void)
+{
+	static void (*const wrong[])(void) = {
+		realloc_middle_of_class, realloc_middle_of_run, realloc_freed_class,
+		realloc_freed_run,
+	};
+	char text[256];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(wrong); i++) {
+		int status = in_child(wrong[i], text, sizeof(text));
+
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+		CHECK(strstr(text, "pagewell_heap_realloc(): not a block of this heap:"));
+	}
 }
 
 /* Every size and alignment: contents stay apart, and all of it comes back. */
@@ -525,6 +616,8 @@ int main(void)
 		{ "heaps that are gone", heaps_gone },
 		{ "heaps come and go beside malloc_trim", heaps_beside_trim },
 		{ "heaps keep their blocks", heap_keeps_blocks },
+		{ "heaps: blocks that shrink at the limit", heap_shrinks_at_limit },
+		{ "heaps: realloc of what is no block", heap_realloc_errors },
 		{ "pools of every size and alignment", pools },
 		{ "pools: errors and limits", pool_errors },
 		{ "pools: pages go back", pool_returns_pages },
