@@ -358,6 +358,9 @@ struct batch {
 	bool reused;
 };
 
+/* Length of a span of class @c. */
+size_t bin_span_granules(unsigned int c);
+
 /* Takes up to @want blocks of class @c. */
 bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source source,
 	      struct batch *b);

@@ -65,6 +65,11 @@ static inline const struct shape *shape_of(unsigned int c)
 	return shape;
 }
 
+size_t bin_span_granules(unsigned int c)
+{
+	return shape_of(c)->granules;
+}
+
 static uint64_t *span_bits(struct span *s)
 {
 	return s->flags & SPAN_BITS ? s->more_bits : &s->bits;

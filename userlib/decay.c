@@ -293,6 +293,13 @@ bool arenas_squeeze(size_t wanted, bool own)
 	return bytes || all_out(nr) < out;
 }
 
+bool arenas_squeeze_for(const struct arena *a, size_t granules)
+{
+	size_t bytes = granules << GRANULE_SHIFT, size = READ_ONCE(a->size);
+
+	return bytes <= a->limit && size <= a->limit - bytes && arenas_squeeze(bytes, true);
+}
+
 bool arenas_trim(size_t pad)
 {
 	uint32_t nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE), i;

@@ -34,6 +34,12 @@ void arenas_collect(void);
  */
 bool arenas_squeeze(size_t wanted, bool own);
 
+/*
+ * The same for a private arena that could not have a span of so many granules; nothing
+ * is done if that is for its own limit.
+ */
+bool arenas_squeeze_for(const struct arena *a, size_t granules);
+
 /* Gives back what can be; @pad bytes of each top are kept. True if anything was. */
 bool arenas_trim(size_t pad);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "decay.h"
 #include "entry.h"
 #include "harden.h"
 #include "large.h"
@@ -33,19 +34,36 @@ PUBLIC pagewell_heap_t *pagewell_heap_create(size_t limit)
 	return a ? (pagewell_heap_t *)a : pw_no_memory();
 }
 
-static void *class_block(struct arena *a, size_t size, bool *zeroed)
+static bool take_one(struct arena *a, unsigned int c, struct batch *batch)
 {
-	struct batch batch;
 	bool done;
 
 	lock(&a->lock);
-	done = bin_take(a, (unsigned int)class_of(size ? size : 1), 1, NEW_PAGES, &batch);
+	done = bin_take(a, c, 1, NEW_PAGES, batch);
 	unlock(&a->lock);
-	if (!done)
+	return done;
+}
+
+static void *class_block(struct arena *a, size_t size, bool *zeroed)
+{
+	unsigned int c = (unsigned int)class_of(size ? size : 1);
+	struct batch batch;
+
+	if (!take_one(a, c, &batch) &&
+	    (!arenas_squeeze_for(a, bin_span_granules(c)) || !take_one(a, c, &batch)))
 		return NULL;
 	*zeroed = batch.fresh;
 	batch.first->key = 0;
 	return batch.first;
+}
+
+static void *run_block(struct arena *a, size_t size, bool *zeroed)
+{
+	void *p = run_block_alloc(a, size, MIN_ALIGN, zeroed);
+
+	if (!p && arenas_squeeze_for(a, ALIGN_UP(size, GRANULE) >> GRANULE_SHIFT))
+		p = run_block_alloc(a, size, MIN_ALIGN, zeroed);
+	return p;
 }
 
 static void *alloc(pagewell_heap_t *heap, size_t size, bool *zeroed)
@@ -54,7 +72,7 @@ static void *alloc(pagewell_heap_t *heap, size_t size, bool *zeroed)
 
 	if (size <= CLASS_MAX)
 		return class_block(a, size, zeroed);
-	return size <= PTRDIFF_MAX ? run_block_alloc(a, size, MIN_ALIGN, zeroed) : NULL;
+	return size <= PTRDIFF_MAX ? run_block(a, size, zeroed) : NULL;
 }
 
 PUBLIC void *pagewell_heap_alloc(pagewell_heap_t *heap, size_t size)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "decay.h"
 #include "entry.h"
 #include "meta.h"
 #include "os.h"
@@ -84,7 +85,11 @@ PUBLIC void *pagewell_map(size_t length, size_t align, unsigned int flags)
 	length = whole_granules(length);
 	if (!length || (align & (align - 1)) || (flags & ~PAGEWELL_GUARD))
 		return invalid();
-	ret = pw_heap_start() ? os_map(length, align, flags, &addr) : -ENOMEM;
+	if (!pw_heap_start())
+		return pw_no_memory();
+	ret = os_map(length, align, flags, &addr);
+	if (ret == -ENOMEM && arenas_squeeze(length, true))
+		ret = os_map(length, align, flags, &addr);
 	if (ret) {
 		failed(ret);
 		return NULL;
@@ -136,6 +141,8 @@ PUBLIC void *pagewell_remap(void *p, size_t length, unsigned int flags)
 	/* The old addresses may be somebody's as soon as the map has moved. */
 	*s = (struct span){ .state = SPAN_NONE };
 	ret = os_remap(&addr, copy.size, length, flags & PAGEWELL_MAYMOVE);
+	if (ret == -ENOMEM && length > copy.size && arenas_squeeze(length - copy.size, true))
+		ret = os_remap(&addr, copy.size, length, flags & PAGEWELL_MAYMOVE);
 	if (!ret) {
 		note_map(addr, length, 0);
 		return (void *)addr;
@@ -233,6 +240,15 @@ PUBLIC pagewell_brk_t *pagewell_brk_create(size_t reserve)
 	return NULL;
 }
 
+static int move_brk(struct pagewell_break *b, uintptr_t old, uintptr_t new)
+{
+	int ret = os_brk_move(&b->os, new);
+
+	if (ret == -ENOMEM && new > old && arenas_squeeze(new - old, true))
+		ret = os_brk_move(&b->os, new);
+	return ret;
+}
+
 PUBLIC void *pagewell_sbrk(pagewell_brk_t *b, intptr_t increment)
 {
 	uintptr_t old = b->os.brk, new = old + (uintptr_t)increment;
@@ -241,7 +257,7 @@ PUBLIC void *pagewell_sbrk(pagewell_brk_t *b, intptr_t increment)
 	if (increment % (intptr_t)GRANULE || (increment < 0 && new < b->os.start) ||
 	    (increment < 0 && new > old))
 		return invalid();
-	ret = increment > 0 && new < old ? -ENOMEM : os_brk_move(&b->os, new);
+	ret = increment > 0 && new < old ? -ENOMEM : move_brk(b, old, new);
 	if (!ret)
 		return (void *)old;
 	/* Something in its way is no memory, too. */

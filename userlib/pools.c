@@ -28,21 +28,9 @@ struct pagewell_pool {
 	struct block *list;
 };
 
-static struct pagewell_pool *new_pool(struct arena *a)
-{
-	struct batch batch;
-	bool done;
-
-	lock(&a->lock);
-	done = bin_take(a, (unsigned int)class_of(sizeof(struct pagewell_pool)), 1, NEW_PAGES,
-			&batch);
-	unlock(&a->lock);
-	return done ? (struct pagewell_pool *)batch.first : NULL;
-}
-
 PUBLIC pagewell_pool_t *pagewell_pool_create(size_t size, size_t align, size_t limit)
 {
-	struct pagewell_pool *pool = NULL;
+	struct pagewell_pool *pool;
 	struct arena *a;
 
 	align = align ? align : MIN_ALIGN;
@@ -51,12 +39,12 @@ PUBLIC pagewell_pool_t *pagewell_pool_create(size_t size, size_t align, size_t l
 		return NULL;
 	}
 	a = pw_heap_start() ? arena_create(true, limit ? limit : SIZE_MAX) : NULL;
-	if (a)
-		pool = new_pool(a);
-	if (!pool) {
-		if (a)
-			arena_destroy(a);
+	if (!a)
 		return pw_no_memory();
+	pool = pagewell_heap_alloc((pagewell_heap_t *)a, sizeof(*pool));
+	if (!pool) {
+		arena_destroy(a);
+		return NULL;
 	}
 	/* Classes are multiples of every alignment that a size in them has. */
 	size = ALIGN_UP(size, align);
@@ -68,7 +56,7 @@ PUBLIC pagewell_pool_t *pagewell_pool_create(size_t size, size_t align, size_t l
 	return pool;
 }
 
-PUBLIC void *pagewell_pool_alloc(pagewell_pool_t *pool)
+static struct block *take(struct pagewell_pool *pool)
 {
 	struct arena *a = pool->arena;
 	struct block *b;
@@ -87,6 +75,15 @@ PUBLIC void *pagewell_pool_alloc(pagewell_pool_t *pool)
 	if (b)
 		b->key = 0;
 	unlock(&a->lock);
+	return b;
+}
+
+PUBLIC void *pagewell_pool_alloc(pagewell_pool_t *pool)
+{
+	struct block *b = take(pool);
+
+	if (!b && arenas_squeeze_for(pool->arena, bin_span_granules(pool->class)))
+		b = take(pool);
 	return b ? b : pw_no_memory();
 }
 

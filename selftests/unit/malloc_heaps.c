@@ -564,6 +564,122 @@ static struct pagewell_stats stats_now(void)
 	return s;
 }
 
+/* Leaves all that the limit allows in free blocks of malloc(). */
+static void all_in_free_blocks(void)
+{
+	static void *p[9000];
+	size_t nr, i;
+
+	for (nr = 0; nr < ARRAY_SIZE(p) && (p[nr] = pw_malloc(1000)); nr++)
+		memset(p[nr], 1, 1000);
+	CHECK(nr > 6000 && nr < ARRAY_SIZE(p));
+	for (i = 0; i < nr; i++)
+		pw_free(p[i]);
+}
+
+static void map_squeezes(void)
+{
+	char *p;
+
+	all_in_free_blocks();
+	p = pagewell_map(4 * MIB, 0, 0);
+	CHECK(p && is_zero((unsigned char *)p, 4 * MIB));
+}
+
+static void remap_squeezes(void)
+{
+	char *p = pagewell_map(GRANULE, 0, 0);
+
+	CHECK(p);
+	all_in_free_blocks();
+	CHECK(pagewell_remap(p, 4 * MIB, PAGEWELL_MAYMOVE));
+}
+
+static void sbrk_squeezes(void)
+{
+	pagewell_brk_t *b = pagewell_brk_create(8 * MIB);
+
+	all_in_free_blocks();
+	CHECK(b && pagewell_sbrk(b, 4 * MIB));
+	FAILS(!pagewell_sbrk(b, 100 * MIB), ENOMEM);
+}
+
+static void heap_squeezes(void)
+{
+	pagewell_heap_t *h = pagewell_heap_create(0);
+
+	all_in_free_blocks();
+	CHECK(h && pagewell_heap_alloc(h, 2 * MIB) && pagewell_heap_alloc(h, 70000));
+}
+
+static void class_squeezes(void)
+{
+	pagewell_heap_t *h = pagewell_heap_create(0);
+
+	all_in_free_blocks();
+	CHECK(h && pagewell_heap_calloc(h, 7, 10000));
+}
+
+static void pool_squeezes(void)
+{
+	pagewell_pool_t *pool;
+
+	all_in_free_blocks();
+	pool = pagewell_pool_create(100000, 0, 0);
+	CHECK(pool && pagewell_pool_alloc(pool));
+}
+
+static void full_pool_squeezes(void)
+{
+	pagewell_pool_t *pool = pagewell_pool_create(100000, 0, 0);
+
+	all_in_free_blocks();
+	CHECK(pool && pagewell_pool_alloc(pool));
+}
+
+static void (*const squeezes[])(void) = {
+	map_squeezes, remap_squeezes, sbrk_squeezes, heap_squeezes, class_squeezes,
+	pool_squeezes, full_pool_squeezes,
+};
+
+static char squeeze[] = "0";
+
+static void squeeze_again(void)
+{
+	setenv("PAGEWELL_LIMIT", "8M", 1);
+	execl("/proc/self/exe", "malloc_heaps", squeeze, NULL);
+	_exit(126);
+}
+
+/* What nobody uses is no reason to refuse. Limits are read when a program starts. */
+static void squeezed(void)
+{
+	char text[1024];
+
+	for (; squeeze[0] < '0' + (char)ARRAY_SIZE(squeezes); squeeze[0]++)
+		CHECK(!in_child(squeeze_again, text, sizeof(text)));
+}
+
+/* A heap at its own limit takes nothing away from what threads have cached. */
+static void own_limit(void)
+{
+	size_t cached;
+	void *p;
+
+	pagewell_heap_t *h = full_heap(10000, &p);
+	pagewell_pool_t *pool = pagewell_pool_create(10000, 0, 2 * MIB);
+
+	CHECK(pool);
+	while (pagewell_pool_alloc(pool))
+		;
+	pw_free(pw_malloc(100));
+	cached = tcaches_bytes();
+	CHECK(cached);
+	CHECK(!pagewell_heap_alloc(h, 10000) && !pagewell_heap_alloc(h, 3 * MIB));
+	CHECK(!pagewell_pool_alloc(pool));
+	CHECK(tcaches_bytes() == cached);
+}
+
 #define REFUSED(call, times) do {				\
 	size_t was = stats_now().refused;			\
 								\
@@ -608,7 +724,7 @@ static void refused(void)
 	CHECK(stats_now().brk_moves == moves + 1);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		{ "heaps: calloc and realloc", heap_calloc_and_realloc },
@@ -628,9 +744,15 @@ int main(void)
 		{ "maps: advice elsewhere", advice_elsewhere },
 		{ "maps: the guard", guard },
 		{ "breaks", breaks },
+		{ "memory that is only kept is given up", squeezed },
+		{ "but not for a heap at its own limit", own_limit },
 		{ "statistics", statistics },
 		{ "statistics: what was refused", refused },
 	};
 
+	if (argc > 1) {
+		squeezes[argv[1][0] - '0']();
+		return 0;
+	}
 	return run_tests(tests, ARRAY_SIZE(tests));
 }
