@@ -11,6 +11,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -59,9 +60,22 @@ static void *pages(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* Nobody can choose addresses that come to one place, unless they know the seed. */
+static size_t hash(uint64_t addr)
+{
+	static uint64_t seed;
+
+	if (!seed)
+		memcpy(&seed, (const void *)getauxval(AT_RANDOM), sizeof(seed));
+	addr ^= seed;
+	addr = (addr ^ addr >> 32) * 0x9e3779b97f4a7c15UL;
+	addr = (addr ^ addr >> 29) * 0xbf58476d1ce4e5b9UL;
+	return addr ^ addr >> 32;
+}
+
 static struct place *find(struct place *places, size_t mask, uint64_t addr)
 {
-	size_t i = (addr >> 4) * 0x9e3779b97f4a7c15UL >> 20 & mask;
+	size_t i = hash(addr) & mask;
 
 	while (places[i].used && places[i].addr != addr)
 		i = (i + 1) & mask;
@@ -182,14 +196,27 @@ static bool add_record(struct reader *rd, const struct trace_record *r)
 	}
 }
 
+/* At the end there is room for records that did not come. Return: false if it is too much. */
+static bool leave_room_out(const struct trace_record *r, size_t *nr)
+{
+	size_t room = 0;
+
+	while (*nr && !r[*nr - 1].op && room <= TRACE_ROOM) {
+		room++;
+		--*nr;
+	}
+	return room <= TRACE_ROOM;
+}
+
 static bool make_plan(const struct trace_record *r, size_t nr, struct plan *plan)
 {
 	struct reader rd;
 	size_t i;
 
-	/* At the end there is room for records that did not come. */
-	while (nr && !r[nr - 1].op)
-		nr--;
+	if (!leave_room_out(r, &nr)) {
+		say("the trace ends with more room for more than is ever left: it is damaged");
+		return false;
+	}
 	if (!reader_start(&rd, plan, nr)) {
 		say("out of memory");
 		return false;
@@ -206,7 +233,7 @@ static bool make_plan(const struct trace_record *r, size_t nr, struct plan *plan
 static bool read_plan(const char *file, struct plan *plan)
 {
 	const size_t magic = sizeof(TRACE_MAGIC) - 1;
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	const char *data = NULL;
 	struct stat st;
 	size_t rest;
@@ -216,7 +243,7 @@ static bool read_plan(const char *file, struct plan *plan)
 		say("cannot read %s: %s", file, strerror(errno));
 		return false;
 	}
-	if ((size_t)st.st_size >= magic)
+	if (S_ISREG(st.st_mode) && (size_t)st.st_size >= magic)
 		data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	close(fd);
 	if (!data || data == MAP_FAILED || memcmp(data, TRACE_MAGIC, magic)) {

@@ -17,8 +17,7 @@
 #include "types.h"
 
 /* The records of a window fill whole pages; TRACE_MAGIC moves them into one more. */
-#define RECORDS		2048
-#define WINDOW		(RECORDS * sizeof(struct trace_record))
+#define WINDOW		(TRACE_ROOM * sizeof(struct trace_record))
 #define MAGIC		(sizeof(TRACE_MAGIC) - 1)
 #define MAPPED		(WINDOW + PAGE_SIZE)
 
@@ -134,7 +133,7 @@ static void next_window(void)
 
 static struct trace_record *next_record(void)
 {
-	if (nr_records == RECORDS && !off)
+	if (nr_records == TRACE_ROOM && !off)
 		next_window();
 	return off ? NULL : (struct trace_record *)(window + MAGIC) + nr_records++;
 }

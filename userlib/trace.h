@@ -15,6 +15,9 @@
 /* The number of threads that are about to end, or have no memory for one. */
 #define TRACE_NO_THREAD	65535
 
+/* A file is made longer by so many records at a time. */
+#define TRACE_ROOM	2048
+
 enum trace_op {
 	TRACE_MALLOC = 1,
 	TRACE_CALLOC,
@@ -34,7 +37,7 @@ enum trace_op {
  *
  * Blocks are gone before the record of their end is followed by another one
  * at their address. The file begins with TRACE_MAGIC, 16 bytes, and ends with
- * room for more records, whose @op is 0.
+ * room for up to TRACE_ROOM more records, whose @op is 0.
  */
 struct trace_record {
 	uint8_t op;

@@ -150,6 +150,14 @@ damaged()
 		grep -q "^pagewell: record $1 .* damaged\$" "$work/out"
 }
 
+# cpu: seconds that the replay of that trace takes
+cpu()
+{
+	local TIMEFORMAT=%U
+
+	{ time "$pagewell" replay "$work/made" >"$work/out" 2>&1; } 2>&1
+}
+
 # takes FROM TO: MiB that the replay of that trace takes
 takes()
 {
@@ -218,6 +226,24 @@ damaged 3 'r(MALLOC, 4096, 100) + r(MALLOC, 8192, 100) + r(FROM, 4096) + r(TO, 8
 result $? "one resized to where another is"
 damaged 1 'r(MALLOC, 4096, 100) + r(0, 0) + r(FREE, 4096)'
 result $? "a gap"
+made '(r(0, 0) * 2048)'
+takes 0 1 && grep -q '^calls  *0 ' "$work/out"
+result $? "room for more, as it is left"
+made '(r(0, 0) * 2049)'
+! "$pagewell" replay "$work/made" >"$work/out" 2>&1 &&
+	grep -q '^pagewell: .* room for more .* damaged$' "$work/out"
+result $? "more room than is ever left"
+mkfifo "$work/fifo"
+timeout 20 "$pagewell" replay "$work/fifo" >"$work/out" 2>&1
+[ $? = 1 ] && grep -q '^pagewell: .*fifo is no trace' "$work/out"
+result $? "a FIFO, which nobody writes to"
+made 'b"".join(r(MALLOC, i << 4, 1) for i in range(100000))'
+plain=$(cpu)
+made 'b"".join(r(MALLOC, i << 42, 1) for i in range(100000))'
+chosen=$(cpu)
+echo "$plain s, $chosen s" >>"$work/out"
+awk "BEGIN { exit !($chosen < 10 * ($plain + 0.02)) }" && grep -q '^calls  *100000 ' "$work/out"
+result $? "addresses that were chosen to be slow"
 ! "$pagewell" replay "$work/calls.c" >"$work/out" 2>&1 && grep -q '^pagewell: .* is no trace' "$work/out"
 result $? "a file that is no trace"
 echo "1..$n"
