@@ -36,14 +36,18 @@ static bool set_trace(const char *file)
 
 /*
  * Noticed now, with a status, and not when the command has begun. What is in the
- * file stays until then: perhaps it never does.
+ * file stays until then: perhaps it never does. @made: there was none.
  */
-static bool can_write(const char *file)
+static bool can_write(const char *file, bool *made)
 {
-	int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+	const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK;
+	int fd = open(file, flags | O_EXCL, 0666);
 	struct stat st;
 	bool good;
 
+	*made = fd >= 0;
+	if (fd < 0 && errno == EEXIST)
+		fd = open(file, flags, 0666);
 	if (fd < 0 || fstat(fd, &st)) {
 		say("cannot write %s: %s", file, strerror(errno));
 		return false;
@@ -64,6 +68,7 @@ int cmd_record(int argc, char **argv)
 	};
 	const struct launch launch = { .fallback = true };
 	const char *file = "pagewell.trace";
+	bool made;
 	int c, err;
 
 	while ((c = getopt_long(argc, argv, "+o:h", options, NULL)) != -1) {
@@ -83,11 +88,13 @@ int cmd_record(int argc, char **argv)
 		bad_usage(NAME, "no command to record");
 		return EXIT_CANNOT_RUN;
 	}
-	if (!can_write(file) || !launch_prepare(&launch) || !set_trace(file))
+	if (!launch_prepare(&launch) || !set_trace(file) || !can_write(file, &made))
 		return EXIT_CANNOT_RUN;
 	warn_if_out_of_reach(argv[optind], "nothing is recorded");
 	execvp(argv[optind], argv + optind);
 	err = errno;
+	if (made)
+		unlink(file);
 	say("cannot execute %s: %s", argv[optind], strerror(err));
 	return err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXEC;
 }

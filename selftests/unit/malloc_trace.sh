@@ -199,6 +199,13 @@ cp "$work/trace" "$work/kept"
 "$pagewell" record -o "$work/kept" -- /nonexistent >"$work/out" 2>&1
 [ $? = 127 ] && cmp "$work/trace" "$work/kept" >>"$work/out"
 result $? "a command that cannot be run leaves the last trace as it was"
+"$pagewell" record -o "$work/new" -- /nonexistent >"$work/out" 2>&1
+[ $? = 127 ] && ! [ -e "$work/new" ]
+result $? "and none where there was none"
+: >"$work/new"
+"$pagewell" record -o "$work/new" -- /etc/passwd >"$work/out" 2>&1
+[ $? = 126 ] && [ -e "$work/new" ]
+result $? "an empty file stays, too"
 "$pagewell" record -o /dev/null -- true >"$work/out" 2>&1
 [ $? = 125 ] && grep -q '^pagewell: cannot write a trace to /dev/null: it is no file$' "$work/out" &&
 	[ -c /dev/null ]
