@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "lock.h"
@@ -97,6 +98,22 @@ static bool is_own_file(const struct stat *st)
 	       st->st_size == (off_t)(MAGIC + nr_windows * WINDOW);
 }
 
+/* What is longer than RLIMIT_FSIZE allows is not only an error, but a signal. */
+static bool may_grow(void)
+{
+	struct rlimit limit;
+
+	return sys(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) ||
+	       limit.rlim_cur >= MAGIC + (nr_windows + 1) * WINDOW;
+}
+
+static int open_next(struct stat *st)
+{
+	if (!may_grow())
+		return -1;
+	return nr_windows ? open_file(O_APPEND, st) : create_file();
+}
+
 static bool map_window(int fd)
 {
 	long at = sys(SYS_mmap, NULL, MAPPED, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
@@ -113,7 +130,7 @@ static bool map_window(int fd)
 static void next_window(void)
 {
 	struct stat st;
-	int fd = nr_windows ? open_file(O_APPEND, &st) : create_file();
+	int fd = open_next(&st);
 	bool good = fd >= 0 &&
 		    (nr_windows ? is_own_file(&st) : write_all(fd, TRACE_MAGIC, MAGIC)) &&
 		    write_zeros(fd, WINDOW);

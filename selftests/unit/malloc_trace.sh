@@ -188,6 +188,16 @@ result $? "replayed with the library preloaded"
 	awk '$1 == "calls" { exit !($2 >= 30 && $4 >= 1 && $4 <= 2) }' "$work/out"
 result $? "threads that resize a block at their very end"
 
+# Two windows of records fit, and a bit.
+(ulimit -S -f 100; "$pagewell" record -o "$work/made" -- "$work/calls") >"$work/out" 2>&1
+[ $? = 0 ] && grep -q '^pagewell: cannot write the trace to .*: recording ends$' "$work/out" &&
+	"$pagewell" replay "$work/made" >>"$work/out" 2>&1 &&
+	[ "$(stat -c %s "$work/made")" = $((16 + 2 * 2048 * 24)) ]
+result $? "a limit on the size of files ends the record, not the program"
+(ulimit -S -f 1; "$pagewell" record -o "$work/made" -- "$work/calls") >"$work/out" 2>&1
+[ $? = 0 ] && grep -q 'recording ends$' "$work/out"
+result $? "also from the beginning"
+
 # Without record's word who is to write, all do, each a file of its own.
 LD_PRELOAD=$PWD/build/libpagewell.so PAGEWELL_BACKEND=anon PAGEWELL_TRACE=$work/made \
 	bash -c 'x=({1..9999}); /bin/true; y=({1..9999}); echo "${#x[@]} ${#y[@]}"' \
