@@ -273,23 +273,18 @@ static void explain_step(enum step step, const struct state *s, uint64_t size, p
 		explain_page(pid, after->seen.block);
 }
 
-/* Return: false when the child is not there any more. */
-static bool read_step(struct mod *mod, int fd, pid_t pid, struct state *s)
-{
-	if (read(fd, &s->seen, sizeof(s->seen)) != sizeof(s->seen)) {
-		say("the process to be measured did not start on our pages");
-		return false;
-	}
-	return mod_get_heap(mod, pid, &s->heap);
-}
-
-static bool explain_all(struct mod *mod, int fd, pid_t pid, uint64_t size)
+/* @ended: set to the step that the child did not come to, if it is not there any more. */
+static bool explain_all(struct mod *mod, int fd, pid_t pid, uint64_t size, enum step *ended)
 {
 	struct state s[NR_STEPS] = { };
 	enum step step;
 
 	for (step = START; step < NR_STEPS; step++) {
-		if (!read_step(mod, fd, pid, &s[step]))
+		if (read(fd, &s[step].seen, sizeof(s->seen)) != sizeof(s->seen)) {
+			*ended = step;
+			return false;
+		}
+		if (!mod_get_heap(mod, pid, &s[step].heap))
 			return false;
 		explain_step(step, s, size, pid);
 		if (write(fd, "", 1) != 1)
@@ -312,19 +307,41 @@ static bool print_pool_line(struct mod *mod)
 	return true;
 }
 
+static void say_end(enum step step, int status)
+{
+	static const char *const steps[] = {
+		[MALLOC] = "malloc()",
+		[TOUCH] = "touch its first byte",
+		[TOUCH_ALL] = "touch all of it",
+		[FREE] = "free()",
+		[AGAIN] = "malloc() once more",
+	};
+
+	if (step == START)
+		say("the process to be measured did not start on our pages");
+	else if (WIFSIGNALED(status))
+		say("the process to be measured died at \"%s\": %s", steps[step],
+		    strsignal(WTERMSIG(status)));
+	else
+		say("the process to be measured ended at \"%s\" with status %d", steps[step],
+		    WEXITSTATUS(status));
+}
+
 static bool measure(struct mod *mod, const char *text, uint64_t size)
 {
+	enum step ended = NR_STEPS;
+	int fds[2], status;
 	pid_t pid;
-	int fds[2];
 	bool ok;
 
 	pid = start_child(text, fds);
 	if (pid < 0)
 		return false;
 	close(fds[1]);
-	ok = explain_all(mod, fds[0], pid, size);
+	ok = explain_all(mod, fds[0], pid, size, &ended);
 	close(fds[0]);
-	waitpid(pid, NULL, 0);
+	if (waitpid(pid, &status, 0) == pid && ended < NR_STEPS)
+		say_end(ended, status);
 	return ok;
 }
 

@@ -126,6 +126,11 @@ has "what cannot be had is refused" 'refused, errno ENOMEM' "$($pw explain 900T)
 max=$(sed -n 's/^max_pages: //p' /sys/kernel/debug/pagewell/pool)
 check "set pool-max" $pw set pool-max 200M
 same "takes effect" 51200 "$(sed -n 's/^max_pages: //p' /sys/kernel/debug/pagewell/pool)"
+PAGEWELL_COMMIT=lazy $pw explain 400M >/dev/null 2>"$tmp/err"
+same "explain of more than the pool may hold: 1" 1 $?
+same "and says how that ended" \
+	'pagewell: the process to be measured died at "touch all of it": Bus error' \
+	"$(cat "$tmp/err")"
 $pw set pool-max 1M 2>"$tmp/err"
 same "below the floor is refused" 1 $?
 has "with a reason" "cannot set pool-max: .*floor" "$(cat "$tmp/err")"
