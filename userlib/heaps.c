@@ -47,11 +47,15 @@ static bool take_one(struct arena *a, unsigned int c, struct batch *batch)
 static void *class_block(struct arena *a, size_t size, bool *zeroed)
 {
 	unsigned int c = (unsigned int)class_of(size ? size : 1);
+	bool squeezed = false;
 	struct batch batch;
 
-	if (!take_one(a, c, &batch) &&
-	    (!arenas_squeeze_for(a, bin_span_granules(c)) || !take_one(a, c, &batch)))
-		return NULL;
+	/* Called in one place: compilers leave no call on the hit path. */
+	while (unlikely(!take_one(a, c, &batch))) {
+		if (squeezed || !arenas_squeeze_for(a, bin_span_granules(c)))
+			return NULL;
+		squeezed = true;
+	}
 	*zeroed = batch.fresh;
 	batch.first->key = 0;
 	return batch.first;

@@ -80,11 +80,16 @@ static struct block *take(struct pagewell_pool *pool)
 
 PUBLIC void *pagewell_pool_alloc(pagewell_pool_t *pool)
 {
-	struct block *b = take(pool);
+	bool squeezed = false;
+	struct block *b;
 
-	if (!b && arenas_squeeze_for(pool->arena, bin_span_granules(pool->class)))
-		b = take(pool);
-	return b ? b : pw_no_memory();
+	/* Called in one place: compilers leave no call on the hit path. */
+	while (unlikely(!(b = take(pool)))) {
+		if (squeezed || !arenas_squeeze_for(pool->arena, bin_span_granules(pool->class)))
+			return pw_no_memory();
+		squeezed = true;
+	}
+	return b;
 }
 
 static bool in_list(const struct pagewell_pool *pool, const struct block *b)
