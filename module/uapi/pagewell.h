@@ -264,7 +264,8 @@ struct pagewell_unmap {
  * has protection and page size of what was the end of the old range.
  *
  * Errors: EFAULT (old range not wholly mapped), ENOMEM (no room in place and no
- * MAYMOVE; limit, pool, addresses), EEXIST (FIXED on a break), EINVAL (the target
+ * MAYMOVE; limit, pool, addresses; part of a page of 2 MiB that somebody refers to
+ * would have to move), EEXIST (FIXED on a break), EINVAL (the target
  * overlaps the old range or leaves the window). The old range is then as it was; maps
  * at the target may be gone.
  */
@@ -302,8 +303,10 @@ struct pagewell_remap {
  * up, and comes back when it is touched; only in lazy regions, again. Errors:
  * ENOMEM (populate: a page cannot be had, or part of the range is not mapped;
  * dontneed in a strict region: a child keeps the page, or somebody refers to it,
- * and no other can be promised for it, the rest of the range is then untouched),
- * EINTR, EINVAL.
+ * and no other can be promised for it; in any: it is part of a page of 2 MiB that
+ * others have, too, and no copy of the rest can be had; the rest of the range is
+ * then untouched), EINTR, EINVAL. Populate copies nothing that is shared since a
+ * fork: the first write does.
  *
  * Collapse does what can be done in each aligned 2 MiB of the range that lies in
  * one break or map: what is there moves to one page of 2 MiB, holes in it are
