@@ -48,9 +48,10 @@ typedef bool (*lock_fn)(struct lock *l, unsigned int arg);
 /* Is @fn true of any of them? It is called for all. */
 static bool for_each_lock(lock_fn fn, unsigned int arg)
 {
-	bool any = fn(&pw_threads_lock, arg);
+	bool any = fn(&pw_start_lock, arg);
 	uint32_t i;
 
+	any |= fn(&pw_threads_lock, arg);
 	any |= fn(&pw_arenas_lock, arg);
 	for (i = 0; i < pw_nr_arenas && __atomic_load_n(&pw_heap.ready, __ATOMIC_ACQUIRE); i++)
 		any |= fn(&pw_arenas[i]->lock, arg);

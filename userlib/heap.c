@@ -17,7 +17,7 @@ uintptr_t pw_base;
 uintptr_t pw_fast_limit;
 uintptr_t pw_hard_limit;
 
-static struct lock start_lock;
+struct lock pw_start_lock;
 
 void pw_heap_limits(void)
 {
@@ -41,7 +41,7 @@ bool pw_heap_start(void)
 
 	if (likely(__atomic_load_n(&pw_heap.ready, __ATOMIC_ACQUIRE)))
 		return true;
-	lock(&start_lock);
+	lock(&pw_start_lock);
 	ready = pw_heap.ready;
 	if (!ready) {
 		pw_env_read();
@@ -53,7 +53,7 @@ bool pw_heap_start(void)
 			trace_start();
 		__atomic_store_n(&pw_heap.ready, ready, __ATOMIC_RELEASE);
 	}
-	unlock(&start_lock);
+	unlock(&pw_start_lock);
 	return ready;
 }
 

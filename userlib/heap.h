@@ -94,6 +94,9 @@ static inline bool in_window(uintptr_t addr)
 	return ((addr - pw_base) >> GRANULE_SHIFT) < READ_ONCE(pw_heap.granules);
 }
 
+/* Of who starts the heap; the others inside. */
+extern struct lock pw_start_lock;
+
 /* Chooses the backend and lays out the window; false without memory for it. */
 bool pw_heap_start(void);
 
