@@ -961,10 +961,10 @@ struct drop {
 	bool mapped;		/* there may be entries: zap, under mmap_lock */
 	bool leave;		/* for good; what is shared on purpose others keep */
 	bool promised;		/* it is, or was, a strict region */
-	bool keep_promise;	/* or else nothing may fail: what is there must go */
+	bool keep_promise;	/* and with @mapped, not @leave, it may fail; else all must go */
 	bool unback;		/* its region stays, and has no promise for it */
 	bool mmap_locked;
-	int err;		/* only with @keep_promise */
+	int err;		/* where it may fail */
 	unsigned long dropped;	/* pages, but for those left by an unmap before */
 };
 
@@ -1228,7 +1228,8 @@ static bool make_small_for(struct drop *d, unsigned long slot, struct pw_chunk *
 		clear_part(d, slot, c, from, to);
 		return false;
 	}
-	if (!d->keep_promise)
+	/* For advice the region is there: its charge is found when the block goes. */
+	if (!d->keep_promise && (d->leave || !d->mapped))
 		pass_charge(d->heap, c, from, to, d->promised);
 	if (pw_chunk_copy_block(d->heap, slot, c, false))
 		return true;
@@ -1415,7 +1416,7 @@ static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
 
 	/* Pairs with the barrier in pw_chunk_lock_new(). */
 	smp_mb();
-	/* An error stops it only where promises are kept, see struct drop. */
+	/* An error stops it only where it may fail, see struct drop. */
 	while (!d->err &&
 	       pw_slot_next(d->heap, &slot, last)) {
 		unsigned long first = slot << PW_SLOT_SHIFT;
@@ -1463,7 +1464,8 @@ unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
  * @promised: the range is strict, each page becomes a promise again
  *
  * Return: 0, or -ENOMEM when no promise can be had for a page that a child
- * keeps; that page, and those behind it, are still there.
+ * keeps, or no copies of what is around a part of a block that others have, too;
+ * that page, and those behind it, are still there.
  */
 int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		   bool promised)
@@ -1815,6 +1817,8 @@ int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
 			c = pw_chunk_lock(heap, slot);
 		if (c) {
 			if (!pw_chunk_cut(heap, slot, c)) {
+				/* A relative's zap may have had it for a moment. */
+				pw_family_wait(heap);
 				c = pw_chunk_own(heap, slot, c);
 				err = make_small(heap, slot, c) ? 0 : -ENOMEM;
 			}
@@ -1880,7 +1884,8 @@ static void loosen_in_slot(struct pw_heap *heap, unsigned long slot,
 	     i = find_next_bit(c->used, to, i + 1))
 		if (pw_pfn_is_page(c->pfn[i]))
 			__set_bit(i, c->loose);
-	WRITE_ONCE(heap->loose, true);
+	/* Whoever sees it sees what it is about. */
+	smp_store_release(&heap->loose, true);
 out:
 	pw_chunk_unlock(c);
 }

@@ -208,10 +208,17 @@ static bool has_pinned(struct pw_heap *parent, struct pw_chunk *c)
 {
 	unsigned int i;
 
-	/* Who has one page of a block, without a pin, loses the others' with the next write. */
+	bool pinned = test_bit(MMF_HAS_PINNED, &parent->mm->flags);
+
+	/*
+	 * Who refers to one page of a block, without a pin, would lose it with a write to any
+	 * other; unless the block is shared already, and the next write copies it anyway.
+	 */
 	if (c->block)
-		return pw_block_is_held(c, 0);
-	if (!test_bit(MMF_HAS_PINNED, &parent->mm->flags))
+		return (pinned || (pw_chunk_is_own(c) && !test_bit(0, c->suspect) &&
+				   !pw_page_sharers(pfn_to_page(c->block)))) &&
+		       pw_block_is_held(c, 0);
+	if (!pinned)
 		return false;
 	for (i = 0; i < PW_SLOT_PAGES; i++)
 		if (pw_pfn_is_page(c->pfn[i]) &&

@@ -352,13 +352,15 @@ static bool reserve(unsigned long nr)
 	return nr <= pw_pool_max() && pw_heaps_reclaim(nr) && !pw_pool_reserve(nr);
 }
 
-/* @loud: as of pw_limit_charge_some() */
-static bool commit_strict(struct pw_heap *heap, unsigned long nr, bool loud)
+/* @loud: as of pw_limit_charge_some(); @limited: out: it is a limit that stands against it */
+static bool commit_strict(struct pw_heap *heap, unsigned long nr, bool loud, bool *limited)
 {
+	*limited = true;
 	if (!map_within(heap, nr, READ_ONCE(heap->limit)))
 		return false;
 	if (!pw_limit_charge(&heap->payers, nr, loud))
 		goto unmap;
+	*limited = false;
 	if (!reserve(nr))
 		goto uncharge;
 	atomic_long_add(nr, &heap->committed);
@@ -374,14 +376,14 @@ unmap:
 
 static bool try_commit_strict(struct pw_heap *heap, unsigned long nr)
 {
-	bool limited = begin_trial(heap);
-	bool done = commit_strict(heap, nr, !limited);
+	bool trial = begin_trial(heap), limited;
+	bool done = commit_strict(heap, nr, !trial, &limited);
 
-	end_trial(heap, limited);
-	if (done || !limited)
+	end_trial(heap, trial);
+	if (done || !trial || !limited)
 		return done;
 	begin_verdict(heap);
-	done = commit_strict(heap, nr, true);
+	done = commit_strict(heap, nr, true, &limited);
 	end_verdict(heap);
 	return done;
 }
@@ -589,12 +591,14 @@ static noinline unsigned int find_unbacked(struct pw_heap *heap, u32 *pfns, unsi
 	return got;
 }
 
+/* @loud, @limited: as of commit_strict() */
 static unsigned int charge_and_find(struct pw_heap *heap, u32 *pfns, unsigned int nr,
-				    bool loud)
+				    bool loud, bool *limited)
 {
 	unsigned int got = 0;
 
 	nr = charge_found(heap, 1, nr, loud);
+	*limited = !nr;
 	if (nr)
 		got = find_pages(pfns, nr);
 	if (got < nr)
@@ -604,14 +608,14 @@ static unsigned int charge_and_find(struct pw_heap *heap, u32 *pfns, unsigned in
 
 static noinline unsigned int find_charged(struct pw_heap *heap, u32 *pfns, unsigned int nr)
 {
-	bool limited = begin_trial(heap);
-	unsigned int got = charge_and_find(heap, pfns, nr, !limited);
+	bool trial = begin_trial(heap), limited;
+	unsigned int got = charge_and_find(heap, pfns, nr, !trial, &limited);
 
-	end_trial(heap, limited);
-	if (got || !limited)
+	end_trial(heap, trial);
+	if (got || !trial || !limited)
 		return got;
 	begin_verdict(heap);
-	got = charge_and_find(heap, pfns, 1, true);
+	got = charge_and_find(heap, pfns, 1, true, &limited);
 	end_verdict(heap);
 	return got;
 }

@@ -50,13 +50,13 @@ static struct pw_account *account_find(kuid_t uid, struct cgroup *cgrp)
 }
 
 /*
- * A new account has no reference yet. Its memory is charged to who has it made: a user
- * may set limits for as many as they can become.
+ * A new account has no reference yet. A user may make as many as there are users they
+ * can become; to charge a cgroup for that might take long, and others wait for the lock.
  */
 static struct pw_account *account_make(kuid_t uid, struct cgroup *cgrp,
 				       struct pw_account *parent)
 {
-	struct pw_account *acc = kzalloc(sizeof(*acc), GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+	struct pw_account *acc = kzalloc(sizeof(*acc), GFP_KERNEL | __GFP_NOFAIL);
 
 	acc->nr = ++last_nr;
 	acc->uid = uid;

@@ -32,8 +32,8 @@ struct cgroup;
  * @refused: charges refused
  * @max: pages, PW_NO_LIMIT for none; written under accounts_lock
  * @trials: of a user; held for reading by who counts or charges pages and may give
- *          them back, for writing by who is not refused on account of those. A limit
- *          of a cgroup that several users are in is exact for each of them.
+ *          them back, for writing by who is not refused on account of those. Where
+ *          several users are in a cgroup, one may be on account of another's.
  */
 struct pw_account {
 	struct hlist_node by_who;

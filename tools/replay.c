@@ -214,7 +214,7 @@ static bool make_plan(const struct trace_record *r, size_t nr, struct plan *plan
 	size_t i;
 
 	if (!leave_room_out(r, &nr)) {
-		say("the trace ends with more room for more than is ever left: it is damaged");
+		say("the trace ends with more room than is ever left: it is damaged");
 		return false;
 	}
 	if (!reader_start(&rd, plan, nr)) {

@@ -350,11 +350,14 @@ static int grow_segment(struct arena *a, struct segment *seg, size_t granules)
 struct segment *arena_grow(struct arena *a, size_t granules)
 {
 	struct segment *seg;
+	int ret = -EAGAIN;
 
 	/* One that somebody was in the way of has fallen since, perhaps. */
-	for (seg = a->segments; seg; seg = seg->next)
-		if (!grow_segment(a, seg, granules))
+	for (seg = a->segments; seg && ret == -EAGAIN; seg = seg->next) {
+		ret = grow_segment(a, seg, granules);
+		if (!ret)
 			return seg;
+	}
 	seg = new_segment(a, granules << GRANULE_SHIFT);
 	if (!seg)
 		return NULL;

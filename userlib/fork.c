@@ -114,6 +114,12 @@ static void lock_streams(void)
 {
 	if (single_threaded() || !_IO_list_lock || !_IO_list_unlock || !_IO_list_resetlock)
 		return;
+	/*
+	 * Who has that lock may wait for a stream of somebody who waits for us: a handler that
+	 * interrupted parent() finds it unlocked, and locks of ours not yet.
+	 */
+	if (!streams_locked)
+		for_each_lock(let_go, 0);
 	_IO_list_lock();
 	streams_locked++;
 }

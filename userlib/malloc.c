@@ -73,7 +73,7 @@ static void *alloc_slow(size_t size, size_t c, bool *zeroed)
 	return likely(p) ? p : pw_no_memory();
 }
 
-/* What is mapped by itself has a guard page. If it cannot be, a class has canaries at least. */
+/* What is mapped by itself has a guard page. If it cannot be, a class has canaries. */
 static void *harden_alloc(size_t size, size_t align, bool *zeroed)
 {
 	void *p = NULL;

@@ -28,7 +28,7 @@ extern struct lock pw_os_lock;
  * @id: the backend's name for it
  * @reserved: anonymous: end of the addresses kept for it
  * @granted: device: how far the break may go without a call
- * @at_limit: device: more than was needed was refused, and it has not fallen since
+ * @refused: device: more than was needed was refused up to there, or 0
  * @word: device: @brk, where the module reads it; the struct must not move
  */
 struct os_brk {
@@ -36,9 +36,9 @@ struct os_brk {
 	uintptr_t brk;
 	uintptr_t reserved;
 	uintptr_t granted;
+	uintptr_t refused;
 	uint64_t word;
 	uint32_t id;
-	bool at_limit;
 };
 
 /* os_map() flags */

@@ -269,7 +269,8 @@ static bool extend(size_t to)
  */
 static int reach(uintptr_t end)
 {
-	size_t need = ALIGN_UP(end - base, HUGE_SIZE);
+	/* The last page is nobody's: what the program does to one, the next part would inherit. */
+	size_t need = ALIGN_UP(end - base + 1, HUGE_SIZE);
 	size_t step = ALIGN_UP(MAX(need, length + length / 4), HUGE_SIZE);
 
 	if (need <= length)
@@ -349,13 +350,13 @@ static int grant(struct os_brk *b, uintptr_t end)
 	return 0;
 }
 
-/* Each refusal is counted, and told: one for what is not needed will do. */
+/* Each refusal is counted, and told: what is not needed is not asked for again before it is. */
 static int grant_ahead(struct os_brk *b, uintptr_t brk, uintptr_t end)
 {
-	if (!b->at_limit && end <= b->reserved) {
+	if (brk >= b->refused && end <= b->reserved) {
 		if (!grant(b, end))
 			return 0;
-		b->at_limit = true;
+		b->refused = end;
 	}
 	return grant(b, brk);
 }
@@ -377,7 +378,7 @@ int os_device_brk_move(struct os_brk *b, uintptr_t brk)
 	if (ret)
 		return ret;
 	if (brk < b->brk)
-		b->at_limit = false;
+		b->refused = 0;
 	WRITE_ONCE(b->word, brk);
 	b->brk = brk;
 	return 0;

@@ -139,18 +139,13 @@ static bool fits(const struct span *s, size_t granules, size_t align)
 			      (size_t)s->head + s->granules);
 }
 
-/*
- * Smallest run of a bin that fits, lowest address first. A better one is looked for
- * among a few only; one at all, as long as it takes, unless it has to be aligned:
- * then there is likely to be a larger one.
- */
-static struct span *fit_in_bin(struct arena *a, unsigned int bin, size_t granules, size_t align)
+/* Smallest run of a bin that fits, lowest address first; looks at @looks of them. */
+static struct span *fit_in_bin(struct arena *a, unsigned int bin, size_t granules, size_t align,
+			       size_t looks)
 {
 	struct span *s, *best = NULL;
-	unsigned int looks = 64;
 
-	for (s = a->large[bin]; s && looks; s = s->next) {
-		looks -= best || align > 1;
+	for (s = a->large[bin]; s && looks--; s = s->next) {
 		if (!fits(s, granules, align))
 			continue;
 		if (!best || s->granules < best->granules ||
@@ -177,15 +172,17 @@ static unsigned int next_bin(struct arena *a, unsigned int bin)
 	return (unsigned int)(word * 64) + (unsigned int)__builtin_ctzl(map);
 }
 
+#define LOOKS	64
+
+/* Where few looks find nothing, and no larger one is free, all that are as long are looked at. */
 static struct span *best_fit(struct arena *a, size_t granules, size_t align)
 {
+	unsigned int first = run_bin(granules), bin;
 	struct span *s = NULL;
-	unsigned int bin;
 
-	for (bin = next_bin(a, run_bin(granules)); !s && bin < ARRAY_SIZE(a->large);
-	     bin = next_bin(a, bin + 1))
-		s = fit_in_bin(a, bin, granules, align);
-	return s;
+	for (bin = next_bin(a, first); !s && bin < ARRAY_SIZE(a->large); bin = next_bin(a, bin + 1))
+		s = fit_in_bin(a, bin, granules, align, LOOKS);
+	return s || align > 1 ? s : fit_in_bin(a, first, granules, align, SIZE_MAX);
 }
 
 /* Takes granules from the bottom of a top that has them. */

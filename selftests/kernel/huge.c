@@ -333,7 +333,6 @@ TEST_F(huge, held_over_fork)
 	EXPECT_EQ(-1, pw_wrong(self->p, SLOT, 6));
 }
 
-/* A copy of all of it is needed, and there is memory, but not in the pool. */
 /* Whoever shares what lies behind self->p, until it is stopped. */
 static pid_t sharer(void)
 {
@@ -422,6 +421,7 @@ TEST_F(huge, dontneed_part_without_memory)
 	munmap(step, PAGE);
 }
 
+/* A copy of all of it is needed, and there is memory, but not in the pool. */
 TEST_F(huge, held_and_the_pool_grows)
 {
 	int *step = pw_shared(), fds[2];

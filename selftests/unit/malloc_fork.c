@@ -282,8 +282,8 @@ static void at_every_instruction_threaded(void)
 static unsigned int count_locks(bool of_anybody)
 {
 	struct lock *all[] = {
-		&pw_threads_lock, &pw_arenas_lock, &pw_guarded_lock, &pw_os_lock, &pw_meta_lock,
-		&pw_bits_lock,
+		&pw_start_lock, &pw_threads_lock, &pw_arenas_lock, &pw_guarded_lock, &pw_os_lock,
+		&pw_meta_lock, &pw_bits_lock,
 	};
 	unsigned int nr = 0, i;
 
@@ -299,7 +299,7 @@ static unsigned int count_locks(bool of_anybody)
 
 static unsigned int nr_locks(void)
 {
-	return 6 + pw_nr_arenas + NR_CLASSES - 1;
+	return 7 + pw_nr_arenas + NR_CLASSES - 1;
 }
 
 /*

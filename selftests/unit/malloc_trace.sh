@@ -248,7 +248,7 @@ takes 0 1 && grep -q '^calls  *0 ' "$work/out"
 result $? "room for more, as it is left"
 made '(r(0, 0) * 2049)'
 ! "$pagewell" replay "$work/made" >"$work/out" 2>&1 &&
-	grep -q '^pagewell: .* room for more .* damaged$' "$work/out"
+	grep -q '^pagewell: .* more room than is .* damaged$' "$work/out"
 result $? "more room than is ever left"
 mkfifo "$work/fifo"
 timeout 20 "$pagewell" replay "$work/fifo" >"$work/out" 2>&1
