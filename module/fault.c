@@ -414,12 +414,6 @@ static bool slot_is_whole(struct touch *t)
 	return !pw_map_has_table(t->vma, addr_of(t, t->page));
 }
 
-static bool block_is_exclusive(struct touch *t)
-{
-	return pw_chunk_is_own(t->c) && !test_bit(0, t->c->suspect) &&
-	       !pw_page_sharers(pfn_to_page(t->c->block));
-}
-
 /* Hand the block to the kernel, which maps it, all of it where it can. */
 static vm_fault_t map_block(struct touch *t)
 {
@@ -429,7 +423,7 @@ static vm_fault_t map_block(struct touch *t)
 	get_page(head);
 	lock_page(head);
 	t->vmf->page = head + (t->page & PW_SLOT_MASK);
-	if (block_is_exclusive(t) && t->writable)
+	if (pw_block_is_exclusive(t->c) && t->writable)
 		t->vmf->flags |= FAULT_FLAG_WRITE;
 	return VM_FAULT_LOCKED;
 }
@@ -795,7 +789,7 @@ static vm_fault_t write_block(struct touch *t, unsigned int known)
 	    !pw_block_is_held(t->c, known))
 		bitmap_zero(t->c->suspect, PW_SLOT_PAGES);
 	over = t->c->block && may_copy_over(t, t->c->block);
-	if (t->c->block && !block_is_exclusive(t) &&
+	if (t->c->block && !pw_block_is_exclusive(t->c) &&
 	    !pw_chunk_copy_block(t->heap, t->slot, t->c, over))
 		return no_copy(t, t->slot << PW_SLOT_SHIFT, t->c->block, over);
 	if (!t->c->block)
@@ -1123,7 +1117,7 @@ static int populate_some(struct pw_heap *heap, unsigned long *page,
 	}
 	block = t.c->block;
 	/* What others have, too, is not copied before it is written to. */
-	write = block && t.writable && block_is_exclusive(&t);
+	write = block && t.writable && pw_block_is_exclusive(t.c);
 	pw_chunk_unlock(t.c);
 	/* The kernel maps it, and for that takes the way of a fault. */
 	if (block && !err &&

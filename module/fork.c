@@ -206,18 +206,15 @@ static bool page_is_pinned(struct page *page)
 
 static bool has_pinned(struct pw_heap *parent, struct pw_chunk *c)
 {
-	unsigned int i;
-
 	bool pinned = test_bit(MMF_HAS_PINNED, &parent->mm->flags);
+	unsigned int i;
 
 	/*
 	 * Who refers to one page of a block, without a pin, would lose it with a write to any
 	 * other; unless the block is shared already, and the next write copies it anyway.
 	 */
 	if (c->block)
-		return (pinned || (pw_chunk_is_own(c) && !test_bit(0, c->suspect) &&
-				   !pw_page_sharers(pfn_to_page(c->block)))) &&
-		       pw_block_is_held(c, 0);
+		return (pinned || pw_block_is_exclusive(c)) && pw_block_is_held(c, 0);
 	if (!pinned)
 		return false;
 	for (i = 0; i < PW_SLOT_PAGES; i++)

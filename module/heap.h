@@ -740,6 +740,13 @@ static inline unsigned long pw_page_sharers(struct page *page)
 	return atomic_long_read((atomic_long_t *)&page->private);
 }
 
+/* Nobody else has the chunk's block, or may still see what was there when somebody had. */
+static inline bool pw_block_is_exclusive(const struct pw_chunk *c)
+{
+	return pw_chunk_is_own(c) && !test_bit(0, c->suspect) &&
+	       !pw_page_sharers(pfn_to_page(c->block));
+}
+
 /* charge.c */
 
 /**

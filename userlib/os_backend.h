@@ -33,6 +33,7 @@ uintptr_t os_device_high(void);
  * everything: a block with pages of 2 MiB lies in them as it lay before.
  */
 #define MOVE_SLACK	(2 * HUGE_SIZE)
+
 bool os_device_has_control(void);
 int os_device_brk_create(size_t reserve, struct os_brk *b);
 int os_device_brk_move(struct os_brk *b, uintptr_t brk);
