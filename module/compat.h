@@ -78,11 +78,12 @@ static inline int pw_compound_mapcount(struct page *head)
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
 	return folio_mapcount(page_folio(head));
 #else
-	int n = compound_mapcount(head), i;
+	int whole = compound_mapcount(head), n = whole, i;
 
+	/* The parts of a page that is not anonymous count mappings of the whole, too. */
 	if (PageDoubleMap(head))
 		for (i = 0; i < HPAGE_PMD_NR; i++)
-			n += atomic_read(&head[i]._mapcount) + 1;
+			n += atomic_read(&head[i]._mapcount) + 1 - whole;
 	return n;
 #endif
 }

@@ -354,17 +354,16 @@ static unsigned int forget_removed(void)
 {
 	struct pw_account *acc;
 	unsigned long i;
-	unsigned int nr = 0;
+	unsigned int nr = 0, before;
 
 	lockdep_assert_held(&accounts_lock);
-again:
-	xa_for_each(&accounts, i, acc) {
-		if (acc->max == PW_NO_LIMIT || acc->refs > 1 || !is_removed(acc))
-			continue;
-		/* The account goes, and one above it may have no other reference left. */
-		nr += account_set_max(acc, PW_NO_LIMIT);
-		goto again;
-	}
+	/* With an account that goes, one above it, and before it, may have its last limit. */
+	do {
+		before = nr;
+		xa_for_each(&accounts, i, acc)
+			if (acc->max != PW_NO_LIMIT && acc->refs == 1 && is_removed(acc))
+				nr += account_set_max(acc, PW_NO_LIMIT);
+	} while (nr > before);
 	return nr;
 }
 
