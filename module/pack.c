@@ -72,8 +72,8 @@ struct press {
 /**
  * struct store - where packed pages are
  * @setup: protects the making of it
- * @ready: it may be made: loading us is no time to load others
- * @pool: NULL while there is none; never goes away again
+ * @ready: it may be made: loading us is no time to load others, unloading none to begin
+ * @pool: NULL while there is none; goes away with us only
  * @press: to be chosen by CPU
  */
 static struct store {
@@ -167,6 +167,10 @@ static bool have_store(void)
 	if (likely(have))
 		return true;
 	mutex_lock(&store.setup);
+	if (!store.ready) {
+		mutex_unlock(&store.setup);
+		return false;
+	}
 	have = store.pool || make_store();
 	if (!have) {
 		pr_err("pagewell: packing needs the kernel's zsmalloc and " METHOD "\n");
@@ -446,9 +450,13 @@ void pw_pack_init(void)
 void pw_pack_exit(void)
 {
 	WARN_ON_ONCE(!xa_empty(&packed_pages));
+	mutex_lock(&store.setup);
+	WRITE_ONCE(store.ready, false);
+	mutex_unlock(&store.setup);
 	if (!store.pool)
 		return;
 	store.zs_destroy_pool(store.pool);
+	store.pool = NULL;
 	free_presses();
 	put_calls();
 }

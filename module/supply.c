@@ -47,6 +47,8 @@ static struct shrinker *shrinker;
 
 static void decay(struct work_struct *work);
 static DECLARE_DEFERRABLE_WORK(decay_work, decay);
+static DEFINE_MUTEX(decay_lock);
+static bool decay_ended;
 
 /* What is held from load on comes from all nodes; the rest as the task wants it. */
 static struct page *node_pages(bool must, gfp_t gfp, unsigned int order)
@@ -396,13 +398,18 @@ static unsigned long decay_interval(void)
 	return max_t(unsigned long, READ_ONCE(pool_idle_s), 1) * HZ / DECAY_STEPS;
 }
 
-/* The step that is under way was to take as long as before. */
+/*
+ * The step that is under way was to take as long as before. The parameter can be written
+ * until the module is gone, when there shall be no further step.
+ */
 static int set_idle(const char *val, const struct kernel_param *kp)
 {
 	int err = param_set_uint(val, kp);
 
-	if (!err && delayed_work_pending(&decay_work))
+	mutex_lock(&decay_lock);
+	if (!err && !decay_ended && delayed_work_pending(&decay_work))
 		mod_delayed_work(system_wq, &decay_work, decay_interval());
+	mutex_unlock(&decay_lock);
 	return err;
 }
 
@@ -513,5 +520,8 @@ int pw_supply_init(void)
 void pw_supply_exit(void)
 {
 	shrinker_free(shrinker);
+	mutex_lock(&decay_lock);
+	decay_ended = true;
+	mutex_unlock(&decay_lock);
 	cancel_delayed_work_sync(&decay_work);
 }
