@@ -15,6 +15,7 @@
 #include <linux/bitmap.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
+#include <linux/mmu_notifier.h>
 #include <linux/moduleparam.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -123,6 +124,12 @@ static void find_lazy(const struct look *l, const struct pw_chunk *c, unsigned l
 	for_each_set_bit(i, lazy, PW_SLOT_PAGES)
 		if (!pw_pfn_is_page(c->pfn[i]))
 			__clear_bit(i, lazy);
+}
+
+/* What others see of the heap, as KVM's guests do, leaves no trace in its page tables. */
+static bool is_seen_by_others(const struct look *l)
+{
+	return l->by_age && mm_has_notifiers(l->heap->mm);
 }
 
 static bool vma_allows(const struct pw_heap *heap, struct vm_area_struct *vma)
@@ -269,7 +276,7 @@ static unsigned int pack_some(struct look *l)
 	struct pw_chunk *c = pw_chunk_lock(l->heap, l->slot);
 	unsigned int n = 0;
 
-	if (!c || c->users > 1 || c->shared)
+	if (!c || c->users > 1 || c->shared || is_seen_by_others(l))
 		bitmap_zero(l->idle, PW_SLOT_PAGES);
 	else
 		n = pack_locked(l, c);
