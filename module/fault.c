@@ -33,8 +33,8 @@
 
 /*
  * Pages that are brought in on a guess, and not seen to be used since, are at
- * most this part of the heap's resident pages, which is an eighth of the others,
- * and a few for a small heap.
+ * most this part of the heap's resident pages, which is an eighth of the others.
+ * A run may have a few more, a touch by itself may not.
  */
 #define GUESS_SHARE	9
 #define GUESS_FREE	16
@@ -160,10 +160,10 @@ static bool look_up(struct touch *t)
  * skips the guessed pages spends the budget and gets no more of it. Threads
  * that race here spoil a guess, nothing more.
  */
-static unsigned long guess_budget(struct pw_heap *heap)
+static unsigned long guess_budget(struct pw_heap *heap, long extra)
 {
-	long budget = atomic_long_read(&heap->resident) / GUESS_SHARE +
-		      GUESS_FREE - READ_ONCE(heap->guessed);
+	long budget = atomic_long_read(&heap->resident) / GUESS_SHARE + extra -
+		      READ_ONCE(heap->guessed);
 
 	return max(budget, 0L);
 }
@@ -226,8 +226,11 @@ static int place_for_run(unsigned long page)
 	return (page / RUN_START * hash) >> (64 - ilog2(PW_STREAMS));
 }
 
-/* The run that a touch belongs to, and how many pages that lets us expect. */
-static int choose_run(struct touch *t, unsigned long *nr)
+/*
+ * The run that a touch belongs to, how many pages that lets us expect, and how many may
+ * be guessed beyond the budget.
+ */
+static int choose_run(struct touch *t, unsigned long *nr, long *extra)
 {
 	struct pw_streams *all = &t->heap->streams;
 	bool expected;
@@ -235,6 +238,7 @@ static int choose_run(struct touch *t, unsigned long *nr)
 	struct pw_stream *s;
 	long step = 1;
 
+	*extra = GUESS_FREE;
 	if (expected) {
 		s = &all->stream[i];
 		if (guess_was_right(t, s)) {
@@ -250,6 +254,7 @@ static int choose_run(struct touch *t, unsigned long *nr)
 		if (step == 1 || step == -1)
 			*nr = 2;
 	} else {
+		*extra = 0;
 		i = place_for_run(t->page);
 		*nr = t->write ? RUN_START - t->page % RUN_START : 1;
 	}
@@ -297,13 +302,15 @@ struct plan {
 
 static void make_plan(struct touch *t, struct plan *p)
 {
-	p->run = choose_run(t, &p->nr);
+	long extra;
+
+	p->run = choose_run(t, &p->nr, &extra);
 	p->step = READ_ONCE(t->heap->streams.stream[p->run].step);
 	/* A walk of reads is given pages; those far apart need none. */
 	if (!t->write && p->step != 1 && p->step != -1)
 		p->nr = 1;
 	if (p->nr > 1)
-		p->nr = min3(p->nr, guess_budget(t->heap) + 1, room_for(t, p->step));
+		p->nr = min3(p->nr, guess_budget(t->heap, extra) + 1, room_for(t, p->step));
 	if (p->nr > 1)
 		p->nr = empty_run(t, p->nr, p->step);
 }

@@ -140,6 +140,20 @@ TEST_F(fault, rss_of_sparse_touches)
 	EXPECT_LE(rss_pages(&self->h), with_guesses(distinct));
 }
 
+/* Too far from each other for a run: not even a few that cost nothing. */
+TEST_F(fault, rss_of_lone_touches)
+{
+	const long apart = 150, touches[] = { 8, 32, 100 };
+	char *p = pw_map_pages(&self->h, 15000);
+
+	for (long i = 0, n = 0; n < (long)ARRAY_SIZE(touches); n++) {
+		for (; i < touches[n]; i++)
+			p[i * apart * PAGE] = 1;
+		EXPECT_GE(rss_pages(&self->h), touches[n]);
+		EXPECT_LE(rss_pages(&self->h), touches[n] * 9 / 8);
+	}
+}
+
 TEST_F(fault, rss_of_a_stride)
 {
 	char *p = pw_map_pages(&self->h, 15000);
