@@ -93,6 +93,20 @@ static int pw_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* Asked before what is there is unmapped; pw_mmap() would be too late. */
+static unsigned long may_be_mapped_at(unsigned long addr)
+{
+	struct pw_heap *heap;
+
+	if (!IS_ALIGNED(addr, PW_SLOT_BYTES))
+		return -EINVAL;
+	heap = pw_heap_get_by_mm(current->mm);
+	if (!heap)
+		return addr;
+	pw_heap_put(heap);
+	return -EEXIST;
+}
+
 static unsigned long pw_get_unmapped_area(struct file *file, unsigned long addr,
 					  unsigned long len,
 					  unsigned long pgoff,
@@ -104,7 +118,7 @@ static unsigned long pw_get_unmapped_area(struct file *file, unsigned long addr,
 	if (pgoff)
 		return -EINVAL;
 	if (flags & MAP_FIXED)
-		return addr;
+		return may_be_mapped_at(addr);
 	if (!IS_ALIGNED(addr, PW_SLOT_BYTES))
 		addr = 0;
 	len = max(len, PW_SLOT_BYTES);

@@ -592,6 +592,25 @@ TEST(mmap_rules)
 	EXPECT_EQ((uintptr_t)p, info.heap_base);
 }
 
+/* What is refused leaves what is there alone. */
+TEST(mmap_over_things)
+{
+	int fd = pw_open(), rw = PROT_READ | PROT_WRITE;
+	char *p = mmap(PW_HINT, 4 * MIB, rw, MAP_SHARED, fd, 0), *q;
+	uint32_t id;
+
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(0, pw_brk_create(fd, 4 * MIB, &id, &q));
+	ASSERT_EQ((void *)p, (void *)q);
+	ASSERT_EQ(0, pw_brk(fd, id, q + 4 * MIB, &q));
+	pw_fill(p, 1024, 1);
+	EXPECT_EQ(EEXIST, map_errno(p + 2 * MIB, rw, MAP_SHARED | MAP_FIXED, fd, 0));
+	EXPECT_EQ(EEXIST, map_errno(p, rw, MAP_SHARED | MAP_FIXED, fd, 0));
+	EXPECT_EQ(EINVAL, map_errno(p + PAGE, rw, MAP_SHARED | MAP_FIXED, fd, 0));
+	EXPECT_EQ(-1, pw_wrong(p, 1024, 1));
+	EXPECT_EQ(4 * MIB, pw_committed(fd));
+}
+
 /* Without a hint the kernel finds an aligned place. */
 TEST(mmap_is_aligned)
 {
