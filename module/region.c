@@ -1465,6 +1465,8 @@ int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot)
 		err = set_protection(heap, lo, hi, flags);
 	if (!err && prot != both)
 		pw_range_unmap(heap, lo, hi);
+	if (err && !READ_ONCE(heap->nr_read))
+		WRITE_ONCE(heap->ask_cow, true);
 	pw_unlock(&heap->unmap_lock);
 	return err;
 }

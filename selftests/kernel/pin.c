@@ -371,6 +371,24 @@ TEST_F(pin, register_after_fork)
 	EXPECT_EQ(-1, pw_wrong(self->p, HELD, 3));
 }
 
+/* Read-only maps are in the way of it; those that there never were are not. */
+TEST_F(pin, register_after_a_failed_protect)
+{
+	const size_t len = HELD * PAGE;
+	char *start;
+	struct ring r;
+	uint32_t id;
+
+	if (!ring_open(&r, self->p, len))
+		SKIP(return, "this kernel registers no buffers in file mappings");
+	close(r.fd);
+	ASSERT_EQ(0, pw_brk_create(self->h.fd, HUGE, &id, &start));
+	EXPECT_EQ(-EINVAL, pw_protect(self->h.fd, PAGEWELL_PROT_READ, start, PAGE));
+	EXPECT_EQ(-ENOMEM, pw_protect(self->h.fd, PAGEWELL_PROT_READ, start + 4 * HUGE, PAGE));
+	ASSERT_TRUE(ring_open(&r, self->p, len));
+	close(r.fd);
+}
+
 /* The zero page is in the way of it, too, until memory is asked for. */
 TEST_F(pin, register_after_reads)
 {
