@@ -19,6 +19,14 @@
 /* No error, and not a slot that can have a page of 2 MiB. */
 #define NOT_ELIGIBLE	1
 
+/* Maps that are one but for how they came to be are one (spare.c). */
+static void settle_regions(struct pw_heap *heap, unsigned long first)
+{
+	pw_lock(&heap->lock);
+	pw_spare_take_back(heap, first, first + PW_SLOT_PAGES, GFP_KERNEL_ACCOUNT);
+	pw_unlock(&heap->lock);
+}
+
 /* May the slot be mapped by one entry? */
 static bool is_eligible(struct pw_heap *heap, unsigned long first,
 			struct vm_area_struct *vma, bool *promised)
@@ -147,6 +155,7 @@ static int collapse_locked(struct pw_heap *heap, unsigned long slot)
 	vma = find_vma_intersection(heap->mm, addr, addr + 1);
 	if (!vma || !pw_vma_is_ours(vma) || vma->vm_private_data != heap)
 		return NOT_ELIGIBLE;
+	settle_regions(heap, first);
 	if (!is_eligible(heap, first, vma, &promised))
 		return NOT_ELIGIBLE;
 	pw_vma_start_write(vma);

@@ -574,6 +574,7 @@ void *pw_spare_walk(struct pw_heap *heap, struct ma_state *mas);
 int pw_spare_take_back(struct pw_heap *heap, unsigned long lo,
 		       unsigned long hi, gfp_t gfp);
 void pw_spare_flush(struct pw_heap *heap);
+unsigned long pw_spare_count(struct pw_heap *heap);
 struct pw_spare *pw_spare_find(struct pw_heap *heap, unsigned long nr,
 			       unsigned long align);
 struct pw_spare *pw_spare_at(struct pw_heap *heap, unsigned long lo,

@@ -291,12 +291,9 @@ bool pw_region_passed(struct pw_heap *heap, unsigned long page,
  */
 unsigned long pw_region_count(struct pw_heap *heap)
 {
-	unsigned long nr = READ_ONCE(heap->nr_entries);
-	int i;
+	unsigned long nr = READ_ONCE(heap->nr_entries), more = pw_spare_count(heap);
 
-	for (i = 0; i < PW_SPARES; i++)
-		nr -= nr && READ_ONCE(heap->spares[i].hi) && !READ_ONCE(heap->spares[i].flags);
-	return nr;
+	return nr - min(nr, more);
 }
 
 /**

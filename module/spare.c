@@ -59,10 +59,28 @@ void *pw_spare_walk(struct pw_heap *heap, struct ma_state *mas)
 	}
 }
 
+static void *tree_entry(struct pw_heap *heap, unsigned long page, struct ma_state *mas)
+{
+	mas_set(mas, page);
+	return mas_walk(mas);
+}
+
+/* As one with equal maps on either side; other spare ranges are not until they are maps. */
 static int take_back(struct pw_heap *heap, struct pw_spare *s, gfp_t gfp)
 {
-	int err = pw_region_store(heap, s->lo, s->hi, plain_entry(s), gfp);
+	MA_STATE(mas, &heap->regions, 0, 0);
+	bool merges = s->flags & (PW_REGION_MAP | PW_REGION_GUARD);
+	unsigned long lo = s->lo, hi = s->hi;
+	void *entry = plain_entry(s);
+	int err;
 
+	rcu_read_lock();
+	if (merges && lo && tree_entry(heap, lo - 1, &mas) == entry)
+		lo = mas.index;
+	if (merges && tree_entry(heap, hi, &mas) == entry)
+		hi = mas.last + 1;
+	rcu_read_unlock();
+	err = pw_region_store(heap, lo, hi, entry, gfp);
 	if (err)
 		return err;
 	smp_store_release(&heap->spares_moved, heap->spares_moved + 1);
@@ -109,6 +127,36 @@ void pw_spare_flush(struct pw_heap *heap)
 	for (i = 0; i < PW_SPARES; i++, s++)
 		if (s->hi && !s->flags)
 			take_back(heap, s, GFP_KERNEL_ACCOUNT);
+}
+
+/**
+ * pw_spare_count() - entries that the tree has on account of spare ranges only
+ * @heap: whose
+ *
+ * Context: no matter; more or less while they change.
+ */
+unsigned long pw_spare_count(struct pw_heap *heap)
+{
+	MA_STATE(mas, &heap->regions, 0, 0);
+	unsigned long flags, nr = 0;
+	struct pw_spare *s;
+	void *entry;
+
+	rcu_read_lock();
+	for (s = heap->spares; s < heap->spares + PW_SPARES; s++) {
+		flags = READ_ONCE(s->flags);
+		if (READ_ONCE(s->hi) && !flags)
+			nr++;
+		if (!READ_ONCE(s->hi) || !(flags & (PW_REGION_MAP | PW_REGION_GUARD)))
+			continue;
+		/* Each border once: a spare range looks at those before it, and at no others behind. */
+		entry = xa_mk_value(flags);
+		mas_set(&mas, READ_ONCE(s->lo) - 1);
+		nr += READ_ONCE(s->lo) && pw_spare_walk(heap, &mas) == entry;
+		nr += tree_entry(heap, READ_ONCE(s->hi), &mas) == entry;
+	}
+	rcu_read_unlock();
+	return nr;
 }
 
 /**

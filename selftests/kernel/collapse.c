@@ -58,6 +58,24 @@ static int hold(char *p, size_t len, int fds[2])
 	return vmsplice(fds[1], &iov, 1, 0) == (ssize_t)len;
 }
 
+/* Halves of a slot that are one region again. */
+TEST_F(collapse, where_a_hole_was_filled)
+{
+	char *half, *again;
+
+	ASSERT_EQ(0, pw_unmap(self->h.fd, self->p, 4 * HUGE));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, HUGE / 2, HUGE, &half));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, HUGE / 2, 0, &again));
+	ASSERT_EQ((void *)(half + HUGE / 2), (void *)again);
+	ASSERT_EQ(0, pw_unmap(self->h.fd, again, HUGE / 2));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, HUGE / 2, 0, &again));
+	ASSERT_EQ((void *)(half + HUGE / 2), (void *)again);
+	pw_fill(half, SLOT, 1);
+	ASSERT_EQ(0, collapse(self, half, HUGE));
+	EXPECT_EQ(-1, pw_wrong(half, SLOT, 1));
+	EXPECT_EQ(in_kib(SLOT), pmd_kib(self));
+}
+
 /* Full slots: contents stay, the number of pages stays, entries are whole. */
 TEST_F(collapse, full)
 {
