@@ -374,43 +374,68 @@ static int store_span(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 	return err;
 }
 
-static bool span_is_free(struct pw_heap *heap, unsigned long lo,
-			 unsigned long hi)
+/* The end of the first region that reaches into a range, up to @hi; 0: it is free. */
+static unsigned long first_taken(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {
 	struct span s;
 
 	for_each_span(s, heap, lo, hi)
 		if (s.entry)
-			return false;
-	return true;
+			return s.hi;
+	return 0;
 }
 
-/* First page of the lowest aligned gap of @nr pages at or above @from. */
+static bool span_is_free(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	return !first_taken(heap, lo, hi);
+}
+
+/* So many gaps that have no aligned place are passed over one by one. */
+#define GAPS_TRIED	16
+
+/* First page of the lowest gap of @size pages at or above @from. */
+static int find_room(struct pw_heap *heap, unsigned long from, unsigned long size,
+		     unsigned long *page)
+{
+	MA_STATE(mas, &heap->regions, 0, 0);
+	int err;
+
+	if (size > heap->window || from > heap->window - size)
+		return -ENOMEM;
+	mas_lock(&mas);
+	err = mas_empty_area(&mas, from, heap->window - 1, size);
+	mas_unlock(&mas);
+	*page = mas.index;
+	return err ? -ENOMEM : 0;
+}
+
+/*
+ * The same, aligned. Most gaps are aligned as they are, or have room to align in; when
+ * many have not, one is looked for that has in any case.
+ */
 static int find_gap_from(struct pw_heap *heap, unsigned long from,
 			 unsigned long nr, unsigned long align,
 			 unsigned long *page)
 {
-	unsigned long base = heap->base >> PAGE_SHIFT;
-	unsigned long size = nr;
+	unsigned long base = heap->base >> PAGE_SHIFT, gap;
 	int tries;
 
-	/* Most gaps are aligned as they are; else ask for room to align in. */
-	for (tries = 0; tries < 2; tries++, size = nr + align - 1) {
-		MA_STATE(mas, &heap->regions, 0, 0);
-		int err;
-
-		if (size > heap->window || from > heap->window - size)
+	for (tries = 0; tries < GAPS_TRIED; tries++) {
+		if (find_room(heap, from, nr, &gap))
 			return -ENOMEM;
-		mas_lock(&mas);
-		err = mas_empty_area(&mas, from, heap->window - 1, size);
-		mas_unlock(&mas);
-		if (err)
+		*page = ALIGN(base + gap, align) - base;
+		if (*page == gap)
+			return 0;
+		if (*page > heap->window - nr)
 			return -ENOMEM;
-		*page = ALIGN(base + mas.index, align) - base;
-		if (*page + nr <= mas.index + size)
+		from = first_taken(heap, *page, *page + nr);
+		if (!from)
 			return 0;
 	}
-	return -ENOMEM;
+	if (find_room(heap, from, nr + align - 1, &gap))
+		return -ENOMEM;
+	*page = ALIGN(base + gap, align) - base;
+	return 0;
 }
 
 static int find_gap(struct pw_heap *heap, unsigned long hint, unsigned long nr,
@@ -550,14 +575,25 @@ static int extend_reserve(struct pw_heap *heap, struct pw_break *b,
 	return err;
 }
 
+/* Have it end at @end again: nothing behind that was touched. */
+static void cut_reserve(struct pw_heap *heap, struct pw_break *b, unsigned long end)
+{
+	if (b->end == end)
+		return;
+	pw_lock(&heap->lock);
+	store_span(heap, end, b->end, NULL, GFP_UNMAP);
+	b->end = end;
+	pw_unlock(&heap->lock);
+}
+
 static int grow_break(struct pw_heap *heap, struct pw_break *b,
 		      unsigned long brk)
 {
-	unsigned long old = pages_up(b->brk), new = pages_up(brk);
+	unsigned long old = pages_up(b->brk), new = pages_up(brk), end = b->end;
 	bool strict = READ_ONCE(heap->commit) == PAGEWELL_COMMIT_STRICT;
 	int err;
 
-	if (new > b->end) {
+	if (new > end) {
 		err = extend_reserve(heap, b, new);
 		if (err) {
 			pw_heap_refused(heap, new - old);
@@ -566,8 +602,10 @@ static int grow_break(struct pw_heap *heap, struct pw_break *b,
 	}
 	if (new > old) {
 		err = pw_heap_commit(heap, new - old, strict);
-		if (err)
+		if (err) {
+			cut_reserve(heap, b, end);
 			return err;
+		}
 		if (!strict)
 			WRITE_ONCE(b->strict_from, new);
 	}

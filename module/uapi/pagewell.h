@@ -169,7 +169,8 @@ struct pagewell_brk_create {
  *
  * Memory up to the break, rounded up to a page, may be touched and reads as
  * zero at first. Lowering the break gives pages back. Growing past the reserve
- * works as long as the addresses behind it are free. Errors: ENOMEM (limit,
+ * works as long as the addresses behind it are free, up to a multiple of 2 MiB
+ * from the heap's base. Errors: ENOMEM (limit,
  * RLIMIT_DATA, pool, or addresses taken), EINVAL (below the start), ENOENT (no
  * such break); the break then stays where it was.
  */

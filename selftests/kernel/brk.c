@@ -165,6 +165,29 @@ TEST_F(brk, limit)
 	EXPECT_EQ(0, move(self, 12 * MIB));
 }
 
+/* What is refused takes no addresses either. */
+TEST_F(brk, refused_growth_keeps_no_addresses)
+{
+	char *before, *after;
+
+	ASSERT_EQ(0, move(self, MIB));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, 3 * PAGE, 0, &before));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, before, 3 * PAGE));
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, 2 * MIB));
+	EXPECT_EQ(-ENOMEM, move(self, 100 * MIB));
+	EXPECT_EQ(-ENOMEM, move(self, 1UL << 40));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, 5 * PAGE, 0, &after));
+	EXPECT_EQ((void *)before, (void *)after);
+	/* The break is in order, and so is its reserve. */
+	EXPECT_EQ(MIB, query(self));
+	EXPECT_EQ(-ENOMEM, move(self, 16 * MIB + PAGE));
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, NO_LIMIT));
+	EXPECT_EQ(0, move(self, 16 * MIB));
+	EXPECT_EQ(-ENOMEM, move(self, 16 * MIB + PAGE));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, after, 5 * PAGE));
+	EXPECT_EQ(0, move(self, 16 * MIB + PAGE));
+}
+
 TEST_F(brk, raising_the_limit_needs_a_capability)
 {
 	struct pagewell_heap heap = { 0 };

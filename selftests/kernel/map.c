@@ -102,6 +102,32 @@ TEST_F(map, alignment)
 	}
 }
 
+/* The lowest gap that has an aligned place, not the lowest that must have one. */
+TEST_F(map, aligned_gaps)
+{
+	const size_t slot = 512 * PAGE;
+	char *base, *at;
+
+	ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_GUARD, NULL, 12 * slot, slot, &base));
+	/* Too short; long enough, in vain; just the place; with a rest on either side. */
+	ASSERT_EQ(0, pw_unmap(self->h.fd, base + PAGE, slot / 2));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, base + slot + PAGE, slot + 100 * PAGE));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, base + 4 * slot, slot));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, base + 7 * slot - PAGE, slot + 2 * PAGE));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, slot, slot, &at));
+	EXPECT_EQ((void *)(base + 4 * slot), (void *)at);
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, slot, slot, &at));
+	EXPECT_EQ((void *)(base + 7 * slot), (void *)at);
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, slot, slot, &at));
+	EXPECT_GE((void *)at, (void *)(base + 12 * slot));
+	/* Many in vain: behind them all the same. */
+	ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_GUARD, NULL, 100 * slot, slot, &base));
+	for (int i = 0; i < 99; i++)
+		ASSERT_EQ(0, pw_unmap(self->h.fd, base + i * slot + PAGE, slot - PAGE));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, base, slot - PAGE, slot, &at));
+	EXPECT_GE((void *)at, (void *)(base + 100 * slot));
+}
+
 TEST_F(map, hints)
 {
 	char *want = self->h.base + 24 * MIB, *at;
@@ -594,6 +620,31 @@ TEST_F(map, neighbours_are_one_region)
 	ASSERT_EQ(0, pw_protect(fd, PW_BOTH, p + 30 * PAGE, 4 * PAGE));
 	EXPECT_EQ(1, regions());
 	ASSERT_EQ(0, pw_unmap(fd, p, 64 * PAGE));
+	EXPECT_EQ(0, regions());
+}
+
+/* Also where what was just unmapped is mapped again. */
+TEST_F(map, a_hole_that_is_filled_is_none)
+{
+	int fd = self->h.fd;
+	char *p, *again;
+
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 4 * PAGE, 0, &p));
+	for (int i = 1; i < 9; i++) {
+		ASSERT_EQ(0, pw_map(fd, 0, NULL, 4 * PAGE, 0, &again));
+		ASSERT_EQ((void *)(p + 4 * i * PAGE), (void *)again);
+	}
+	EXPECT_EQ(1, regions());
+	/* One; two side by side; more than are kept apart. */
+	for (int n = 1; n < 8; n++) {
+		for (int i = 1; i <= n; i++)
+			ASSERT_EQ(0, pw_unmap(fd, p + 4 * i * PAGE, 4 * PAGE));
+		EXPECT_EQ(2, regions());
+		for (int i = 1; i <= n; i++)
+			ASSERT_EQ(0, pw_map(fd, 0, NULL, 4 * PAGE, 0, &again));
+		EXPECT_EQ(1, regions());
+	}
+	ASSERT_EQ(0, pw_unmap(fd, p, 9 * 4 * PAGE));
 	EXPECT_EQ(0, regions());
 }
 
