@@ -135,7 +135,7 @@ static int help(const char *name)
 	printf("usage: pagewell COMMAND [ARG...]\n\n");
 	for (i = 0; i < NR_COMMANDS; i++)
 		printf("  %-9s %s\n", commands[i].name, commands[i].help);
-	printf("\npagewell help COMMAND tells more.\n");
+	printf("\npagewell help COMMAND tells more, pagewell --version which one this is.\n");
 	return 0;
 }
 
