@@ -45,8 +45,8 @@ pcp_pages zeroing_pages idle_pages avail_pages promised_pages debt_pages lost_pa
 bookkeeping_bytes fragmentation " \
 	"$(keys $dir/pool)"
 same "pool has nothing else" "$(keys $dir/pool | wc -w)" "$(wc -l <$dir/pool)"
-same "used and free pages are all pages" "$(value pool held_pages)" \
-	"$(($(value pool used_pages) + $(value pool free_pages)))"
+same "used, free and lost pages are all pages" "$(value pool held_pages)" \
+	"$(($(value pool used_pages) + $(value pool free_pages) + $(value pool lost_pages)))"
 
 same "idle has its keys" "max_bytes store_bytes packed_pages same_pages packed_bytes ratio " \
 	"$(keys $dir/idle)"
