@@ -39,16 +39,17 @@ static void print_pool_gauges(const struct pool *p)
 /* Times are in seconds here, whatever the module counts in. */
 static void print_counter(const struct counter *c)
 {
+	static const char help[] = "Since the module was loaded: see pagewell(4).";
 	size_t len = strlen(c->name);
 	char name[sizeof(c->name) + sizeof("seconds")];
 
 	if (len > 3 && !strcmp(c->name + len - 3, "_ns")) {
 		snprintf(name, sizeof(name), "%.*s_seconds", (int)len - 3, c->name);
-		print_family(name, "counter", "seconds", "Since the module was loaded.");
+		print_family(name, "counter", "seconds", help);
 		printf("pagewell_%s_total %" PRIu64 ".%09" PRIu64 "\n", name,
 		       c->value / 1000000000, c->value % 1000000000);
 	} else {
-		print_family(c->name, "counter", NULL, "Since the module was loaded.");
+		print_family(c->name, "counter", NULL, help);
 		printf("pagewell_%s_total %" PRIu64 "\n", c->name, c->value);
 	}
 }

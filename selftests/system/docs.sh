@@ -74,7 +74,28 @@ files=$(sed -n 's/.*debugfs_create_file("\([a-z]*\)".*/\1/p' module/debugfs.c)
 # shellcheck disable=SC2086  # words
 same "and every file there" "" "$(named docs/man/pagewell.4 $files)"
 same "README too" "" "$(for f in $files; do grep -q "debug/pagewell.*\`$f\`" README.md || echo "$f"; done)"
-for c in $(sed -n 's/^\t{ "\([a-z]*\)", cmd_.*/\1/p' tools/pagewell.c); do
+
+# terms FILE: the list under a file of debugfs in pagewell(4), a word and its text a line
+terms() {
+	sed -n "/^\.B $1\$/,/^\.RE/p" docs/man/pagewell.4 | sed -n '/^\.I /{s///;N;s/\n/ /;p}'
+}
+
+same "it tells the columns of heaps" \
+	"$(sed -n '/^static int heaps_show/,/return/s/.*seq_puts(m, " *\([a-z_ ]*\).*/\1/p' module/debugfs.c |
+		xargs -n 1)" "$(terms heaps | cut -d ' ' -f 1)"
+same "and the counters of stats.h, in the words of that" \
+	"$(sed -nE 's/^\tX\(([a-z_]*),\s*"(.*)"\).*/\1 \2/p' module/stats.h)" \
+	"$(terms faults | grep -v ^pages_per_fault)"
+params=$(sed -nE 's/^module_param[a-z_]*\(([a-z_]*),.*/\1/p' module/*.c | sort)
+same "it tells the module's parameters" "$params" "$(sed -n '/^\.SH "MODULE PAR/,/^\.SH "IDLE/p' \
+	docs/man/pagewell.4 | sed -n '/^\.TP/{n;s/^\.B //p}' | sort)"
+same "all of them in its synopsis" "$params" \
+	"$(sed -nE 's/^\.RB \[ ([a-z_]+)=.*/\1/p' docs/man/pagewell.4 | sort)"
+
+commands=$(sed -n 's/^\t{ "\([a-z]*\)", cmd_.*/\1/p' tools/pagewell.c)
+same "README has every command" "" \
+	"$(for c in $commands; do grep -q "build/pagewell $c" README.md || echo "$c"; done)"
+for c in $commands; do
 	# shellcheck disable=SC2046  # words
 	same "pagewell(1) names the options of $c" "" "$(named docs/man/pagewell.1 "pagewell $c" \
 		$(sed -n 's/^\t\t{ "\([a-z]*\)", .*/\\\\-\\\\-\1/p' "tools/$c.c" | grep -v help))"
