@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * debugfs.c - /sys/kernel/debug/pagewell: pool, buddy, heaps, idle, faults
+ * debugfs.c - /sys/kernel/debug/pagewell: pool, buddy, heaps, idle, check, faults
  *
  * The files are an interface: `key: value` lines, or a table of words under a
  * line of headings. Scripts find values by key and column, so both may grow.
@@ -255,11 +255,9 @@ static const struct file_operations check_fops = {
 /**
  * pw_debugfs_init() - make the files
  *
- * Call when everything they show is there.
- *
- * Return: 0; a kernel without debugfs is no error.
+ * Call when everything they show is there. A kernel without debugfs is no error.
  */
-int pw_debugfs_init(void)
+void pw_debugfs_init(void)
 {
 	pw_debugfs_dir = debugfs_create_dir("pagewell", NULL);
 	debugfs_create_file("pool", 0444, pw_debugfs_dir, NULL, &pool_fops);
@@ -268,7 +266,6 @@ int pw_debugfs_init(void)
 	debugfs_create_file("idle", 0444, pw_debugfs_dir, NULL, &idle_fops);
 	debugfs_create_file("check", 0600, pw_debugfs_dir, NULL, &check_fops);
 	debugfs_create_file("faults", 0444, pw_debugfs_dir, NULL, &faults_fops);
-	return 0;
 }
 
 /**

@@ -518,8 +518,7 @@ static vm_fault_t touch_one(struct touch *t)
 	__set_bit(i, t->c->used);
 	t->c->nr++;
 	count_fault(t, 1);
-	if (likely(t->vmf) &&
-	    likely(pw_map_insert_new(t->vma, t->vmf->pmd, addr_of(t, t->page), pfn,
+	if (likely(pw_map_insert_new(t->vma, t->vmf->pmd, addr_of(t, t->page), pfn,
 				     t->writable)))
 		return VM_FAULT_NOPAGE;
 	return insert(t, t->page, 1);
@@ -738,7 +737,7 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 static vm_fault_t make_writable(struct touch *t)
 {
 	struct pw_run run = {
-		.vma = t->vma, .pmd = t->vmf ? t->vmf->pmd : NULL, .c = t->c,
+		.vma = t->vma, .pmd = t->vmf->pmd, .c = t->c,
 		.addr = addr_of(t, t->lo),
 		.i = t->lo & PW_SLOT_MASK, .nr = t->hi - t->lo, .step = 1,
 	};

@@ -150,7 +150,7 @@ static void zero_block(u32 pfn)
 	}
 }
 
-static noinline unsigned long alloc_slow(enum pw_kind liked, unsigned int flags)
+static noinline u32 alloc_slow(enum pw_kind liked, unsigned int flags)
 {
 	enum pw_kind kind = liked;
 	u32 pfn = pw_pcp_alloc_huge(&kind);
@@ -179,7 +179,7 @@ static noinline unsigned long alloc_slow(enum pw_kind liked, unsigned int flags)
  * Return: page frame number of the head of a compound page with a reference
  * count of one; 0 when there is none, and then no promise is used.
  */
-unsigned long pw_pool_alloc_huge(unsigned int flags)
+u32 pw_pool_alloc_huge(unsigned int flags)
 {
 	enum pw_kind kind = flags & PW_ALLOC_ZERO ? PW_CLEAR : PW_DIRTY;
 	u32 pfn;
@@ -190,7 +190,7 @@ unsigned long pw_pool_alloc_huge(unsigned int flags)
 	return likely(pfn) ? pfn : alloc_slow(kind, flags);
 }
 
-/* As page_recycle() for small pages. */
+/* As pw_page_recycle() for small pages. */
 static bool huge_recycle(struct page *head)
 {
 	if (unlikely(page_ref_count(head) != 1 || head->flags & PW_FLAGS_HELD ||
@@ -203,7 +203,7 @@ static bool huge_recycle(struct page *head)
 	return true;
 }
 
-static void zero_freed(unsigned long pfn)
+static void zero_freed(u32 pfn)
 {
 	zero_block(pfn);
 	pw_stat_add(zeroed_free, PW_BLOCK_PAGES);
@@ -218,7 +218,7 @@ static void zero_freed(unsigned long pfn)
  * The page is mapped nowhere any more. If somebody else still refers to it, or
  * to a part of it, it is not used again before that has ended.
  */
-void pw_pool_free_huge(unsigned long pfn, unsigned int flags)
+void pw_pool_free_huge(u32 pfn, unsigned int flags)
 {
 	if (unlikely(!huge_recycle(pfn_to_page(pfn)))) {
 		if (flags & PW_FREE_PROMISED)
@@ -244,7 +244,7 @@ void pw_pool_free_huge(unsigned long pfn, unsigned int flags)
  * gets a reference count of one, and the 511 new ones no mapping, no flags and
  * a page_private() of zero; the first one keeps what it has. Does not sleep.
  */
-void pw_pool_split_huge(unsigned long pfn)
+void pw_pool_split_huge(u32 pfn)
 {
 	struct pw_block *blk = pw_pool_block(pfn);
 

@@ -65,9 +65,7 @@ static int __init pw_init(void)
 	err = pw_compact_init();
 	if (err)
 		goto err_idle;
-	err = pw_debugfs_init();
-	if (err)
-		goto err_compact;
+	pw_debugfs_init();
 	err = pw_netlink_init();
 	if (err)
 		goto err_debugfs;
@@ -82,7 +80,6 @@ err_netlink:
 	pw_limit_exit();
 err_debugfs:
 	pw_debugfs_exit();
-err_compact:
 	pw_compact_stop();
 err_idle:
 	pw_idle_stop();

@@ -493,19 +493,15 @@ void pw_pool_get_stat(struct pw_pool_stat *st)
  */
 void pw_pool_buddy_stat(struct pw_buddy_stat *st)
 {
+	const size_t block_size = kmalloc_size_roundup(sizeof(struct pw_block)) + sizeof(long);
 	const struct pw_buddy *b = &pw_pool.buddy;
-	const struct pw_block *blk;
 	unsigned int kind, order;
 
 	BUILD_BUG_ON(PW_STAT_ORDERS != PW_ORDERS);
 	memset(st, 0, sizeof(*st));
 	spin_lock(&pw_pool.lock);
-	st->blocks = b->nr_blocks;
-	st->partial = b->nr_partial;
-	list_for_each_entry(blk, &b->idle, idle)
-		st->idle++;
 	/* An entry of the xarray for each block; lists for each CPU. */
-	st->bookkeeping = b->nr_blocks * (kmalloc_size_roundup(sizeof(*blk)) + sizeof(long)) +
+	st->bookkeeping = b->nr_blocks * block_size +
 			  num_possible_cpus() * sizeof(struct pw_pcp);
 	for (order = 0; order < PW_ORDERS; order++)
 		for (kind = 0; kind < PW_KINDS; kind++)

@@ -61,15 +61,12 @@ struct pw_pool_stat {
 
 /**
  * struct pw_buddy_stat - a snapshot of the buddy
- * @blocks: 2 MiB ranges of physical memory with pages of ours
- * @partial: of these, ranges of which the pool owns a part only
- * @idle: of these, ranges without a page in use
  * @bookkeeping: bytes that the pool needs to know what it has
  * @nr_free: free runs of 2^order pages, [order][0] dirty, [order][1] clear;
  *           pages on per-CPU lists and being zeroed are not in here
  */
 struct pw_buddy_stat {
-	unsigned long blocks, partial, idle, bookkeeping;
+	unsigned long bookkeeping;
 	unsigned long nr_free[PW_STAT_ORDERS][2];
 };
 
@@ -80,9 +77,9 @@ int pw_pool_reserve_over(unsigned long nr);
 void pw_pool_unreserve(unsigned long nr);
 unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags);
 void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags);
-unsigned long pw_pool_alloc_huge(unsigned int flags);
-void pw_pool_free_huge(unsigned long pfn, unsigned int flags);
-void pw_pool_split_huge(unsigned long pfn);
+u32 pw_pool_alloc_huge(unsigned int flags);
+void pw_pool_free_huge(u32 pfn, unsigned int flags);
+void pw_pool_split_huge(u32 pfn);
 int pw_pool_set_max(unsigned long max);
 unsigned long pw_pool_held(void);
 unsigned long pw_pool_avail(void);

@@ -264,7 +264,7 @@ static __always_inline struct pw_heap *find_heap(void)
 	return heap && likely(!READ_ONCE(heap->ask_cow)) ? heap : NULL;
 }
 
-static noinline long quick_brk(struct file *file, unsigned int cmd, unsigned long arg)
+static noinline long quick_brk(struct file *file, unsigned long arg)
 {
 	struct pagewell_brk __user *uarg = (void __user *)arg;
 	struct pw_heap *heap;
@@ -323,7 +323,7 @@ static __always_inline bool map(struct pw_heap *heap, unsigned long nr,
 	return done;
 }
 
-static noinline long quick_map(struct file *file, unsigned int cmd, unsigned long arg)
+static noinline long quick_map(struct file *file, unsigned long arg)
 {
 	struct pagewell_map __user *uarg = (void __user *)arg;
 	struct pw_heap *heap;
@@ -410,7 +410,7 @@ static __always_inline bool unmap(struct pw_heap *heap, u64 addr, unsigned long 
 	return done;
 }
 
-static noinline long quick_unmap(struct file *file, unsigned int cmd, unsigned long arg)
+static noinline long quick_unmap(struct file *file, unsigned long arg)
 {
 	struct pagewell_unmap __user *uarg = (void __user *)arg;
 	struct pw_heap *heap;
@@ -447,10 +447,10 @@ long_way:
 long pw_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	if (cmd == PAGEWELL_IOC_BRK)
-		return quick_brk(file, cmd, arg);
+		return quick_brk(file, arg);
 	if (cmd == PAGEWELL_IOC_MAP)
-		return quick_map(file, cmd, arg);
+		return quick_map(file, arg);
 	if (cmd == PAGEWELL_IOC_UNMAP)
-		return quick_unmap(file, cmd, arg);
+		return quick_unmap(file, arg);
 	return pw_ioctl_long_way(file, cmd, arg);
 }

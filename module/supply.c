@@ -79,13 +79,13 @@ static struct page *take_piece(unsigned int *order, bool must)
 					   BLOCK_GFP, *order);
 	} else {
 		page = node_pages(must, LIGHT_GFP, *order);
+		if (!page && !*order)
+			page = node_pages(must, last, 0);
 	}
 	while (!page && *order) {
 		--*order;
 		page = node_pages(must, *order > PAGE_ALLOC_COSTLY_ORDER ? LIGHT_GFP : last, *order);
 	}
-	if (!page)
-		page = node_pages(must, last, 0);
 	return page;
 }
 

@@ -2,7 +2,8 @@
 /*
  * watch.h - what the module shows: debugfs files and the netlink family
  *
- * heap.c answers the questions, debugfs.c and netlink.c print the answers.
+ * heap.c, pool.c, limit.c, pack.c and stats.c answer the questions, debugfs.c and
+ * netlink.c print the answers.
  */
 #ifndef PAGEWELL_WATCH_H
 #define PAGEWELL_WATCH_H
@@ -80,7 +81,7 @@ struct pw_idle_stat {
 
 void pw_idle_get_stat(struct pw_idle_stat *st);
 
-int pw_debugfs_init(void);
+void pw_debugfs_init(void);
 void pw_debugfs_exit(void);
 
 int pw_netlink_init(void);
