@@ -102,20 +102,20 @@ static struct segment *segment_alloc(void)
 {
 	struct segment *seg;
 
-	lock(&pw_bits_lock);
+	lock(&pw_records_lock);
 	seg = free_segments;
 	if (seg)
 		free_segments = seg->next;
-	unlock(&pw_bits_lock);
+	unlock(&pw_records_lock);
 	return seg ? seg : pw_meta_alloc(sizeof(*seg));
 }
 
 static void segment_free(struct segment *seg)
 {
-	lock(&pw_bits_lock);
+	lock(&pw_records_lock);
 	seg->next = free_segments;
 	free_segments = seg;
-	unlock(&pw_bits_lock);
+	unlock(&pw_records_lock);
 }
 
 /*

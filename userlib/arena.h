@@ -426,6 +426,7 @@ size_t span_purge(struct span *s);
 /* Sorts a list's blocks back into their spans. True: arenas_return() is due. */
 bool list_sort_back(struct block *first);
 
-extern struct lock pw_bits_lock;
+/* Of free records: arrays of bits, segments, breaks; and of the breaks in use. */
+extern struct lock pw_records_lock;
 
 #endif /* PW_ARENA_H */

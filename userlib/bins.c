@@ -79,17 +79,17 @@ static uint64_t *span_bits(struct span *s)
 #define BITS_SIZE	(BITS_WORDS * sizeof(uint64_t))
 
 static uint64_t *free_bits;
-struct lock pw_bits_lock;
+struct lock pw_records_lock;
 
 static uint64_t *bits_alloc(void)
 {
 	uint64_t *bits;
 
-	lock(&pw_bits_lock);
+	lock(&pw_records_lock);
 	bits = free_bits;
 	if (bits)
 		free_bits = (uint64_t *)bits[0];
-	unlock(&pw_bits_lock);
+	unlock(&pw_records_lock);
 	if (!bits)
 		return pw_meta_alloc(BITS_SIZE);
 	bits[0] = 0;
@@ -102,11 +102,11 @@ static void bits_free(struct span *s)
 
 	if (!(s->flags & SPAN_BITS))
 		return;
-	lock(&pw_bits_lock);
+	lock(&pw_records_lock);
 	memset(bits, 0, BITS_SIZE);
 	bits[0] = (uint64_t)free_bits;
 	free_bits = bits;
-	unlock(&pw_bits_lock);
+	unlock(&pw_records_lock);
 }
 
 /* Writes the map entries of a span: what free() finds. */

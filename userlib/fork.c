@@ -58,7 +58,7 @@ static bool for_each_lock(lock_fn fn, unsigned int arg)
 	any |= fn(&pw_guarded_lock, arg);
 	any |= fn(&pw_os_lock, arg);
 	any |= fn(&pw_meta_lock, arg);
-	any |= fn(&pw_bits_lock, arg);
+	any |= fn(&pw_records_lock, arg);
 	for (i = 1; i < NR_CLASSES; i++)
 		any |= fn(&pw_fastbins[i].lock, arg);
 	if (!pw_env.harden)

@@ -10,7 +10,7 @@
  *
  * While the process has a single thread, a lock is a plain store.
  *
- * Lock order: start, threads, list of arenas, arena, kept mappings, OS, metadata, bits.
+ * Lock order: start, threads, list of arenas, arena, kept mappings, OS, metadata, records.
  * Those of fast bins, of the depot, of magazines, of the trace and of the exit key are
  * leaves: of ours nothing is taken inside them.
  */

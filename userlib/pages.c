@@ -177,51 +177,51 @@ static struct pagewell_break *brk_alloc(void)
 {
 	struct pagewell_break *b;
 
-	lock(&pw_bits_lock);
+	lock(&pw_records_lock);
 	b = free_brks;
 	if (b)
 		free_brks = b->next;
-	unlock(&pw_bits_lock);
+	unlock(&pw_records_lock);
 	return b ? b : pw_meta_alloc(sizeof(*b));
 }
 
 static void brk_free(struct pagewell_break *b)
 {
-	lock(&pw_bits_lock);
+	lock(&pw_records_lock);
 	b->next = free_brks;
 	free_brks = b;
-	unlock(&pw_bits_lock);
+	unlock(&pw_records_lock);
 }
 
 static void brk_list(struct pagewell_break *b)
 {
-	lock(&pw_bits_lock);
+	lock(&pw_records_lock);
 	b->next = used_brks;
 	b->prev = &used_brks;
 	if (b->next)
 		b->next->prev = &b->next;
 	used_brks = b;
-	unlock(&pw_bits_lock);
+	unlock(&pw_records_lock);
 }
 
 static void brk_unlist(struct pagewell_break *b)
 {
-	lock(&pw_bits_lock);
+	lock(&pw_records_lock);
 	*b->prev = b->next;
 	if (b->next)
 		b->next->prev = b->prev;
-	unlock(&pw_bits_lock);
+	unlock(&pw_records_lock);
 }
 
 static bool in_break(uintptr_t addr, uintptr_t last)
 {
 	struct pagewell_break *b;
 
-	lock(&pw_bits_lock);
+	lock(&pw_records_lock);
 	for (b = used_brks; b; b = b->next)
 		if (addr >= b->os.start && last < READ_ONCE(b->os.brk))
 			break;
-	unlock(&pw_bits_lock);
+	unlock(&pw_records_lock);
 	return b;
 }
 

@@ -51,6 +51,9 @@ void *pagewell_heap_alloc(pagewell_heap_t *heap, size_t size);
  * @heap: the heap
  * @n: how many
  * @size: bytes of each
+ *
+ * Return: the array, or NULL and errno ENOMEM, also when it would have more bytes than
+ * a size_t can say.
  */
 void *pagewell_heap_calloc(pagewell_heap_t *heap, size_t n, size_t size);
 
@@ -153,7 +156,10 @@ void *pagewell_map(size_t length, size_t align, unsigned int flags);
 
 /**
  * pagewell_unmap() - give pages back
- * @p: what pagewell_map() or pagewell_remap() returned; anything else is EINVAL
+ * @p: what pagewell_map() or pagewell_remap() returned
+ *
+ * Return: 0; -1 and errno EINVAL for anything else, ENOMEM if the system refuses it,
+ * and it is as it was.
  */
 int pagewell_unmap(void *p);
 
@@ -187,6 +193,8 @@ typedef struct pagewell_break pagewell_brk_t;
 /**
  * pagewell_brk_create() - a new break, with nothing before it
  * @reserve: bytes of addresses to keep free for it
+ *
+ * Return: the break; NULL and errno ENOMEM, whatever the reason.
  */
 pagewell_brk_t *pagewell_brk_create(size_t reserve);
 

@@ -74,7 +74,7 @@
 /**
  * struct block - a free block
  * @next: the next block of the list
- * @key: heap.base while the block is free, so that a second free() is noticed
+ * @key: pw_base while the block is free, so that a second free() is noticed
  */
 struct block {
 	struct block *next;

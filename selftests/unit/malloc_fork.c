@@ -283,7 +283,7 @@ static unsigned int count_locks(bool of_anybody)
 {
 	struct lock *all[] = {
 		&pw_start_lock, &pw_threads_lock, &pw_arenas_lock, &pw_guarded_lock, &pw_os_lock,
-		&pw_meta_lock, &pw_bits_lock,
+		&pw_meta_lock, &pw_records_lock,
 	};
 	unsigned int nr = 0, i;
 
