@@ -60,7 +60,7 @@ struct pw_shelf {
  * @base: page frame number of its first page
  * @nr_owned: pages that are ours, free or not
  * @node: number of its shelf; set before its first page is added
- * @compound: for the owner: its pages are one page of 2 MiB; @cut ends that
+ * @compound: for the owner: its pages are one page of 2 MiB; pw_buddy.cut ends that
  * @leaving: it is to become idle: others are used first
  * @orders: for each kind, a bit for each order of which there is a free node
  * @nr_free: for each kind, free pages
@@ -104,7 +104,7 @@ struct pw_block {
  * @nr_owned: pages owned
  * @nr_idle: of these, in idle blocks
  * @low_idle: the least @nr_idle since pw_buddy_low_idle() was called
- * @nr_free: of these, free, by kind
+ * @nr_free: of @nr_owned, free, by kind
  * @nr: free nodes, by kind and order
  */
 struct pw_buddy {

@@ -67,6 +67,10 @@ void pw_chunk_put(struct pw_chunk *c)
 		call_rcu(&c->rcu, free_chunk_rcu);
 }
 
+/**
+ * pw_chunk_unlock() - let go of a chunk, and of the reference that came with its lock
+ * @c: the chunk
+ */
 void pw_chunk_unlock(struct pw_chunk *c)
 {
 	mutex_unlock(&c->lock);
@@ -956,17 +960,31 @@ void pw_heap_zap(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 	}
 }
 
+/*
+ * Pages of a range go. Four ask for that:
+ *
+ *	pw_range_drop()		an unmap, a break that shrinks: mapped, leave
+ *	pw_range_clear()	advice, the region stays: mapped
+ *	pw_range_vacate()	the addresses are free: none of the two
+ *	forget()		the VMA is gone: none of the two; first it keeps promises
+ */
 struct drop {
 	struct pw_heap *heap;
 	bool mapped;		/* there may be entries: zap, under mmap_lock */
 	bool leave;		/* for good; what is shared on purpose others keep */
 	bool promised;		/* it is, or was, a strict region */
-	bool keep_promise;	/* and with @mapped, not @leave, it may fail; else all must go */
+	bool keep_promise;	/* each page becomes a promise again, or the drop fails */
 	bool unback;		/* its region stays, and has no promise for it */
 	bool mmap_locked;
-	int err;		/* where it may fail */
+	int err;		/* where may_fail() */
 	unsigned long dropped;	/* pages, but for those left by an unmap before */
 };
+
+/* Advice may, and a first try to keep promises; what loses addresses or VMA must go. */
+static bool may_fail(const struct drop *d)
+{
+	return d->keep_promise || (d->mapped && !d->leave);
+}
 
 static bool has_pages(const struct pw_chunk *c, unsigned int from,
 		      unsigned int to)
@@ -1229,12 +1247,12 @@ static bool make_small_for(struct drop *d, unsigned long slot, struct pw_chunk *
 		return false;
 	}
 	/* For advice the region is there: its charge is found when the block goes. */
-	if (!d->keep_promise && (d->leave || !d->mapped))
+	if (!may_fail(d))
 		pass_charge(d->heap, c, from, to, d->promised);
 	if (pw_chunk_copy_block(d->heap, slot, c, false))
 		return true;
-	/* Advice may fail; an unmap must not, whatever that costs the rest. */
-	if (d->keep_promise || (d->mapped && !d->leave))
+	/* What must go goes, whatever that costs the rest. */
+	if (may_fail(d))
 		d->err = -ENOMEM;
 	else
 		leave_block(d, slot, c, from, to);
@@ -1416,9 +1434,7 @@ static void drop_range(struct drop *d, unsigned long lo, unsigned long hi)
 
 	/* Pairs with the barrier in pw_chunk_lock_new(). */
 	smp_mb();
-	/* An error stops it only where it may fail, see struct drop. */
-	while (!d->err &&
-	       pw_slot_next(d->heap, &slot, last)) {
+	while (!d->err && pw_slot_next(d->heap, &slot, last)) {
 		unsigned long first = slot << PW_SLOT_SHIFT;
 
 		drop_in_slot(d, slot, lo > first ? lo - first : 0,
@@ -1943,6 +1959,7 @@ bool pw_chunk_may_take(const struct pw_chunk *c, unsigned int i)
 	return !pw_page_sharers(page) && page_count(page) == 1;
 }
 
+/* Take pages that may be taken out of an index: how many, at most @max, are in @pfns. */
 static unsigned int take_loose(struct pw_heap *heap, struct pw_chunk *c,
 			       u32 *pfns, unsigned int max)
 {
@@ -1966,7 +1983,7 @@ static unsigned int take_loose(struct pw_heap *heap, struct pw_chunk *c,
 	return n;
 }
 
-/* As above, unless somebody is at work on the slot; @more: there may be others. */
+/* The same for a slot, unless somebody is at work on it; @more: there may be others. */
 static unsigned int take_in_slot(struct pw_heap *heap, unsigned long slot,
 				 u32 *pfns, unsigned int max, bool *more)
 {

@@ -431,6 +431,8 @@ static long run_command(struct pw_heap *heap, unsigned int cmd,
  * @file: does not matter
  * @cmd: PAGEWELL_IOC_
  * @uarg: its struct
+ *
+ * Return: 0 or a negative error.
  */
 long pw_ioctl_long_way(struct file *file, unsigned int cmd, unsigned long uarg)
 {

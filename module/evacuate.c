@@ -66,9 +66,11 @@ bool pw_evac_wanted(void)
 }
 
 /**
- * pw_evac_begin_all() - how many pages of 2 MiB are wanted
+ * pw_evac_begin_all() - find out how many pages of 2 MiB are wanted
  *
- * Asks once: what is wanted from now on is counted anew.
+ * What is wanted from now on is counted anew.
+ *
+ * Return: how many.
  */
 unsigned int pw_evac_begin_all(void)
 {
@@ -98,7 +100,7 @@ static bool pages_may_move(const struct pw_block *blk)
 	return true;
 }
 
-/* One may have become another one meanwhile; whether it still needs it shows later. */
+/* Pages may have been freed or disowned since pw_buddy_emptiest() looked. */
 static void leave(struct pw_evac *e, struct pw_block *blk)
 {
 	spin_lock(&pw_pool.lock);

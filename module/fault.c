@@ -459,8 +459,8 @@ static bool zero_will_do(const struct touch *t, unsigned long nr)
 }
 
 /*
- * The first zero page of a heap. Writes to it must come to us, and the table for
- * that is put in under locks that a fault cannot have: let go of those it came
+ * The first zero page of a heap. Writes to it must come to us, and the vm_ops for
+ * that are put in under locks that a fault cannot have: let go of those it came
  * with, and have it come again. False when it must not let go.
  */
 static bool may_map_zero(struct touch *t, vm_fault_t *ret)
@@ -1019,7 +1019,7 @@ static int pw_vma_access(struct vm_area_struct *vma, unsigned long addr, void *b
 	.name = pw_vma_name
 
 /*
- * Two tables: the kernel refuses long-term pins (io_uring, RDMA) where there
+ * Two of them: the kernel refuses long-term pins (io_uring, RDMA) where there
  * is a mkwrite, and only a heap that shares pages needs one.
  */
 const struct vm_operations_struct pw_vm_ops = {
@@ -1138,8 +1138,8 @@ static int populate_some(struct pw_heap *heap, unsigned long *page,
  * @lo: first page
  * @hi: page behind the last
  *
- * Return: 0, or -ENOMEM when a page cannot be had or part of the range is not
- * mapped; what came before that is in place.
+ * Return: 0; -ENOMEM when a page cannot be had or part of the range is not mapped,
+ * -EINTR when the task is to die. What came before that is in place.
  */
 int pw_populate(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {

@@ -22,7 +22,7 @@
 #include "trace.h"
 
 /* Writes to pages that are mapped read-only are ours from here on. */
-static void use_cow_table(struct vm_area_struct *vma)
+static void use_cow_ops(struct vm_area_struct *vma)
 {
 	unsigned long flags = vma->vm_flags;
 
@@ -34,13 +34,16 @@ static void use_cow_table(struct vm_area_struct *vma)
 	WRITE_ONCE(vma->vm_page_prot, vm_get_page_prot(flags));
 }
 
-static void use_plain_table(struct vm_area_struct *vma)
+static void use_plain_ops(struct vm_area_struct *vma)
 {
 	vma->vm_ops = &pw_vm_ops;
 	WRITE_ONCE(vma->vm_page_prot, vm_get_page_prot(vma->vm_flags));
 }
 
-/* If it is, the zero page goes with the table that it needs. */
+/*
+ * May the heap go back to pw_vm_ops, as far as this slot goes? If so, its zero page is
+ * unmapped, which needs the pfn_mkwrite of the others.
+ */
 static bool slot_is_private(struct pw_heap *heap, unsigned long slot)
 {
 	struct pw_chunk *c = pw_chunk_lock(heap, slot);
@@ -98,7 +101,8 @@ static struct vm_area_struct *next_vma(struct pw_heap *heap,
  * pw_heap_begin_cow() - have writes to read-only entries come to us
  * @heap: the caller's own
  *
- * Context: pw_heap.unmap_lock held, until it is plain why.
+ * Context: pw_heap.unmap_lock held, and kept until a region that needs this is
+ * published: pw_heap_end_cow() would take it back before. A fault asks again.
  *
  * Return: 0 or -EINTR.
  */
@@ -112,7 +116,7 @@ int pw_heap_begin_cow(struct pw_heap *heap)
 		return -EINTR;
 	for_each_heap_vma(vma, heap) {
 		pw_vma_start_write(vma);
-		use_cow_table(vma);
+		use_cow_ops(vma);
 	}
 	WRITE_ONCE(heap->cow, true);
 	mmap_write_unlock(heap->mm);
@@ -120,7 +124,7 @@ int pw_heap_begin_cow(struct pw_heap *heap)
 }
 
 /**
- * pw_heap_end_cow() - go back to the table without mkwrite, if nothing is shared
+ * pw_heap_end_cow() - go back to the vm_ops without mkwrite, if nothing is shared
  * @heap: the caller's own
  *
  * Entries that are read-only still become writable without us then, so no
@@ -141,7 +145,7 @@ void pw_heap_end_cow(struct pw_heap *heap)
 		pw_vma_start_write(vma);
 	if (!heap->dead && !heap->nr_read && is_private(heap)) {
 		for_each_heap_vma(vma, heap)
-			use_plain_table(vma);
+			use_plain_ops(vma);
 		heap->zeros = false;
 		heap->shares = false;
 		WRITE_ONCE(heap->cow, false);
@@ -160,7 +164,7 @@ static void protect_parent(struct pw_heap *parent)
 	struct vm_area_struct *vma;
 
 	for_each_heap_vma(vma, parent) {
-		use_cow_table(vma);
+		use_cow_ops(vma);
 		/* The kernel tells whoever has the entries, too: a guest of KVM, say. */
 		if (mm_has_notifiers(vma->vm_mm))
 			pw_map_zap(vma, vma->vm_start, vma->vm_end - vma->vm_start);
@@ -350,7 +354,7 @@ void pw_vma_open(struct vm_area_struct *vma)
 	child = child_heap(heap, vma->vm_mm);
 	child->vmas++;
 	vma->vm_private_data = child;
-	use_cow_table(vma);
+	use_cow_ops(vma);
 	if (!child->poisoned)
 		share_range(child, heap, vma->vm_pgoff,
 			    vma->vm_pgoff + vma_pages(vma));

@@ -140,7 +140,7 @@ struct pw_where {
  * @shared: the region it is part of that is shared on purpose, else NULL
  * @place: in that case, its first page in the inode; unlike a heap page it is
  *         the same for all, and behind all of those
- * @used: which ones
+ * @used: the entries that @nr counts
  * @suspect: entries that were shared, and that someone who had them then may
  *           still hold by a reference (a pipe, direct I/O); their pages must
  *           not be written before a look at the reference count
@@ -297,7 +297,7 @@ struct pw_slot_branch {
  * @dead: the last VMA is gone; set under @lock
  * @poisoned: made by a fork that ran out of memory: every touch is SIGBUS
  * @cow: shares or has shared pages, has a read-only region, or the zero page
- *       mapped, so its VMAs have the table with mkwrite
+ *       mapped, so its VMAs have pw_vm_ops_cow
  * @zeros: the zero page was mapped since @cow was set
  * @shares: pages were shared by a fork since then
  * @loose: some of its pages may be taken, as far as is known

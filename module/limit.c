@@ -480,7 +480,7 @@ void pw_limit_exit(void)
 	unsigned int nr = 0;
 
 	mutex_lock(&accounts_lock);
-	/* With one go others above it, which come before it. */
+	/* Those above it are older and come first: one that goes with it has been passed. */
 	xa_for_each(&accounts, i, acc)
 		if (acc->max != PW_NO_LIMIT)
 			nr += account_set_max(acc, PW_NO_LIMIT);

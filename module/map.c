@@ -244,7 +244,7 @@ bool pw_map_insert_new(struct vm_area_struct *vma, pmd_t *pmd,
 
 /**
  * pw_map_zero() - map the kernel's zero page where nothing is mapped yet
- * @vma: has the table with pfn_mkwrite, or the kernel would let it be written
+ * @vma: has pw_vm_ops_cow, or the kernel would let it be written
  * @addr: where
  *
  * Return: 0, or -ENOMEM when there is no page table to be had.

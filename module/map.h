@@ -3,8 +3,8 @@
  * map.h - page table entries: put in, made writable, made read-only, taken out
  *
  * The only code that knows how the kernel keeps page tables and their
- * accounting. Callers hold the mmap_lock or the VMA's lock, and the chunk's
- * lock for everything but pw_map_zap().
+ * accounting. Callers hold the mmap_lock or the VMA's lock, but for pw_map_flush();
+ * and who puts entries in or makes them writable, the lock of their chunk.
  */
 #ifndef PAGEWELL_MAP_H
 #define PAGEWELL_MAP_H

@@ -28,9 +28,11 @@
 
 #define PACK_GFP	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
 
-/* What the kernel calls LZ4, and at most as many pages are compressed at once. */
+/* The kernel's name of LZ4. */
 #define METHOD		"lz4"
-#define PRESSES		8
+
+/* At most as many pages are compressed or brought back at once. */
+#define NR_CTXS		8
 
 static unsigned long idle_max_mb;
 
@@ -58,12 +60,12 @@ static atomic_long_t nr_packed, nr_same, packed_bytes;
 	X(crypto_comp_compress) X(crypto_comp_decompress)
 
 /**
- * struct press - one page on its way
+ * struct comp_ctx - what it takes to compress a page or bring it back
  * @lock: protects the rest
  * @tfm: compresses and decompresses
  * @buf: for a page that gets larger
  */
-struct press {
+struct comp_ctx {
 	struct mutex lock; /* see above */
 	struct crypto_comp *tfm;
 	u8 *buf;
@@ -74,13 +76,13 @@ struct press {
  * @setup: protects the making of it
  * @ready: it may be made: loading us is no time to load others, unloading none to begin
  * @pool: NULL while there is none; goes away with us only
- * @press: to be chosen by CPU
+ * @ctx: chosen by CPU
  */
 static struct store {
 	struct mutex setup; /* see above */
 	bool ready;
 	struct zs_pool *pool;
-	struct press press[PRESSES];
+	struct comp_ctx ctx[NR_CTXS];
 #define X(call) typeof(&(call)) call;
 	CALLS(X)
 #undef X
@@ -105,35 +107,35 @@ static bool get_calls(void)
 	return found;
 }
 
-static void free_presses(void)
+static void free_ctxs(void)
 {
-	struct press *press;
+	struct comp_ctx *ctx;
 
-	for (press = store.press; press < store.press + PRESSES; press++) {
-		if (press->tfm)
-			store.crypto_destroy_tfm(press->tfm, crypto_comp_tfm(press->tfm));
-		kfree(press->buf);
-		press->tfm = NULL;
-		press->buf = NULL;
+	for (ctx = store.ctx; ctx < store.ctx + NR_CTXS; ctx++) {
+		if (ctx->tfm)
+			store.crypto_destroy_tfm(ctx->tfm, crypto_comp_tfm(ctx->tfm));
+		kfree(ctx->buf);
+		ctx->tfm = NULL;
+		ctx->buf = NULL;
 	}
 }
 
-static bool make_press(struct press *press)
+static bool make_ctx(struct comp_ctx *ctx)
 {
 	struct crypto_tfm *tfm;
 
-	mutex_init(&press->lock);
+	mutex_init(&ctx->lock);
 	tfm = store.crypto_alloc_base(METHOD, CRYPTO_ALG_TYPE_COMPRESS, CRYPTO_ALG_TYPE_MASK);
 	if (IS_ERR(tfm))
 		return false;
-	press->tfm = (struct crypto_comp *)tfm;
-	press->buf = kmalloc(2 * PAGE_SIZE, GFP_KERNEL);
-	return press->buf;
+	ctx->tfm = (struct crypto_comp *)tfm;
+	ctx->buf = kmalloc(2 * PAGE_SIZE, GFP_KERNEL);
+	return ctx->buf;
 }
 
 static bool make_store(void)
 {
-	struct press *press;
+	struct comp_ctx *ctx;
 
 	if (!get_calls()) {
 		request_module("crypto");
@@ -141,15 +143,15 @@ static bool make_store(void)
 		if (!get_calls())
 			return false;
 	}
-	for (press = store.press; press < store.press + PRESSES; press++)
-		if (!make_press(press))
+	for (ctx = store.ctx; ctx < store.ctx + NR_CTXS; ctx++)
+		if (!make_ctx(ctx))
 			goto fail;
 	/* Whoever finds it finds the rest. */
 	smp_store_release(&store.pool, store.zs_create_pool("pagewell"));
 	if (store.pool)
 		return true;
 fail:
-	free_presses();
+	free_ctxs();
 	put_calls();
 	return false;
 }
@@ -180,17 +182,17 @@ static bool have_store(void)
 	return have;
 }
 
-static struct press *get_press(void)
+static struct comp_ctx *get_ctx(void)
 {
-	struct press *press = &store.press[raw_smp_processor_id() % PRESSES];
+	struct comp_ctx *ctx = &store.ctx[raw_smp_processor_id() % NR_CTXS];
 
-	mutex_lock(&press->lock);
-	return press;
+	mutex_lock(&ctx->lock);
+	return ctx;
 }
 
-static void put_press(struct press *press)
+static void put_ctx(struct comp_ctx *ctx)
 {
-	mutex_unlock(&press->lock);
+	mutex_unlock(&ctx->lock);
 }
 
 static unsigned long store_bytes(void)
@@ -322,16 +324,16 @@ static u32 put_into_store(const void *buf, unsigned int len)
 
 static u32 compress(const void *page)
 {
-	struct press *press = get_press();
+	struct comp_ctx *ctx = get_ctx();
 	unsigned int len = 2 * PAGE_SIZE;
 	u32 entry = 0;
 
-	if (!store.crypto_comp_compress(press->tfm, page, PAGE_SIZE, press->buf, &len) &&
+	if (!store.crypto_comp_compress(ctx->tfm, page, PAGE_SIZE, ctx->buf, &len) &&
 	    len <= PACKED_MOST)
-		entry = put_into_store(press->buf, len);
+		entry = put_into_store(ctx->buf, len);
 	else
 		pw_stat_inc(pack_refused);
-	put_press(press);
+	put_ctx(ctx);
 	return entry;
 }
 
@@ -362,15 +364,15 @@ u32 pw_pack(struct page *page)
 
 static bool decompress(const struct packed *p, void *to)
 {
-	struct press *press = get_press();
+	struct comp_ctx *ctx = get_ctx();
 	unsigned int len = PAGE_SIZE;
 	const void *from;
 	int err;
 
 	from = store.zs_map_object(store.pool, p->data, ZS_MM_RO);
-	err = store.crypto_comp_decompress(press->tfm, from, p->len, to, &len);
+	err = store.crypto_comp_decompress(ctx->tfm, from, p->len, to, &len);
 	store.zs_unmap_object(store.pool, p->data);
-	put_press(press);
+	put_ctx(ctx);
 	return !err && len == PAGE_SIZE;
 }
 
@@ -457,6 +459,6 @@ void pw_pack_exit(void)
 		return;
 	store.zs_destroy_pool(store.pool);
 	store.pool = NULL;
-	free_presses();
+	free_ctxs();
 	put_calls();
 }

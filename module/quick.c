@@ -443,6 +443,8 @@ long_way:
  * @file: does not matter: heaps are found by mm
  * @cmd: PAGEWELL_IOC_
  * @arg: its struct
+ *
+ * Return: 0 or a negative error.
  */
 long pw_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {

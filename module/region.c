@@ -206,7 +206,8 @@ bool pw_region_lookup(struct pw_heap *heap, unsigned long page,
  *
  * Context: no matter; the page's chunk is locked.
  *
- * Return: true for those of a lazy region.
+ * Return: true for those of a lazy region; false also where there is no region, or a
+ * guard, so it is not the opposite of pw_region_promised().
  */
 bool pw_region_unpromised(struct pw_heap *heap, unsigned long page,
 			  unsigned long *end)
@@ -236,6 +237,9 @@ bool pw_region_unpromised(struct pw_heap *heap, unsigned long page,
  * shrunk is leaving: there are no others behind it.
  *
  * Context: no matter; the page's chunk is locked.
+ *
+ * Return: true for those of a strict region; false also where there is no region, or a
+ * guard.
  */
 bool pw_region_promised(struct pw_heap *heap, unsigned long page, unsigned long *end)
 {
@@ -466,7 +470,7 @@ static struct pw_break *get_break(struct pw_heap *heap, u32 id)
 	return b;
 }
 
-/* The break of @id, which has been in the table as such, is @b from now on. */
+/* Where get_break() finds the lowest ids; @b is NULL when the break goes. */
 static void set_near_break(struct pw_heap *heap, u32 id, struct pw_break *b)
 {
 	if (id < PW_NEAR_BREAKS)
@@ -524,7 +528,7 @@ static int add_break(struct pw_heap *heap, struct pw_break *b,
  * @heap: the caller's
  * @arg: see PAGEWELL_IOC_BRK_CREATE
  *
- * Return: 0, -EINVAL or -ENOMEM.
+ * Return: 0, -EINVAL, -ENOMEM, or -ENXIO when the heap has lost its last VMA.
  */
 int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg)
 {
@@ -1006,7 +1010,8 @@ static int unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi, bool 
  * @heap: the caller's
  * @arg: see PAGEWELL_IOC_MAP
  *
- * Return: 0, -EINVAL, -EEXIST or -ENOMEM.
+ * Return: 0, -EINVAL, -EEXIST, -ENOMEM, -ENXIO when the heap has lost its last VMA, or
+ * -EINTR when the task is to die while pages are put in place.
  */
 int pw_map(struct pw_heap *heap, struct pagewell_map *arg)
 {

@@ -294,7 +294,7 @@ static int commit(struct pw_heap *heap, unsigned long nr, bool strict)
 	return pw_heap_attach(heap, nr);
 }
 
-/* As commit() or pw_heap_attach() has not been. */
+/* Take back what commit() or pw_heap_attach() has counted. */
 static void uncommit(struct pw_heap *heap, unsigned long nr, bool strict,
 		     unsigned long backed)
 {
@@ -322,7 +322,7 @@ static int make(struct pw_heap *heap, struct pagewell_share *arg)
 
 	s = alloc_shared(heap->family, nr >> PW_SLOT_SHIFT);
 	err = s ? make_chunks(heap, s, strict) : -ENOMEM;
-	/* What has been in the heap, and goes again, is empty then. */
+	/* Counted now: when pw_region_add_shared() fails it may empty the chunks. */
 	backed = s && strict ? count_pages(s) : 0;
 	if (!err)
 		err = pw_region_add_shared(heap, s, nr, strict, &arg->addr);

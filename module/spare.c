@@ -188,6 +188,8 @@ struct pw_spare *pw_spare_find(struct pw_heap *heap, unsigned long nr,
  * @hi: page behind the last
  *
  * Context: pw_heap.lock held.
+ *
+ * Return: the range, or NULL.
  */
 struct pw_spare *pw_spare_at(struct pw_heap *heap, unsigned long lo,
 			     unsigned long hi)

@@ -399,8 +399,8 @@ static unsigned long decay_interval(void)
 }
 
 /*
- * The step that is under way was to take as long as before. The parameter can be written
- * until the module is gone, when there shall be no further step.
+ * The step that is under way begins anew, and takes as long as is wanted now. The
+ * parameter can be written until the module is gone, when there shall be no further step.
  */
 static int set_idle(const char *val, const struct kernel_param *kp)
 {
