@@ -572,19 +572,19 @@ static void stop_paying(struct pw_heap *heap, struct pw_chunk *c)
 }
 
 /**
- * pw_chunk_lose_block() - take a block away from a heap that shares it
+ * pw_chunk_take_away() - take a block away from a heap that shares it
  * @heap: whose
  * @slot: which
  * @c: its chunk, locked, nobody else's
  *
  * Touching it is SIGBUS then.
  */
-void pw_chunk_lose_block(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
+void pw_chunk_take_away(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c)
 {
 	u32 block = c->block;
 
 	unmap_block(heap, slot, pfn_to_page(block));
-	memset32(c->pfn, PW_PFN_LOST, PW_SLOT_PAGES);
+	memset32(c->pfn, PW_PFN_GONE, PW_SLOT_PAGES);
 	bitmap_zero(c->suspect, PW_SLOT_PAGES);
 	c->block = 0;
 	stop_paying(heap, c);
@@ -1167,7 +1167,7 @@ static void copy_rest(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 			copy_highpage(pfn_to_page(c->pfn[i]), pfn_to_page(block + i));
 		stop_paying_for(heap, c, i, to);
 		for (; i < to; i++)
-			c->pfn[i] = PW_PFN_LOST;
+			c->pfn[i] = PW_PFN_GONE;
 	}
 }
 

@@ -604,9 +604,9 @@ static bool take_away(struct pw_heap *h, unsigned long page, u32 pfn)
 		block = c->block;
 		pw_chunk_keep(c, page & PW_SLOT_MASK, 1);
 		if (block)
-			pw_chunk_lose_block(h, slot, c);
+			pw_chunk_take_away(h, slot, c);
 		else
-			c->pfn[page & PW_SLOT_MASK] = PW_PFN_LOST;
+			c->pfn[page & PW_SLOT_MASK] = PW_PFN_GONE;
 	}
 	pw_chunk_unlock(c);
 	if (!found)
@@ -827,7 +827,7 @@ static noinline vm_fault_t touch_no_page(struct touch *t)
 {
 	unsigned int i = t->page & PW_SLOT_MASK;
 
-	if (*entry_at(t, t->page) == PW_PFN_LOST)
+	if (*entry_at(t, t->page) == PW_PFN_GONE)
 		return no_page(t);
 	t->c = pw_chunk_own(t->heap, t->slot, t->c);
 	return pw_chunk_unpack(t->heap, t->c, i, i + 1) ? touch(t) : no_page(t);
@@ -1087,7 +1087,7 @@ static int populate_slot(struct touch *t, unsigned long to)
 	if (insert(t, t->page, to - t->page) != VM_FAULT_NOPAGE)
 		return -ENOMEM;
 	for (page = t->page; page < to; page++)
-		if (*entry_at(t, page) == PW_PFN_LOST)
+		if (*entry_at(t, page) == PW_PFN_GONE)
 			return -ENOMEM;
 	return 0;
 }

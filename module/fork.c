@@ -256,7 +256,7 @@ static u32 child_entry(struct pw_heap *child, struct pw_heap *parent,
 		return pfn;
 	}
 	if (!pw_pool_alloc(&new, 1, 0))
-		return PW_PFN_LOST;
+		return PW_PFN_GONE;
 	copy_highpage(pfn_to_page(new), pfn_to_page(pfn));
 	pw_chunk_pay_copies(child, own, i, 1);
 	pw_stat_inc(fork_copies);

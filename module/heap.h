@@ -8,6 +8,14 @@
  *   region  a range of pages that may be touched: a break or a map
  *   slot    2 MiB of heap addresses, 512 pages; one chunk stands behind it
  *   chunk   the index of a slot: which page is where; shared by fork
+ *   entry   of a chunk: the number of a page, 0, or what is in place of a page
+ *           (PW_PFN_PACKED, PW_PFN_GONE); suspect, loose, paid, left and seen are
+ *           said of entries, see struct pw_chunk
+ *   block   one page of 2 MiB that stands behind a whole chunk
+ *   promise a claim on a page of the pool (pool.h); pages of a strict region have
+ *           one until they are there, those of a lazy region have none
+ *   payer   the user and the cgroup that promises, and pages found without one, are
+ *           charged to (limit.h)
  *   family  the heaps reached through one open file: a process, its children,
  *           and whoever was handed the descriptor
  *
@@ -55,10 +63,10 @@
 
 /*
  * In place of a page: one that is packed, by what pack.c knows it by; and one that
- * was taken away from a child, where touching it is SIGBUS.
+ * is gone, where touching it is SIGBUS: taken away from a child, or not copied for it.
  */
 #define PW_PFN_PACKED	PW_PFN_END
-#define PW_PFN_LOST	U32_MAX
+#define PW_PFN_GONE	U32_MAX
 
 #define PW_NO_SLOT	ULONG_MAX
 
@@ -325,7 +333,7 @@ struct pw_slot_branch {
  * @idle_slot: where a chunk was left that has no pages any more, or PW_NO_SLOT
  * @shared_slot: where pages were found to be shared when @ask_cow was answered last
  * @mailbox: user address of a struct pagewell_request, NULL: none
- * @limit: pages that may be mapped or, lazy, resident; ULONG_MAX: none
+ * @limit: pages that may be mapped or, lazy, resident; PW_NO_LIMIT: none
  * @commit: PAGEWELL_COMMIT_
  * @huge: PAGEWELL_HUGE_
  * @mapped: pages that may be touched; what the limit of a strict heap is for
@@ -668,8 +676,7 @@ bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot,
 		  struct pw_chunk *c);
 bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
 			 struct pw_chunk *c, bool over);
-void pw_chunk_lose_block(struct pw_heap *heap, unsigned long slot,
-			 struct pw_chunk *c);
+void pw_chunk_take_away(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c);
 bool pw_block_is_held(const struct pw_chunk *c, unsigned int extra);
 void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags);
 bool pw_chunk_is_private(struct pw_chunk *c);
@@ -724,7 +731,7 @@ static inline bool pw_pfn_is_page(u32 pfn)
 
 static inline bool pw_pfn_is_packed(u32 pfn)
 {
-	return pfn >= PW_PFN_PACKED && pfn != PW_PFN_LOST;
+	return pfn >= PW_PFN_PACKED && pfn != PW_PFN_GONE;
 }
 
 /* Say that @nr more entries are packed; fewer when it is negative. */

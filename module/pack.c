@@ -250,7 +250,7 @@ static u32 add_record(unsigned long data, u32 len)
 	p->data = data;
 	p->len = len;
 	refcount_set(&p->refs, 1);
-	if (xa_alloc(&packed_pages, &id, p, XA_LIMIT(0, PW_PFN_LOST - PW_PFN_PACKED - 1),
+	if (xa_alloc(&packed_pages, &id, p, XA_LIMIT(0, PW_PFN_GONE - PW_PFN_PACKED - 1),
 		     PACK_GFP)) {
 		kfree(p);
 		return 0;
