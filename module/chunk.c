@@ -152,26 +152,28 @@ struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot, gfp
 	}
 }
 
-void pw_page_share(u32 pfn)
+/**
+ * pw_entry_share() - one more chunk has what an entry stands for
+ * @entry: of the index of another one: a page, or what is in place of one
+ */
+void pw_entry_share(u32 entry)
 {
-	if (pw_pfn_is_page(pfn))
-		atomic_long_inc((atomic_long_t *)&pfn_to_page(pfn)->private);
-	else if (pw_pfn_is_packed(pfn))
-		pw_packed_share(pfn);
+	if (pw_pfn_is_page(entry))
+		atomic_long_inc(pw_sharers(pfn_to_page(entry)));
+	else if (pw_pfn_is_packed(entry))
+		pw_packed_share(entry);
 }
 
 /**
  * pw_page_unshare() - let go of a page unless nobody else has it
- * @pfn: which, in an index of the caller's
+ * @pfn: which, in an index of the caller's; a page, not what is in place of one
  *
  * Return: true when it was let go; false when the caller is its only owner,
  * and stays that.
  */
 bool pw_page_unshare(u32 pfn)
 {
-	atomic_long_t *sharers = (atomic_long_t *)&pfn_to_page(pfn)->private;
-
-	return atomic_long_add_unless(sharers, -1, 0);
+	return atomic_long_add_unless(pw_sharers(pfn_to_page(pfn)), -1, 0);
 }
 
 /**
@@ -192,8 +194,7 @@ bool pw_chunk_clear_suspect(struct pw_chunk *c, unsigned int i,
 
 	if (!test_bit(i, c->suspect))
 		return true;
-	if (pw_page_sharers(page) ||
-	    page_count(page) != 1 + extra + atomic_read(&page->_mapcount) + 1)
+	if (pw_page_sharers(page) || pw_page_is_held(page, extra))
 		return false;
 	__clear_bit(i, c->suspect);
 	return true;
@@ -597,11 +598,11 @@ static void share_pages(struct pw_chunk *c)
 	unsigned int i;
 
 	if (c->block) {
-		pw_page_share(c->block);
+		pw_entry_share(c->block);
 		return;
 	}
 	for (i = 0; i < PW_SLOT_PAGES; i++)
-		pw_page_share(c->pfn[i]);
+		pw_entry_share(c->pfn[i]);
 }
 
 /**
@@ -753,7 +754,7 @@ static unsigned int drop_shares(u32 *pfns, unsigned int nr)
 		}
 		page = pfn_to_page(pfns[i]);
 		if (pw_page_sharers(page) &&
-		    atomic_long_dec_return((atomic_long_t *)&page->private) >= 0)
+		    atomic_long_dec_return(pw_sharers(page)) >= 0)
 			continue;
 		set_page_private(page, 0);
 		if (unlikely(pw_page_is_charged(page)))
@@ -1035,13 +1036,9 @@ static bool any_is_held(const struct pw_chunk *c, unsigned int from, unsigned in
 	if (c->block)
 		return pw_block_is_held(c, 0);
 	for (i = find_next_bit(c->used, to, from); i < to;
-	     i = find_next_bit(c->used, to, i + 1)) {
-		struct page *page = pfn_to_page(c->pfn[i]);
-
-		if (pw_pfn_is_page(c->pfn[i]) &&
-		    page_count(page) > 2 + atomic_read(&page->_mapcount))
+	     i = find_next_bit(c->used, to, i + 1))
+		if (pw_pfn_is_page(c->pfn[i]) && pw_page_is_held(pfn_to_page(c->pfn[i]), 0))
 			return true;
-	}
 	return false;
 }
 

@@ -7,7 +7,6 @@
  * threads: the mmap_lock for writing, for a slot at a time.
  */
 #include <linux/highmem.h>
-#include <linux/sched/coredump.h>
 #include <linux/sched/signal.h>
 
 #include "compat.h"
@@ -33,9 +32,7 @@ static bool is_eligible(struct pw_heap *heap, unsigned long first,
 {
 	struct pw_where where;
 
-	if ((vma->vm_flags & VM_NOHUGEPAGE) ||
-	    test_bit(MMF_DISABLE_THP, &heap->mm->flags) ||
-	    vma->vm_pgoff > first ||
+	if (pw_vma_wants_small(vma) || vma->vm_pgoff > first ||
 	    vma->vm_pgoff + vma_pages(vma) < first + PW_SLOT_PAGES)
 		return false;
 	if (!pw_region_lookup(heap, first, &where) ||
@@ -51,15 +48,9 @@ static bool pages_are_ours(const struct pw_chunk *c)
 {
 	unsigned int i;
 
-	for_each_set_bit(i, c->used, PW_SLOT_PAGES) {
-		struct page *page;
-
-		if (!pw_pfn_is_page(c->pfn[i]))
+	for_each_set_bit(i, c->used, PW_SLOT_PAGES)
+		if (!pw_pfn_is_page(c->pfn[i]) || !pw_chunk_may_take(c, i))
 			return false;
-		page = pfn_to_page(c->pfn[i]);
-		if (pw_page_sharers(page) || page_count(page) != 1)
-			return false;
-	}
 	return true;
 }
 

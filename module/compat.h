@@ -9,6 +9,7 @@
 
 #include <linux/mm.h>
 #include <linux/shrinker.h>
+#include <linux/sched/coredump.h>
 #include <linux/slab.h>
 #include <linux/version.h>
 
@@ -49,6 +50,13 @@ static inline pte_t pw_pte_mkwrite(pte_t pte)
 #else
 	return pte_mkwrite(pte);
 #endif
+}
+
+/* No pages of 2 MiB, by madvise() or prctl(); later series say so in other ways. */
+static inline bool pw_vma_wants_small(const struct vm_area_struct *vma)
+{
+	return (vma->vm_flags & VM_NOHUGEPAGE) ||
+	       test_bit(MMF_DISABLE_THP, &vma->vm_mm->flags);
 }
 
 /*

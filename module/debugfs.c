@@ -5,6 +5,8 @@
  * The files are an interface: `key: value` lines, or a table of words under a
  * line of headings. Scripts find values by key and column, so both may grow.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/debugfs.h>
 #include <linux/fs.h>
 #include <linux/math64.h>
@@ -12,6 +14,7 @@
 #include <linux/seq_file.h>
 
 #include "pagewell.h"
+#include "limit.h"
 #include "pool.h"
 #include "stats.h"
 #include "watch.h"
@@ -148,7 +151,7 @@ static int heaps_show(struct seq_file *m, void *v)
 	seq_printf(m, "%d ", st->pid);
 	show_comm(m, st->comm);
 	seq_printf(m, " %llu 0x%lx ", st->id, st->base);
-	if (st->limit == ULONG_MAX)
+	if (st->limit == PW_NO_LIMIT)
 		seq_puts(m, "none");
 	else
 		seq_printf(m, "%lu", st->limit >> 10);
@@ -239,7 +242,7 @@ static ssize_t check_write(struct file *file, const char __user *buf, size_t len
 
 	if (!bad)
 		return len;
-	pr_err("pagewell: the pool is damaged: %s\n", bad);
+	pr_err("the pool is damaged: %s\n", bad);
 	return -EUCLEAN;
 }
 

@@ -415,8 +415,7 @@ static bool slot_is_whole(struct touch *t)
 	unsigned long first = t->slot << PW_SLOT_SHIFT;
 
 	if (t->lo != first || t->hi != first + PW_SLOT_PAGES ||
-	    (t->vma->vm_flags & VM_NOHUGEPAGE) ||
-	    test_bit(MMF_DISABLE_THP, &t->vma->vm_mm->flags))
+	    pw_vma_wants_small(t->vma))
 		return false;
 	return !pw_map_has_table(t->vma, addr_of(t, t->page));
 }

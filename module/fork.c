@@ -205,7 +205,7 @@ static struct pw_heap *make_child(struct pw_heap *parent, struct mm_struct *mm)
  */
 static bool page_is_pinned(struct page *page)
 {
-	return page_count(page) > 1 + atomic_read(&page->_mapcount) + 1;
+	return pw_page_is_held(page, 0);
 }
 
 static bool has_pinned(struct pw_heap *parent, struct pw_chunk *c)
@@ -245,12 +245,12 @@ static u32 child_entry(struct pw_heap *child, struct pw_heap *parent,
 {
 	u32 pfn = c->pfn[i], new;
 
-	if (pw_pfn_is_packed(pfn))
-		pw_packed_share(pfn);
-	if (!pw_pfn_is_page(pfn))
+	if (!pw_pfn_is_page(pfn)) {
+		pw_entry_share(pfn);
 		return pfn;
+	}
 	if (!must_copy(parent, c, pfn_to_page(pfn))) {
-		pw_page_share(pfn);
+		pw_entry_share(pfn);
 		__set_bit(i, c->suspect);
 		__set_bit(i, own->suspect);
 		return pfn;

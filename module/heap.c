@@ -66,7 +66,7 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 	refcount_inc(&family->refs);
 	heap->base = base;
 	heap->window = window;
-	heap->limit = ULONG_MAX;
+	heap->limit = PW_NO_LIMIT;
 	refcount_set(&heap->refs, 1);
 	pw_lock_init(&heap->lock);
 	pw_lock_init(&heap->unmap_lock);
@@ -277,6 +277,13 @@ static bool over_rlimit_data(struct pw_heap *heap, unsigned long nr)
 	       limit;
 }
 
+static unsigned long limit_bytes(const struct pw_heap *heap)
+{
+	unsigned long limit = READ_ONCE(heap->limit);
+
+	return limit == PW_NO_LIMIT ? limit : limit << PAGE_SHIFT;
+}
+
 /**
  * pw_heap_refused() - count a refusal and tell whoever listens
  * @heap: which
@@ -287,8 +294,7 @@ void pw_heap_refused(struct pw_heap *heap, unsigned long nr)
 	struct pw_heap_stat st = {
 		.id = heap->id,
 		.pid = task_tgid_nr(current),
-		.limit = heap->limit == ULONG_MAX ?
-			 ULONG_MAX : heap->limit << PAGE_SHIFT,
+		.limit = limit_bytes(heap),
 		.committed = atomic_long_read(&heap->committed) << PAGE_SHIFT,
 	};
 
@@ -319,7 +325,7 @@ static bool map_within(struct pw_heap *heap, unsigned long nr,
  */
 static bool begin_trial(struct pw_heap *heap)
 {
-	if (likely(READ_ONCE(heap->limit) == ULONG_MAX) &&
+	if (likely(READ_ONCE(heap->limit) == PW_NO_LIMIT) &&
 	    !static_branch_unlikely(&pw_limits_key))
 		return false;
 	down_read(&heap->payers.user->trials);
@@ -462,7 +468,7 @@ static unsigned long grow_resident(struct pw_heap *heap, unsigned long least,
 	unsigned long limit = READ_ONCE(heap->limit), some;
 	long have;
 
-	if (likely(limit == ULONG_MAX || heap->commit == PAGEWELL_COMMIT_STRICT)) {
+	if (likely(limit == PW_NO_LIMIT || heap->commit == PAGEWELL_COMMIT_STRICT)) {
 		atomic_long_add(nr, &heap->resident);
 		return nr;
 	}
@@ -824,7 +830,7 @@ int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg)
 		goto out;
 	if (arg->set & PAGEWELL_SET_LIMIT)
 		WRITE_ONCE(heap->limit, arg->limit == ~0ULL ?
-			   ULONG_MAX : arg->limit >> PAGE_SHIFT);
+			   PW_NO_LIMIT : arg->limit >> PAGE_SHIFT);
 	if (arg->set & PAGEWELL_SET_COMMIT)
 		heap->commit = arg->commit;
 	if (arg->set & PAGEWELL_SET_HUGE)
@@ -832,8 +838,7 @@ int pw_heap_policy(struct pw_heap *heap, struct pagewell_heap *arg)
 	pw_region_changed(heap);
 	arg->commit = heap->commit;
 	arg->huge = heap->huge;
-	arg->limit = heap->limit == ULONG_MAX ?
-		     ~0ULL : (u64)heap->limit << PAGE_SHIFT;
+	arg->limit = limit_bytes(heap);
 out:
 	pw_unlock(&heap->lock);
 	return err;
@@ -855,12 +860,10 @@ static u64 resident_bytes(struct pw_heap *heap)
  */
 void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info)
 {
-	unsigned long limit = READ_ONCE(heap->limit);
-
 	info->heap_base = heap->base;
 	info->heap_id = heap->id;
 	info->window = (u64)heap->window << PAGE_SHIFT;
-	info->limit = limit == ULONG_MAX ? ~0ULL : (u64)limit << PAGE_SHIFT;
+	info->limit = limit_bytes(heap);
 	info->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
 	info->resident = resident_bytes(heap);
 }
@@ -922,15 +925,13 @@ static struct pw_heap *get_next(u64 *id, pid_t pid, struct pw_heap_stat *st)
 bool pw_heap_next_stat(u64 *id, pid_t pid, struct pw_heap_stat *st)
 {
 	struct pw_heap *heap = get_next(id, pid, st);
-	unsigned long limit;
 
 	if (!heap)
 		return false;
 	/* Counting takes long in a large heap, and holds up nobody here. */
-	limit = READ_ONCE(heap->limit);
 	st->id = heap->id;
 	st->base = heap->base;
-	st->limit = limit == ULONG_MAX ? limit : limit << PAGE_SHIFT;
+	st->limit = limit_bytes(heap);
 	st->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
 	st->packed = atomic_long_read(&heap->packed) << PAGE_SHIFT;
 	st->resident = resident_bytes(heap);

@@ -666,7 +666,7 @@ void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr);
 void pw_let_writers_in(struct mm_struct *mm);
 void pw_heap_zap(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 void pw_family_wait(struct pw_heap *heap);
-void pw_page_share(u32 pfn);
+void pw_entry_share(u32 entry);
 bool pw_page_unshare(u32 pfn);
 bool pw_chunk_clear_suspect(struct pw_chunk *c, unsigned int i,
 			    unsigned int extra);
@@ -742,10 +742,25 @@ static inline void pw_chunk_packed(struct pw_heap *heap, struct pw_chunk *c,
 	atomic_long_add(nr, &heap->packed);
 }
 
-/* Chunks beyond the first whose index holds @page. */
+/* How many chunks beyond the first have a page in their index. */
+static inline atomic_long_t *pw_sharers(struct page *page)
+{
+	return (atomic_long_t *)&page->private;
+}
+
 static inline unsigned long pw_page_sharers(struct page *page)
 {
-	return atomic_long_read((atomic_long_t *)&page->private);
+	return atomic_long_read(pw_sharers(page));
+}
+
+/*
+ * Does somebody refer to a small page of an index, but for that, the page tables, and
+ * @extra references that the caller knows of? True also of a page that is being mapped
+ * this moment: its two counts cannot be read at once.
+ */
+static inline bool pw_page_is_held(struct page *page, unsigned int extra)
+{
+	return page_count(page) != 1 + extra + atomic_read(&page->_mapcount) + 1;
 }
 
 /* Nobody else has the chunk's block, or may still see what was there when somebody had. */

@@ -104,7 +104,7 @@ static bool put_pool(struct sk_buff *skb)
 
 static u64 limit_bytes(const struct pw_heap_stat *st)
 {
-	return st->limit == ULONG_MAX ? U64_MAX : st->limit;
+	return st->limit == PW_NO_LIMIT ? U64_MAX : st->limit;
 }
 
 /* What replies and events share. */

@@ -10,6 +10,8 @@
  * zsmalloc and the compressors may be modules, and need not be there at all; so
  * they are looked for when somebody wants something packed.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/crypto.h>
 #include <linux/highmem.h>
 #include <linux/kmod.h>
@@ -175,7 +177,7 @@ static bool have_store(void)
 	}
 	have = store.pool || make_store();
 	if (!have) {
-		pr_err("pagewell: packing needs the kernel's zsmalloc and " METHOD "\n");
+		pr_err("packing needs the kernel's zsmalloc and " METHOD "\n");
 		WRITE_ONCE(idle_max_mb, 0);
 	}
 	mutex_unlock(&store.setup);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* pool.c - promises, pages out and pages in */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/page_ref.h>
 #include <linux/printk.h>
 #include <linux/slab.h>
@@ -189,7 +191,7 @@ static unsigned int alloc_in_debt(u32 *pfns, unsigned int nr)
 		got += pw_pcp_rescue(pfns + got, nr - got);
 	mutex_unlock(&pw_pool.size_lock);
 	if (got < nr)
-		pr_warn_ratelimited("pagewell: no page for a promise, avail %ld\n",
+		pr_warn_ratelimited("no page for a promise, avail %ld\n",
 				    atomic_long_read(&pw_pool.avail));
 	return got;
 }
@@ -336,7 +338,7 @@ void pw_pay_debt(void)
 		avail += pw_supply_grow(-avail, false);
 	mutex_unlock(&pw_pool.size_lock);
 	if (avail < 0)
-		pr_warn_ratelimited("pagewell: no pages behind %ld promises, others hold them\n",
+		pr_warn_ratelimited("no pages behind %ld promises, others hold them\n",
 				    -avail);
 }
 
@@ -535,7 +537,7 @@ static int pool_fill(unsigned long floor)
 	mutex_unlock(&pw_pool.size_lock);
 	if (got >= floor)
 		return 0;
-	pr_err("pagewell: the kernel has %lu of the %lu MiB of pool_mb\n",
+	pr_err("the kernel has %lu of the %lu MiB of pool_mb\n",
 	       got >> (20 - PAGE_SHIFT), floor >> (20 - PAGE_SHIFT));
 	return -ENOMEM;
 }

@@ -163,37 +163,14 @@ static inline unsigned long pw_buddy_nr_free(const struct pw_buddy *b)
 	return READ_ONCE(b->nr_free[PW_DIRTY]) + READ_ONCE(b->nr_free[PW_CLEAR]);
 }
 
-static __always_inline void pcp_acquire(struct pw_pcp *pcp)
+/* These two for somebody who has preemption off, for as long as it is held. */
+static __always_inline void pw_pcp_acquire(struct pw_pcp *pcp)
 {
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
 	spin_acquire(&pcp->lock.dep_map, 0, 0, _THIS_IP_);
 #endif
 	while (unlikely(test_and_set_bit_lock(0, &pcp->lock.bit)))
 		cpu_relax();
-}
-
-static inline void pw_pcp_lock(struct pw_pcp *pcp)
-{
-	preempt_disable();
-	pcp_acquire(pcp);
-}
-
-static __always_inline void pw_pcp_unlock(struct pw_pcp *pcp)
-{
-#ifdef CONFIG_DEBUG_LOCK_ALLOC
-	spin_release(&pcp->lock.dep_map, _THIS_IP_);
-#endif
-	smp_store_release(&pcp->lock.bit, 0);
-	preempt_enable();
-}
-
-/* The lists of this CPU, locked, for somebody who has preemption off. */
-static __always_inline struct pw_pcp *pw_pcp_get_here(void)
-{
-	struct pw_pcp *pcp = this_cpu_ptr(pw_pool.pcp);
-
-	pcp_acquire(pcp);
-	return pcp;
 }
 
 static __always_inline void pw_pcp_put_here(struct pw_pcp *pcp)
@@ -204,15 +181,32 @@ static __always_inline void pw_pcp_put_here(struct pw_pcp *pcp)
 	smp_store_release(&pcp->lock.bit, 0);
 }
 
+static inline void pw_pcp_lock(struct pw_pcp *pcp)
+{
+	preempt_disable();
+	pw_pcp_acquire(pcp);
+}
+
+static __always_inline void pw_pcp_unlock(struct pw_pcp *pcp)
+{
+	pw_pcp_put_here(pcp);
+	preempt_enable();
+}
+
+/* The lists of this CPU, locked, for somebody who has preemption off. */
+static __always_inline struct pw_pcp *pw_pcp_get_here(void)
+{
+	struct pw_pcp *pcp = this_cpu_ptr(pw_pool.pcp);
+
+	pw_pcp_acquire(pcp);
+	return pcp;
+}
+
 /* The lists of some CPU, of this one if the task does not move: locked. */
 static __always_inline struct pw_pcp *pw_pcp_get(void)
 {
-	struct pw_pcp *pcp;
-
 	preempt_disable();
-	pcp = this_cpu_ptr(pw_pool.pcp);
-	pcp_acquire(pcp);
-	return pcp;
+	return pw_pcp_get_here();
 }
 
 static inline struct pw_block *pw_pool_block(u32 pfn)

@@ -123,7 +123,7 @@ static __always_inline bool commit(struct pw_heap *heap, unsigned long nr)
 {
 	unsigned long limit = READ_ONCE(heap->limit);
 
-	if (unlikely(limit != ULONG_MAX) || static_branch_unlikely(&pw_limits_key))
+	if (unlikely(limit != PW_NO_LIMIT) || static_branch_unlikely(&pw_limits_key))
 		return commit_limited(heap, nr, limit);
 	return charge_and_commit(heap, nr, limit, false);
 }

@@ -20,7 +20,7 @@ struct pw_limit_stat;
  *       cannot be told
  * @comm: its name
  * @base: address of the heap
- * @limit: bytes, ULONG_MAX for none
+ * @limit: bytes, PW_NO_LIMIT for none
  * @committed: bytes promised by strict regions, touched or not
  * @resident: bytes of pages held, shared ones counted for each sharer
  * @packed: bytes of pages that are packed; not in @resident
