@@ -10,6 +10,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
+#include "counter.h"
 #include "heap.h"
 #include "pool_hit.h"
 #include "stats.h"
@@ -413,20 +414,6 @@ int pw_heap_commit(struct pw_heap *heap, unsigned long nr, bool strict)
 	return -ENOMEM;
 }
 
-/* Take up to @nr off a counter without going below zero. */
-static unsigned long take_up_to(atomic_long_t *counter, unsigned long nr)
-{
-	long have = atomic_long_read(counter);
-	long take;
-
-	do {
-		take = min_t(long, have, nr);
-		if (take <= 0)
-			return 0;
-	} while (!atomic_long_try_cmpxchg(counter, &have, have - take));
-	return take;
-}
-
 /**
  * pw_heap_unpromise() - give promises back, as many as there are left
  * @heap: whose
@@ -434,8 +421,8 @@ static unsigned long take_up_to(atomic_long_t *counter, unsigned long nr)
  */
 void pw_heap_unpromise(struct pw_heap *heap, unsigned long nr)
 {
-	nr -= take_up_to(&heap->unbacked, nr);
-	pw_pool_unreserve(take_up_to(&heap->promised, nr));
+	nr -= pw_counter_take_some(&heap->unbacked, nr);
+	pw_pool_unreserve(pw_counter_take_some(&heap->promised, nr));
 }
 
 /**
@@ -593,7 +580,7 @@ static noinline unsigned int find_unbacked(struct pw_heap *heap, u32 *pfns, unsi
 {
 	unsigned int got = find_pages(pfns, nr);
 
-	take_up_to(&heap->unbacked, got);
+	pw_counter_take_some(&heap->unbacked, got);
 	return got;
 }
 
@@ -641,7 +628,7 @@ static noinline unsigned int find_charged(struct pw_heap *heap, u32 *pfns, unsig
 unsigned int pw_heap_alloc(struct pw_heap *heap, u32 *pfns, unsigned int nr,
 			   bool promised)
 {
-	unsigned int had = promised ? take_up_to(&heap->promised, nr) : 0, got;
+	unsigned int had = promised ? pw_counter_take_some(&heap->promised, nr) : 0, got;
 
 	if (likely(had)) {
 		got = pw_pool_alloc(pfns, had, PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
@@ -678,17 +665,6 @@ u32 pw_heap_alloc_one(struct pw_heap *heap)
 	return pfn;
 }
 
-static bool take_promises(struct pw_heap *heap, unsigned long nr)
-{
-	long have = atomic_long_read(&heap->promised);
-
-	do {
-		if (have < (long)nr)
-			return false;
-	} while (!atomic_long_try_cmpxchg(&heap->promised, &have, have - nr));
-	return true;
-}
-
 static u32 find_block(struct pw_heap *heap)
 {
 	bool limited = begin_trial(heap);
@@ -717,7 +693,7 @@ u32 pw_heap_alloc_block(struct pw_heap *heap, bool promised)
 
 	if (!promised)
 		return find_block(heap);
-	if (!take_promises(heap, PW_SLOT_PAGES))
+	if (!pw_counter_take(&heap->promised, PW_SLOT_PAGES))
 		return 0;
 	pfn = pw_pool_alloc_huge(PW_ALLOC_PROMISED | PW_ALLOC_ZERO);
 	atomic_long_add(PW_SLOT_PAGES, pfn ? &heap->resident : &heap->promised);
@@ -742,7 +718,7 @@ static u32 swap_block(struct pw_heap *heap, unsigned long holes, bool promised,
 	if (!promised && !charge_holes(heap, holes))
 		return 0;
 	if (promised) {
-		*used = take_up_to(&heap->promised, holes);
+		*used = pw_counter_take_some(&heap->promised, holes);
 		atomic_long_add(holes, &heap->resident);
 	}
 	if (!pw_pool_reserve(PW_SLOT_PAGES - *used)) {

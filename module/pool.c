@@ -6,6 +6,7 @@
 #include <linux/printk.h>
 #include <linux/slab.h>
 
+#include "counter.h"
 #include "pool_hit.h"
 #include "pool_int.h"
 #include "watch.h"
@@ -36,13 +37,7 @@ static void tell_low(bool refused)
  */
 bool pw_avail_take(unsigned long nr)
 {
-	long old = atomic_long_read(&pw_pool.avail);
-
-	do {
-		if (old < 0 || (unsigned long)old < nr)
-			return false;
-	} while (!atomic_long_try_cmpxchg(&pw_pool.avail, &old, old - nr));
-	return true;
+	return pw_counter_take(&pw_pool.avail, nr);
 }
 
 /**
@@ -53,15 +48,7 @@ bool pw_avail_take(unsigned long nr)
  */
 unsigned int pw_avail_take_some(unsigned int nr)
 {
-	long old = atomic_long_read(&pw_pool.avail);
-	long take;
-
-	do {
-		take = min_t(long, old, nr);
-		if (take <= 0)
-			return 0;
-	} while (!atomic_long_try_cmpxchg(&pw_pool.avail, &old, old - take));
-	return take;
+	return pw_counter_take_some(&pw_pool.avail, nr);
 }
 
 /* While the pool holds more than its ceiling nobody has that much all the same. */
