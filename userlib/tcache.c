@@ -169,16 +169,11 @@ static noinline struct thread *thread_attach(void)
 	return t;
 }
 
-static inline struct thread *this_thread(void)
+struct thread *tcache_thread(void)
 {
 	struct thread *t = tcache_self();
 
 	return likely(tcache_attached(t)) ? t : thread_attach();
-}
-
-struct thread *tcache_thread(void)
-{
-	return this_thread();
 }
 
 /*
@@ -242,7 +237,7 @@ static struct stack *stack_of(struct thread *t, unsigned int c)
 		/* What is a list too much by chance comes back here, not to other threads. */
 		if (st->size < LIST_LARGE) {
 			st->budget = 1;
-			t->bytes[false] += st->size;
+			t->small_bytes += st->size;
 		}
 		t->used[c / 64] |= 1UL << (c % 64);
 	}
@@ -310,7 +305,7 @@ static void reclaim_small(struct thread *t, const struct stack *keep)
 		st->budget = 0;
 		st->low = 0;
 	}
-	t->bytes[false] = (size_t)keep->budget * keep->size;
+	t->small_bytes = (size_t)keep->budget * keep->size;
 }
 
 static size_t share(size_t all)
@@ -329,6 +324,11 @@ static size_t large_limit(void)
 	return MIN(LARGE_BYTES, share(ALL_LARGE_BYTES));
 }
 
+static size_t *bytes_of(struct thread *t, const struct stack *st)
+{
+	return st->size >= LIST_LARGE ? &t->large_bytes : &t->small_bytes;
+}
+
 /*
  * The budget follows what was missed: lists that had to go and were needed
  * again. Growing it where they go would make threads that only free hoard.
@@ -341,16 +341,17 @@ static void grow_budget(struct thread *t, struct stack *st)
 	size_t most = is_large ? UINT16_MAX : STACK_BLOCKS / st->room;
 	size_t more = MIN((size_t)st->flushed, most - st->budget);
 	size_t limit = is_large ? large_limit() : small_limit(t), left;
+	size_t *bytes = bytes_of(t, st);
 
 	st->flushed = 0;
 	if (!is_large && t->spilled - st->flushed_at > LONG_AGO)
 		return;
-	if (!is_large && t->bytes[false] + more * st->size > limit)
+	if (!is_large && t->small_bytes + more * st->size > limit)
 		reclaim_small(t, st);
-	left = limit - MIN(limit, t->bytes[is_large]);
+	left = limit - MIN(limit, *bytes);
 	more = MIN(more, left / st->size);
 	st->budget = (uint16_t)(st->budget + more);
-	t->bytes[is_large] += more * st->size;
+	*bytes += more * st->size;
 }
 
 /* Half of the lists that were never needed of late go to the fast bins. */
@@ -359,7 +360,7 @@ static void sweep_class(struct thread *t, unsigned int c)
 	struct stack *st = &t->full[c];
 	unsigned int unused = (st->low + 1U) / 2;
 	unsigned int less = MIN(unused, (unsigned int)st->budget);
-	size_t *bytes = &t->bytes[st->size >= LIST_LARGE];
+	size_t *bytes = bytes_of(t, st);
 	struct block *first;
 
 	st->budget = (uint16_t)(st->budget - less);
@@ -386,7 +387,7 @@ static void sweep(struct thread *t)
 
 struct block *tcache_refill(size_t c)
 {
-	struct thread *t = this_thread();
+	struct thread *t = tcache_thread();
 	struct block *b;
 	struct stack *st;
 	uintptr_t word;
@@ -577,7 +578,7 @@ struct block *tcache_take_one(size_t c, bool *fresh)
 
 	if (!pw_heap_start())
 		return NULL;
-	t = this_thread();
+	t = tcache_thread();
 	first = pw_arenas[0];
 	a = arena_enter(t ? &t->arena : &first);
 	done = bin_take(a, wanted.c, 1, NEW_PAGES, &batch);
@@ -602,7 +603,7 @@ static inline unsigned int first_few(const struct stack *st)
 
 struct block *tcache_refill_arena(size_t c, bool *fresh)
 {
-	struct thread *t = this_thread();
+	struct thread *t = tcache_thread();
 	struct batch batch;
 	struct stack *st;
 
@@ -777,8 +778,8 @@ static void thread_exit(void *arg)
 	if (t->hard)
 		harden_leave(t);
 	/* What libc still frees for this thread goes straight to its span. */
-	t->bytes[false] = 0;
-	t->bytes[true] = 0;
+	t->small_bytes = 0;
+	t->large_bytes = 0;
 	thread_gone = true;
 	pw_bins = pw_nobody.bins;
 	thread_unlist(t);

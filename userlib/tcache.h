@@ -61,7 +61,8 @@ _Static_assert(sizeof(struct tcache_bin) == MAP_UNIT, "the map has distances of 
  * @bins: by class. Bin 0 is no class: it has no blocks and never room
  * @full: full lists
  * @used: classes that ever had a list here
- * @bytes: of the lists that the budgets in @full allow, of small and large blocks
+ * @small_bytes: of the lists of small blocks that the budgets in @full allow
+ * @large_bytes: the same of large ones
  * @spilled: KiB of all lists that had to go
  * @tick: counts down to the next look at the clock
  * @swept: when unused lists were last given back, milliseconds
@@ -76,7 +77,8 @@ struct thread {
 	struct tcache_bin bins[NR_CLASSES];
 	struct stack full[NR_CLASSES];
 	uint64_t used[(NR_CLASSES + 63) / 64];
-	size_t bytes[2];
+	size_t small_bytes;
+	size_t large_bytes;
 	uint32_t spilled;
 	uint32_t tick;
 	uint64_t swept;
