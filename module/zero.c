@@ -34,12 +34,44 @@
 #include "pool_int.h"
 #include "trace.h"
 
+static DECLARE_WAIT_QUEUE_HEAD(zero_wait);
+static struct task_struct **zero_tasks;
+
+/* Whether there is something to do is for the threads to see. */
+static int set_stock(const char *val, const struct kernel_param *kp)
+{
+	int err = param_set_int(val, kp);
+
+	wake_up_all(&zero_wait);
+	return err;
+}
+
+static const struct kernel_param_ops stock_ops = {
+	.set = set_stock,
+	.get = param_get_int,
+};
+
 static int zero_stock_mb = -1;
-module_param(zero_stock_mb, int, 0644);
+module_param_cb(zero_stock_mb, &stock_ops, &zero_stock_mb, 0644);
+__MODULE_PARM_TYPE(zero_stock_mb, "int");
 MODULE_PARM_DESC(zero_stock_mb, "MiB of free pages kept zeroed ahead (-1: half of pool_mb)");
 
+static int set_mbps(const char *val, const struct kernel_param *kp)
+{
+	int err = param_set_uint(val, kp);
+
+	wake_up_all(&zero_wait);
+	return err;
+}
+
+static const struct kernel_param_ops mbps_ops = {
+	.set = set_mbps,
+	.get = param_get_uint,
+};
+
 static unsigned int zero_mbps = 1024;
-module_param(zero_mbps, uint, 0644);
+module_param_cb(zero_mbps, &mbps_ops, &zero_mbps, 0644);
+__MODULE_PARM_TYPE(zero_mbps, "uint");
 MODULE_PARM_DESC(zero_mbps, "MiB a second that may be zeroed ahead, on each node (0: none)");
 
 DEFINE_STATIC_KEY_FALSE(pw_zero_on_free_key);
@@ -70,9 +102,6 @@ static const struct kernel_param_ops zero_on_free_ops = {
 module_param_cb(zero_on_free, &zero_on_free_ops, NULL, 0644);
 __MODULE_PARM_TYPE(zero_on_free, "bool");
 MODULE_PARM_DESC(zero_on_free, "zero pages when heaps give them back, not later (N)");
-
-static DECLARE_WAIT_QUEUE_HEAD(zero_wait);
-static struct task_struct **zero_tasks;
 
 /* Zero up to here: the node's part. */
 static unsigned long stock_high(int node)

@@ -106,6 +106,51 @@ TEST_F(fault, faults_of_a_walk_are_short)
 	ASSERT_EQ(0, pw_set_param("zero_mbps", mbps));
 }
 
+/*
+ * No free page is clear, and nobody wakes the thread that zeroes but for what the test
+ * does: as long as the decay has something to do, that does, too.
+ */
+static bool all_dirty_at_rest(struct pw *h)
+{
+	double end = pw_now() + 60;
+
+	faults_of_a_walk(h, PAGEWELL_HUGE_NEVER, pw_pool("avail_pages"));
+	while ((pw_pool("held_pages") > pw_pool("floor_pages") || pw_pool("pcp_pages")) &&
+	       pw_now() < end)
+		usleep(100000);
+	sleep(1);
+	return !pw_pool("pcp_pages") && pw_pool("clear_pages") < 1000;
+}
+
+static bool is_zeroed_soon(void)
+{
+	double end = pw_now() + 20;
+
+	while (pw_pool("clear_pages") < 4000 && pw_now() < end)
+		usleep(10000);
+	return pw_pool("clear_pages") >= 4000;
+}
+
+TEST_F(fault, zeroing_ahead_obeys_at_once)
+{
+	long mbps = pw_get_param("zero_mbps"), stock = pw_get_param("zero_stock_mb");
+	long idle = pw_get_param("pool_idle_s");
+
+	ASSERT_EQ(0, pw_set_param("pool_idle_s", 1));
+	ASSERT_EQ(0, pw_set_param("zero_mbps", 0));
+	EXPECT_TRUE(all_dirty_at_rest(&self->h));
+	ASSERT_EQ(0, pw_set_param("zero_mbps", mbps));
+	EXPECT_TRUE(is_zeroed_soon());
+	ASSERT_EQ(0, pw_set_param("zero_stock_mb", 0));
+	EXPECT_TRUE(all_dirty_at_rest(&self->h));
+	ASSERT_EQ(0, pw_set_param("zero_stock_mb", stock));
+	EXPECT_TRUE(is_zeroed_soon());
+	ASSERT_EQ(0, pw_set_param("pool_idle_s", idle));
+	/* Neither is taken if it is no number. */
+	EXPECT_EQ(-EINVAL, pw_set_param("zero_mbps", -1));
+	EXPECT_EQ(-ERANGE, pw_set_param("zero_stock_mb", 1L << 40));
+}
+
 TEST_F(fault, rss_of_a_walk_down)
 {
 	const long pages = 6000;
