@@ -119,6 +119,18 @@ static struct pw_account *account_current_cgroup(void)
 	return acc;
 }
 
+/*
+ * A cgroup by its path. The kernel looks for it from where the caller's namespace begins,
+ * and everybody is told paths from the root. Nothing at all would be the root: all of
+ * the machine.
+ */
+static struct cgroup *cgroup_at(const char *path)
+{
+	if (current->nsproxy->cgroup_ns->root_cset->dfl_cgrp->level)
+		return ERR_PTR(-EOPNOTSUPP);
+	return *path == '/' ? cgroup_get_from_path(path) : ERR_PTR(-EINVAL);
+}
+
 static void account_path(struct pw_account *acc, char *path)
 {
 	if (cgroup_path(acc->cgrp, path, PW_CGROUP_PATH) < 0)
@@ -420,13 +432,13 @@ bool pw_limit_get_user(kuid_t uid, struct pw_limit_stat *st)
  * @path: from the root of the cgroup v2 hierarchy
  * @max: pages, PW_NO_LIMIT for none
  *
- * Return: 0, or what says that there is no such cgroup.
+ * Return: 0, -EOPNOTSUPP where paths do not begin at the root, or what says that there
+ * is no such cgroup.
  */
 int pw_limit_set_cgroup(const char *path, unsigned long max)
 {
 #ifdef CONFIG_CGROUPS
-	/* Nothing at all would be the root: all of the machine. */
-	struct cgroup *cgrp = *path == '/' ? cgroup_get_from_path(path) : ERR_PTR(-EINVAL);
+	struct cgroup *cgrp = cgroup_at(path);
 	unsigned int over;
 
 	if (IS_ERR(cgrp))

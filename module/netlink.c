@@ -282,7 +282,10 @@ static int limit_set_cgroup(struct sk_buff *skb, struct genl_info *info, unsigne
 		return -EPERM;
 	}
 	err = pw_limit_set_cgroup(nla_data(attr), max);
-	if (err)
+	if (err == -EOPNOTSUPP)
+		NL_SET_ERR_MSG_ATTR(info->extack, attr,
+				    "a path begins at the root, this cgroup namespace does not");
+	else if (err)
 		NL_SET_ERR_MSG_ATTR(info->extack, attr, "no cgroup v2 has this path");
 	return err;
 }

@@ -125,6 +125,16 @@ $pw set cgroup-max "$(long 4095)" 1M 2>"$tmp/err"
 has "so is the longest path there is" 'no cgroup v2 has this path' "$(cat "$tmp/err")"
 $pw set cgroup-max "$(long 5000)" 1M 2>"$tmp/err"
 has "and a longer one" 'too long' "$(cat "$tmp/err")"
+# unshared COMMAND...: where paths begin at /pwa
+unshared() {
+	in_cgroup /pwa unshare --cgroup "$@"
+}
+check "nor where paths begin elsewhere" eval '! unshared $pw set cgroup-max /b 8M 2>"$tmp/err"'
+has "and is told so" 'a path begins at the root' "$(cat "$tmp/err")"
+same "no other cgroup has got the limit" 16.0M "$(account cgroup /pwa/b 1 | xargs)"
+check "a namespace that begins at the root is as good" \
+	unshare --cgroup $pw set cgroup-max /pwa/b 17M
+same "and its paths are the same" 17.0M "$(account cgroup /pwa/b 1 | xargs)"
 odd=$'/pwa/b max=1\e[31m\\'
 mkdir "$top$odd"
 $pw set cgroup-max "$odd" 16M
