@@ -452,7 +452,7 @@ unsigned long pw_pool_max(void)
 /**
  * pw_pool_get_stat() - a snapshot of the pool
  * @st: filled in; pages that go from one place of the pool to another meanwhile
- *      are counted once
+ *      are counted once, and no more are available than are free
  */
 void pw_pool_get_stat(struct pw_pool_stat *st)
 {
@@ -469,8 +469,11 @@ void pw_pool_get_stat(struct pw_pool_stat *st)
 	st->free = pw_buddy_nr_free(&pw_pool.buddy) + st->pcp + st->zeroing + pw_pool.moving;
 	st->clear = pw_pool.buddy.nr_free[PW_CLEAR] + pcp_clear + hand_clear;
 	spin_unlock(&pw_pool.lock);
+	/* A page that one CPU takes and another frees may be on the lists of both. */
+	st->free = min(st->free, st->held - st->lost);
 	avail = atomic_long_read(&pw_pool.avail) + credit;
-	st->avail = avail > 0 ? avail : 0;
+	/* Credit may have become avail between the two looks. */
+	st->avail = avail > 0 ? min_t(unsigned long, avail, st->free) : 0;
 	st->debt = avail < 0 ? -avail : 0;
 	st->floor = pw_pool.floor;
 	st->max = READ_ONCE(pw_pool.max);

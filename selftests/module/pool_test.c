@@ -15,6 +15,7 @@
  *	return	the pool grows to its ceiling and shrinks to its floor
  *	parts	what others held is replaced, and the pool is of 2 MiB pages again
  *	marks	what a CPU keeps at hand follows demand
+ *	numbers	what is free and promised, seen while it changes
  *	bench	instructions of single operations, in a VM that counts those
  */
 #define pr_fmt(fmt) "pagewell_test: " fmt
@@ -36,7 +37,7 @@
 
 static char *test = "random";
 module_param(test, charp, 0444);
-MODULE_PARM_DESC(test, "random, last, order, node, zero, return, parts, marks or bench");
+MODULE_PARM_DESC(test, "random, last, order, node, zero, return, parts, marks, numbers or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -746,6 +747,42 @@ static int test_marks(void)
 	return 0;
 }
 
+/* Little enough to be a CPU's credit, which goes to avail and comes back all the time. */
+static int promise_thread(void *unused)
+{
+	unsigned int nr[4], i;
+
+	while (!kthread_should_stop()) {
+		for (i = 0; i < ARRAY_SIZE(nr); i++) {
+			nr[i] = get_random_u32() % PW_PCP_BATCH;
+			if (pw_pool_reserve(nr[i]))
+				nr[i] = 0;
+		}
+		while (i)
+			pw_pool_unreserve(nr[--i]);
+		cond_resched();
+	}
+	return 0;
+}
+
+static int test_numbers(void)
+{
+	struct task_struct *task = kthread_run(promise_thread, NULL, "pool_test");
+	unsigned long end = jiffies + secs * HZ;
+	struct pw_pool_stat st;
+
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	while (time_before(jiffies, end)) {
+		pw_pool_get_stat(&st);
+		if (st.avail > st.free || st.free + st.lost > st.held)
+			pool_error("held %lu lost %lu free %lu avail %lu", st.held, st.lost,
+				   st.free, st.avail);
+		cond_resched();
+	}
+	return kthread_stop(task);
+}
+
 static int run(void)
 {
 	if (!strcmp(test, "random") || !strcmp(test, "last"))
@@ -762,6 +799,8 @@ static int run(void)
 		return test_parts();
 	if (!strcmp(test, "marks"))
 		return test_marks();
+	if (!strcmp(test, "numbers"))
+		return test_numbers();
 	if (!strcmp(test, "bench"))
 		return pool_bench();
 	return -EINVAL;
