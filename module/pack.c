@@ -197,11 +197,15 @@ static void put_ctx(struct comp_ctx *ctx)
 	mutex_unlock(&ctx->lock);
 }
 
+/* A record, and its part of what it is found by: all that a page of one word takes. */
+#define RECORD_BYTES	(sizeof(struct packed) + sizeof(struct xa_node) / XA_CHUNK_SIZE)
+
 static unsigned long store_bytes(void)
 {
+	unsigned long records = atomic_long_read(&nr_packed) * RECORD_BYTES;
 	struct zs_pool *pool = store_pool();
 
-	return pool ? store.zs_get_total_pages(pool) << PAGE_SHIFT : 0;
+	return records + (pool ? store.zs_get_total_pages(pool) << PAGE_SHIFT : 0);
 }
 
 /**

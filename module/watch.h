@@ -70,9 +70,9 @@ unsigned long pw_heap_count(void);
 /**
  * struct pw_idle_stat - what is packed now
  * @max: bytes of memory that packed pages may take, 0: nothing is packed
- * @store: bytes that they take
+ * @store: bytes that they take, records of them included
  * @pages: how many they are
- * @same: of these, pages of one word over and over, which take no memory
+ * @same: of these, pages of one word over and over, which take no more than a record
  * @bytes: of the others, when they are packed
  */
 struct pw_idle_stat {

@@ -163,7 +163,7 @@ TEST_F(idle, contents_come_back)
 	EXPECT_EQ(used, pw_pool("used_pages"));
 }
 
-/* Same words take no store; what does not get smaller stays where it is. */
+/* Same words take hardly any; what does not get smaller stays where it is. */
 TEST_F(idle, all_kinds)
 {
 	long same = pw_stat("packed_same"), refused = pw_stat("pack_refused");
@@ -238,6 +238,29 @@ TEST_F(idle, limit)
 	EXPECT_EQ(100, idle("packed_pages"));
 	EXPECT_EQ(-1, pw_wrong(self->p, NR, 1));
 	EXPECT_EQ(0, idle("packed_pages"));
+}
+
+/* A page of one word has no store, but the kernel keeps that word and where it was. */
+TEST_F(idle, limit_of_same_words)
+{
+	const long slots = 100;
+	char *p;
+
+	ASSERT_EQ(0, pw_set_huge(self->h.fd, PAGEWELL_HUGE_NEVER));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, slots * HUGE, HUGE, &p));
+	pw_cover(&self->h, p + slots * HUGE);
+	ASSERT_EQ(0, pw_set_param("idle_max_mb", 1));
+	for (long i = 0; i < slots; i++) {
+		memset(p + i * HUGE, 'x', HUGE);
+		ASSERT_EQ(0, cold(&self->h, p + i * HUGE, 512));
+	}
+	/* 16 bytes for itself, and at least 8 to be found again. */
+	EXPECT_LT(packed(self), (long)MIB / 24 + 512);
+	EXPECT_GT(packed(self), (long)MIB / 64);
+	EXPECT_GE(idle("store_bytes"), (long)MIB);
+	EXPECT_LT(idle("store_bytes"), (long)(MIB + 16 * PAGE));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, p, slots * HUGE));
+	EXPECT_EQ(0, idle("store_bytes"));
 }
 
 TEST_F(idle, fork)
