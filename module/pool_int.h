@@ -254,6 +254,7 @@ unsigned long pw_pcp_count(unsigned long *clear, unsigned long *credit);
 int pw_supply_init(void);
 void pw_supply_exit(void);
 unsigned long pw_supply_room(void);
+unsigned long pw_supply_available(void);
 unsigned long pw_supply_grow(unsigned long nr, bool must);
 bool pw_supply_grow_block(void);
 unsigned long pw_supply_give_back(unsigned long nr);

@@ -149,10 +149,33 @@ unsigned long pw_supply_room(void)
 	return max(pw_pool.max > held ? pw_pool.max - held : 0, debt);
 }
 
+/**
+ * pw_supply_available() - pages that the kernel could find for the pool, by its estimate
+ *
+ * Free or full of what can be read again, and not where only pages may be that can be
+ * moved.
+ *
+ * Return: how many.
+ */
+unsigned long pw_supply_available(void)
+{
+	long nr = si_mem_available();
+	int node;
+
+	for_each_node_state(node, N_MEMORY) {
+		struct zone *zone = &NODE_DATA(node)->node_zones[ZONE_MOVABLE];
+
+		nr -= zone_page_state(zone, NR_FREE_PAGES) +
+		      zone_page_state(zone, NR_ZONE_INACTIVE_FILE) +
+		      zone_page_state(zone, NR_ZONE_ACTIVE_FILE);
+	}
+	return max(nr, 0L);
+}
+
 /* Everybody else keeps a 32nd of the machine. */
 static bool machine_can_spare(unsigned long nr)
 {
-	return si_mem_available() >= (long)(nr + totalram_pages() / 32);
+	return pw_supply_available() >= nr + totalram_pages() / 32;
 }
 
 /**

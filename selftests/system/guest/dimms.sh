@@ -16,10 +16,19 @@ pool() {
 	sed -n "s/^$1: //p" /sys/kernel/debug/pagewell/pool
 }
 
-# A process with 150 MiB on the pool; ask LETTER: what it says of itself
+# Pages that are free, or of files, where the kernel can have them for itself
+others() {
+	awk '/^Node/ { movable = $NF == "Movable" }
+		!movable && /^ *nr_(free_pages|zone_(in)?active_file) / { n += $2 }
+		END { print n }' /proc/zoneinfo
+}
+
+# begin [COMMAND...]: a process on the pool, if not another one, then with 150 MiB;
+# ask LETTER: what it says of itself
 begin() {
 	: >"$tmp/out"
-	$pw run -- build/selftests/kernel/subject 150 <"$tmp/in" >"$tmp/out" 2>&1 &
+	[ $# -gt 0 ] || set -- build/selftests/kernel/subject 150
+	$pw run -- "$@" <"$tmp/in" >"$tmp/out" 2>&1 &
 	exec 7>"$tmp/in"
 	for _ in $(seq 600); do
 		! grep -q '^pid\|no memory' "$tmp/out" || break
@@ -65,6 +74,21 @@ check "there is memory to come ($((2 * half)) blocks)" test $half -ge 1
 # Memory for pages that can be moved is nothing for the pool.
 turn online_movable "${first[@]}"
 same "movable memory comes" "" "$refused"
+begin /usr/bin/python3 -c '
+taken = []
+try:
+    while True:
+        taken.append(bytearray(1 << 20))
+except MemoryError:
+    taken.pop()
+    print("no memory", flush=True)
+input()
+'
+echo "# of $(pool max_pages) pages the pool has $(pool held_pages), others $(others)"
+check "nor does it count as memory that others have" test "$(others)" -ge \
+	"$(($(sed -n 's/MemTotal: *\([0-9]*\) .*/\1/p' /proc/meminfo) / 4 / 32))"
+end
+same "nobody is killed for it" "oom_kill 0" "$(grep oom_kill /proc/vmstat)"
 begin
 same "a heap" "whole: yes" "$(ask c)"
 turn offline "${first[@]}"
