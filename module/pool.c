@@ -57,18 +57,38 @@ static bool take_within(unsigned long nr)
 	return nr <= READ_ONCE(pw_pool.max) && pw_avail_take(nr);
 }
 
+/*
+ * Others do not lose their caches to a request that cannot be met. What they keep is
+ * not asked for here: it makes up for what the estimate may lack.
+ */
+static bool can_grow(unsigned long lack)
+{
+	return lack <= pw_supply_room() && lack <= pw_supply_available();
+}
+
 /* From the kernel, if that could help, or of what was lost. */
 static bool find_more(unsigned long lack)
 {
-	return (lack <= pw_supply_room() && pw_supply_grow(lack, false)) || pw_lost_look();
+	return (can_grow(lack) && pw_supply_grow(lack, false)) || pw_lost_look();
+}
+
+/* What was taken for a request that is refused goes back. */
+static void shrink_to(unsigned long held)
+{
+	unsigned long now = READ_ONCE(pw_pool.buddy.nr_owned);
+
+	if (now > held)
+		pw_supply_give_back(now - held);
 }
 
 /* Grow until @nr pages can be taken; all credits are in avail meanwhile. */
 static bool avail_take_grow(unsigned long nr)
 {
+	unsigned long held;
 	bool taken;
 
 	mutex_lock(&pw_pool.size_lock);
+	held = READ_ONCE(pw_pool.buddy.nr_owned);
 	pw_pcp_close();
 	while (!(taken = take_within(nr)) && nr <= READ_ONCE(pw_pool.max)) {
 		long lack = (long)nr - atomic_long_read(&pw_pool.avail);
@@ -77,6 +97,8 @@ static bool avail_take_grow(unsigned long nr)
 		if (lack > 0 && !find_more(lack))
 			break;
 	}
+	if (!taken)
+		shrink_to(held);
 	pw_pcp_open();
 	mutex_unlock(&pw_pool.size_lock);
 	tell_low(!taken);
@@ -129,17 +151,21 @@ void pw_pool_unreserve(unsigned long nr)
  */
 int pw_pool_reserve_over(unsigned long nr)
 {
+	unsigned long held;
 	long avail;
 
 	if (!pw_pool_reserve(nr))
 		return 0;
 	mutex_lock(&pw_pool.size_lock);
+	held = READ_ONCE(pw_pool.buddy.nr_owned);
 	pw_pcp_close();
 	avail = atomic_long_sub_return(nr, &pw_pool.avail);
-	if (avail < 0)
+	if (avail < 0 && can_grow(-avail))
 		avail += pw_supply_grow(-avail, false);
-	if (avail < 0)
+	if (avail < 0) {
 		atomic_long_add(nr, &pw_pool.avail);
+		shrink_to(held);
+	}
 	pw_pcp_open();
 	mutex_unlock(&pw_pool.size_lock);
 	return avail < 0 ? -ENOMEM : 0;
@@ -520,11 +546,14 @@ const char *pw_pool_check(void)
 
 static int pool_fill(unsigned long floor)
 {
-	unsigned long got;
+	unsigned long got = pw_supply_available();
 
-	mutex_lock(&pw_pool.size_lock);
-	got = pw_supply_grow(floor, true);
-	mutex_unlock(&pw_pool.size_lock);
+	/* Else everybody would be without memory for a while, and to no end. */
+	if (got >= floor) {
+		mutex_lock(&pw_pool.size_lock);
+		got = pw_supply_grow(floor, true);
+		mutex_unlock(&pw_pool.size_lock);
+	}
 	if (got >= floor)
 		return 0;
 	pr_err("the kernel has %lu of the %lu MiB of pool_mb\n",

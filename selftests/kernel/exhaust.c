@@ -196,6 +196,36 @@ TEST_F(exhaust, strict_is_not_disturbed)
 	pw_hog_stop(hog);
 }
 
+static int map_beyond(struct pw *h, long kb)
+{
+	return pw_map(h->fd, 0, NULL, (pw_pool("avail_pages") + kb / 4) * PAGE, 0, NULL);
+}
+
+/* Whoever asks for more than the machine has changes nothing by it. */
+TEST_F(exhaust, what_is_refused_is_not_taken)
+{
+	const long margin = pw_key("/proc/meminfo", "MemTotal") / 32;
+	pid_t pid = pw_eater(&self->h, 300 * KIB);
+	long spare = pw_key("/proc/meminfo", "MemAvailable"), held, grown;
+
+	ASSERT_GT(spare, 2 * margin);
+	ASSERT_GT(pw_pool("max_pages"), pw_pool("held_pages") + (spare + 64 * (long)KIB) / 4);
+	held = pw_pool("held_pages");
+	grown = pw_stat("pool_grown");
+	EXPECT_EQ(-ENOMEM, map_beyond(&self->h, spare + 64 * KIB));
+	EXPECT_EQ(grown, pw_stat("pool_grown"));
+	EXPECT_EQ(held, pw_pool("held_pages"));
+	/* This could be, but others keep a 32nd: what was taken goes back. */
+	EXPECT_EQ(-ENOMEM, map_beyond(&self->h, spare - margin / 2));
+	EXPECT_GE(held, pw_pool("held_pages"));
+	/* What is not too much is granted all the same, and there. */
+	spare = pw_key("/proc/meminfo", "MemAvailable");
+	EXPECT_EQ(0, map_beyond(&self->h, spare - margin - 32 * KIB));
+	EXPECT_LT(held, pw_pool("held_pages"));
+	touch_all(&self->h, pw_committed(self->h.fd) / PAGE);
+	pw_hog_stop(pid);
+}
+
 /*
  * Part of a region whose pages a child has is unmapped by the kernel, and there are no
  * promises for that. When the rest goes, other regions keep theirs.

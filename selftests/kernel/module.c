@@ -277,6 +277,42 @@ TEST(bad_parameters)
 	EXPECT_EQ(0, access(PAGEWELL_DEVICE, F_OK));
 }
 
+/* The sum of all counters of the kernel's whose names begin so. */
+static long vmstat(const char *begin)
+{
+	char name[64];
+	long value, sum = 0;
+	FILE *f = fopen("/proc/vmstat", "re");
+
+	CHECK(f);
+	while (fscanf(f, "%63s %ld", name, &value) == 2)
+		if (!strncmp(name, begin, strlen(begin)))
+			sum += value;
+	fclose(f);
+	return sum;
+}
+
+/* The machine has so much memory, but others use a part of it: they keep it. */
+TEST(more_than_is_available)
+{
+	char parameters[128], all[64];
+	long stalls, kills;
+
+	if (!have_file())
+		SKIP(return, "PAGEWELL_KO names no module file");
+	snprintf(parameters, sizeof(parameters), "pool_mb=%ld pool_max_mb=%ld",
+		 parameter("pool_mb"), parameter("pool_max_mb"));
+	snprintf(all, sizeof(all), "pool_mb=%ld",
+		 pw_key("/proc/meminfo", "MemTotal") / (long)KIB);
+	ASSERT_EQ(0, unload());
+	stalls = vmstat("allocstall");
+	kills = vmstat("oom_kill");
+	EXPECT_EQ(ENOMEM, load(all));
+	EXPECT_EQ(stalls, vmstat("allocstall"));
+	EXPECT_EQ(kills, vmstat("oom_kill"));
+	EXPECT_EQ(0, load(parameters));
+}
+
 PW_TEST_POOL_WHOLE
 
 TEST_HARNESS_MAIN

@@ -1367,32 +1367,6 @@ TEST_F(ceiling, moved_pages_stay_charged)
 	close(h.fd);
 }
 
-/* Has so much memory that the machine can spare none for the pool, until it is stopped. */
-static pid_t eater(struct pw *mine)
-{
-	long spare = pw_key("/proc/meminfo", "MemTotal") / 32 - 12 * KIB;
-	int *ready = pw_shared();
-	pid_t pid = pw_fork();
-
-	if (pid) {
-		pw_wait_for(ready, 1);
-		return pid;
-	}
-	CHECK(munmap(mine->base, mine->len) == 0);
-	while (pw_key("/proc/meminfo", "MemAvailable") > spare) {
-		char *p = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-		CHECK(p != MAP_FAILED);
-		madvise(p, 2 * HUGE, MADV_HUGEPAGE);
-		for (size_t i = 0; i < 2 * HUGE; i += PAGE)
-			p[i] = 1;
-	}
-	pw_set(ready, 1);
-	for (;;)
-		pause();
-}
-
 /*
  * Promises were kept whose pages are in pipes, and nothing could be had in their place.
  * Whoever finds no page behind a promise sees all that were lost, however many of them
@@ -1416,7 +1390,8 @@ TEST_F(ceiling, promises_find_what_was_lost)
 	q = pw_map_pages(&h, rest);
 	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_POPULATE, p, lost * PAGE));
 	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_POPULATE, q, rest * PAGE));
-	pid = eater(&h);
+	/* The machine can spare none for the pool. */
+	pid = pw_eater(&h, pw_key("/proc/meminfo", "MemTotal") / 32 - 12 * KIB);
 	ASSERT_EQ(0, pipe(held));
 	ASSERT_EQ(0, pipe(soon));
 	hold(held[1], p, lost - back);

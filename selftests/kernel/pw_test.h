@@ -623,6 +623,32 @@ static inline pid_t pw_hog(struct pw *mine)
 		pause();
 }
 
+/* The same with memory of the kernel's, until no more than @spare_kb is available. */
+static inline pid_t pw_eater(struct pw *mine, long spare_kb)
+{
+	int *ready = pw_shared();
+	pid_t pid = pw_fork();
+
+	if (pid) {
+		pw_wait_for(ready, 1);
+		munmap(ready, PAGE);
+		return pid;
+	}
+	CHECK(munmap(mine->base, mine->len) == 0);
+	while (pw_key("/proc/meminfo", "MemAvailable") > spare_kb) {
+		char *p = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		CHECK(p != MAP_FAILED);
+		madvise(p, 2 * HUGE, MADV_HUGEPAGE);
+		for (size_t i = 0; i < 2 * HUGE; i += PAGE)
+			p[i] = 1;
+	}
+	pw_set(ready, 1);
+	for (;;)
+		pause();
+}
+
 static inline void pw_hog_stop(pid_t pid)
 {
 	CHECK(kill(pid, SIGKILL) == 0);
