@@ -2,10 +2,10 @@
 /*
  * node.c - from which node of memory pages are taken
  *
- * From the CPU's own, unless the task has a policy of its own
- * (set_mempolicy(2)). That is a preference here even where it is MPOL_BIND: what
- * was promised is not refused because it lies elsewhere. Interleaving goes from
- * node to node with each request, and one request is a fault's.
+ * From the CPU's own, which is the nearest that has memory, unless the task has a
+ * policy of its own (set_mempolicy(2)). That is a preference here even where it is
+ * MPOL_BIND: what was promised is not refused because it lies elsewhere. Interleaving
+ * goes from node to node with each request, and one request is a fault's.
  */
 #include <linux/mempolicy.h>
 #include <linux/nodemask.h>
@@ -43,8 +43,21 @@ static int next_of(const nodemask_t *nodes, int local)
 }
 
 /**
+ * pw_node_of() - the node that is a processor's own
+ * @cpu: which processor
+ *
+ * Return: the nearest that has memory, or had when this was asked.
+ */
+int pw_node_of(unsigned int cpu)
+{
+	int local = cpu_to_node(cpu);
+
+	return nearest_of(&node_states[N_MEMORY], local == NUMA_NO_NODE ? 0 : local);
+}
+
+/**
  * pw_node_wanted() - where pages for this task should come from
- * @local: the node of the CPU
+ * @local: the CPU's own node
  *
  * Return: a node.
  */
@@ -67,6 +80,11 @@ int pw_node_wanted(int local)
 	}
 }
 #else
+int pw_node_of(unsigned int cpu)
+{
+	return 0;
+}
+
 int pw_node_wanted(int local)
 {
 	return local;

@@ -87,16 +87,23 @@ static unsigned int take(struct pw_pcp *pcp, u32 *pfns, unsigned int nr,
 	return got;
 }
 
-/* The node that is wanted has no more: of any, of whatever kind. */
-static unsigned int take_far(u32 *pfns, unsigned int nr, int node)
+static enum pw_kind other_kind(enum pw_kind kind)
+{
+	return kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR;
+}
+
+/* The node that is wanted has no more: of any. @first: out: how many are of @kind. */
+static unsigned int take_far(u32 *pfns, unsigned int nr, enum pw_kind kind, int node,
+			     unsigned int *first)
 {
 	struct pw_buddy *b = &pw_pool.buddy;
 	unsigned int got;
 
 	spin_lock(&pw_pool.lock);
 	pw_buddy_look(b, node, b->nr_shelves);
-	got = pw_buddy_alloc_bulk(b, pfns, nr, PW_DIRTY);
-	got += pw_buddy_alloc_bulk(b, pfns + got, nr - got, PW_CLEAR);
+	got = pw_buddy_alloc_bulk(b, pfns, nr, kind);
+	*first = got;
+	got += pw_buddy_alloc_bulk(b, pfns + got, nr - got, other_kind(kind));
 	spin_unlock(&pw_pool.lock);
 	return got;
 }
@@ -117,15 +124,21 @@ unsigned int pw_pcp_alloc(u32 *pfns, unsigned int nr, enum pw_kind kind,
 	struct pw_pcp *pcp = pw_pcp_get();
 	int node = pw_nodes() ? pw_node_wanted(pcp->node) : pcp->node;
 	bool refilled = false;
-	unsigned int got;
+	unsigned int got, far;
 
 	got = take(pcp, pfns, nr, kind, node, &refilled);
 	*liked = got;
 	if (got < nr)
-		got += take(pcp, pfns + got, nr - got,
-			    kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR, node, &refilled);
-	if (got < nr && pw_nodes())
-		got += take_far(pfns + got, nr - got, node);
+		got += take(pcp, pfns + got, nr - got, other_kind(kind), node, &refilled);
+	if (got < nr && pw_nodes()) {
+		/* Behind one of the other kind a page would be liked in vain. */
+		bool all_liked = got == *liked;
+
+		got += take_far(pfns + got, nr - got, all_liked ? kind : other_kind(kind),
+				node, &far);
+		if (all_liked)
+			*liked += far;
+	}
 	pcp->used = true;
 	pw_pcp_unlock(pcp);
 
@@ -243,7 +256,7 @@ static u32 huge_refill(struct pw_pcp *pcp, enum pw_kind kind, int node)
 
 static u32 huge_other(struct pw_pcp *pcp, enum pw_kind *kind, int node)
 {
-	enum pw_kind other = *kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR;
+	enum pw_kind other = other_kind(*kind);
 	u32 pfn;
 
 	if (node == pcp->node && pcp->nr_huge[other]) {
@@ -636,7 +649,7 @@ unsigned long pw_pcp_count(unsigned long *clear, unsigned long *credit)
 /* One that comes late: only now is it known where it lies. Its lists are empty. */
 static int cpu_prepare(unsigned int cpu)
 {
-	WRITE_ONCE(per_cpu_ptr(pw_pool.pcp, cpu)->node, cpu_to_mem(cpu));
+	WRITE_ONCE(per_cpu_ptr(pw_pool.pcp, cpu)->node, pw_node_of(cpu));
 	return 0;
 }
 
@@ -666,7 +679,7 @@ int pw_pcp_init(void)
 		lockdep_init_map(&pcp->lock.dep_map, "pw_pcp", &key, 0);
 #endif
 		set_high(pcp, 2 * PW_PCP_BATCH);
-		pcp->node = cpu_to_mem(cpu);
+		pcp->node = pw_node_of(cpu);
 	}
 	hotplug_state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN,
 						  "mm/pagewell:prepare", cpu_prepare, cpu_dead);

@@ -81,7 +81,7 @@ struct pw_pcp_lock {
  * @nr_huge: pages of 2 MiB on each list of those
  * @high: a list that would grow past this is drained; follows demand
  * @closed: how many want @limit to be 0
- * @node: of the CPU: pages of others do not get on a list
+ * @node: the CPU's own, see pw_node_of(): pages of others do not get on a list
  * @turn: the node that interleaving took last
  * @used: was touched since the last tick of decay
  * @huge: the lists of pages of 2 MiB
@@ -223,6 +223,7 @@ void pw_pay_debt(void);
 /* node.c */
 DECLARE_STATIC_KEY_FALSE(pw_nodes_key);
 #define pw_nodes()		static_branch_unlikely(&pw_nodes_key)
+int pw_node_of(unsigned int cpu);
 int pw_node_wanted(int local);
 void pw_node_init(void);
 

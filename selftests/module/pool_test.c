@@ -11,6 +11,8 @@
  *	last	threads promise each other's last pages away, then take all
  *	order	half the pages freed in random order: are there 2 MiB pages?
  *	node	do pages come from the CPU's node, or from where the policy says?
+ *	bare	does a CPU on a node without memory have lists and a stock?
+ *	far	are pages that are zeroed on other nodes not zeroed again?
  *	zero	is each node's part of the stock zeroed ahead?
  *	return	the pool grows to its ceiling and shrinks to its floor
  *	parts	what others held is replaced, and the pool is of 2 MiB pages again
@@ -37,7 +39,7 @@
 
 static char *test = "random";
 module_param(test, charp, 0444);
-MODULE_PARM_DESC(test, "random, last, order, node, zero, return, parts, marks, numbers or bench");
+MODULE_PARM_DESC(test, "random, last, order, node, bare, far, zero, return, parts, marks, numbers or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -552,11 +554,10 @@ static void node_pages(u32 *pfns, int nid)
 		pw_pool_free(&pfns[--nr], 1, 0);
 }
 
-/* All are free, but the list of a CPU of that node has one of each of its blocks. */
-static void node_lists(u32 *pfns, unsigned int total, int nid)
+/* To the front: the first page of each block. Return: how many. */
+static unsigned int sort_out(u32 *pfns, unsigned int nr)
 {
-	unsigned int nr = pw_pool_alloc(pfns, total, 0), first = 0, i;
-	u32 pfn;
+	unsigned int first = 0, i;
 
 	for (i = 0; i < nr; i++) {
 		if (pfns[i] % PW_BLOCK_PAGES)
@@ -564,6 +565,16 @@ static void node_lists(u32 *pfns, unsigned int total, int nid)
 		swap(pfns[i], pfns[first]);
 		first++;
 	}
+	return first;
+}
+
+/* All are free, but the list of a CPU of that node has one of each of its blocks. */
+static void node_lists(u32 *pfns, unsigned int total, int nid)
+{
+	unsigned int nr = pw_pool_alloc(pfns, total, 0), i;
+	unsigned int first = sort_out(pfns, nr);
+	u32 pfn;
+
 	pw_pool_free(pfns + first, nr - first, 0);
 	for (i = 0; i < first; i++)
 		pw_pool_free(&pfns[i], 1, 0);
@@ -608,6 +619,100 @@ static int soil(void)
 	while ((got = pw_pool_alloc(pfns + nr, total - nr, 0)))
 		nr += got;
 	pw_pool_free(pfns, nr, 0);
+	vfree(pfns);
+	return 0;
+}
+
+static u64 zeroed_at_fault(void)
+{
+	struct pw_stats sum;
+
+	pw_stats_sum(&sum);
+	return sum.zeroed_fault;
+}
+
+/* All free pages are clear, but for a few that are at hand somewhere. */
+static bool all_clear(void)
+{
+	struct pw_pool_stat st;
+
+	pw_pool_get_stat(&st);
+	return st.clear + 64 >= st.free;
+}
+
+static void wait_all_clear(void)
+{
+	unsigned int tries = 0;
+
+	while (!all_clear() && tries++ < 1000)
+		msleep(20);
+	if (!all_clear())
+		pool_error("the stock does not fill");
+}
+
+/* From a CPU of that node, @nr pages that read as zero: how many are zeroed for that? */
+static void check_zeroed_ahead(u32 *pfns, unsigned int nr, int nid)
+{
+	unsigned int got = 0, zeroed;
+	u64 before;
+
+	wait_all_clear();
+	set_cpus_allowed_ptr(current, cpumask_of_node(nid));
+	before = zeroed_at_fault();
+	while (got < nr)
+		got += pw_pool_alloc(pfns + got, got & 16 ? 1 : min(16U, nr - got), PW_ALLOC_ZERO);
+	zeroed = zeroed_at_fault() - before;
+	pr_info("%s: on node %d %u of %u pages were zeroed late\n", test, nid, zeroed, nr);
+	if (zeroed > 64)
+		pool_error("pages were zeroed that were zero");
+}
+
+static int test_bare(void)
+{
+	unsigned int nr = 1000, bare = 0;
+	u32 *pfns = vmalloc(array_size(nr, sizeof(*pfns)));
+	int nid;
+
+	if (!pfns)
+		return -ENOMEM;
+	for_each_online_node(nid) {
+		if (node_state(nid, N_MEMORY) ||
+		    !cpumask_intersects(cpumask_of_node(nid), cpu_online_mask))
+			continue;
+		bare++;
+		check_zeroed_ahead(pfns, nr, nid);
+		while (nr)
+			pw_pool_free(&pfns[--nr], 1, 0);
+		migrate_disable();
+		if (!this_cpu_read(pw_pool.pcp->nr[PW_DIRTY]))
+			pool_error("no list has what was freed on node %d", nid);
+		migrate_enable();
+	}
+	if (!bare)
+		pool_error("every node with a CPU has memory");
+	vfree(pfns);
+	return 0;
+}
+
+/* One page of each block stays in use, so that no other takes the place of a block. */
+static int test_far(void)
+{
+	unsigned int total = max_mb << (20 - PAGE_SHIFT), nr, kept, more;
+	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
+	int nid = numa_node_id();
+
+	if (!pfns)
+		return -ENOMEM;
+	nr = pw_pool_alloc(pfns, total, 0);
+	kept = sort_out(pfns, nr);
+	pw_pool_free(pfns + kept, nr - kept, 0);
+	more = (nr - kept) / 4 * 3;
+	check_zeroed_ahead(pfns + kept, more, nid);
+	nr = count_pages(pfns + kept, more, nid);
+	pr_info("far: %u of %u pages from node %d\n", nr, more, nid);
+	if (nr > more * 3 / 4)
+		pool_error("node %d had nearly all of them", nid);
+	pw_pool_free(pfns, kept + more, 0);
 	vfree(pfns);
 	return 0;
 }
@@ -791,6 +896,10 @@ static int run(void)
 		return test_order();
 	if (!strcmp(test, "node"))
 		return test_node();
+	if (!strcmp(test, "bare"))
+		return test_bare();
+	if (!strcmp(test, "far"))
+		return test_far();
 	if (!strcmp(test, "zero"))
 		return test_zero();
 	if (!strcmp(test, "return"))

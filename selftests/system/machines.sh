@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Machines of another make: one of 512 MiB that runs out of memory, one with two
-# nodes of memory, one whose memory comes and goes.
+# Machines of another make: one of 512 MiB that runs out of memory, two with two
+# nodes, one whose memory comes and goes.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -39,6 +39,8 @@ for k in ${KERNELS:-6.1 6.12}; do
 		/usr/bin/python3 selftests/system/guest/pressure.py
 	guest "$k, two nodes" scripts/vm -k "$k" --nodes 2 --no-module --timeout 200 -- \
 		selftests/system/guest/nodes.sh
+	guest "$k, two nodes, one without memory" scripts/vm -k "$k" --nodes 2 --bare 1 --no-module \
+		--timeout 200 -- selftests/system/guest/nodes.sh bare
 	guest "$k, memory modules" scripts/vm -k "$k" --mem 512 --dimms 256 --pool 16 \
 		--pool-max 380 --timeout 400 -- selftests/system/guest/dimms.sh
 done

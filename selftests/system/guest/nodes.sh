@@ -1,12 +1,30 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Where the pool's pages come from on two nodes: pagewell_test.ko, test=node.
+# Where the pool's pages come from on two nodes: pagewell_test.ko, test=node. With
+# the argument "bare", where one of the nodes has no memory.
 set -u
 cd "$(dirname "$0")/../../.." || exit 1
 . selftests/tap.sh
 
 ko=build/$(uname -r)/pagewell_test.ko
+
+# pool NAME PARAMETER...: a test that knows no policy
+pool() {
+	local name=$1
+	shift
+
+	check "$name" insmod "$ko" "$@"
+	dmesg | grep 'pagewell_test: ' | tail -n 5 | sed 's/^/# /'
+	rmmod pagewell_test
+}
+
+if [ "${1-}" = bare ]; then
+	pool "a processor without memory has lists and a stock" test=bare floor_mb=64 \
+		max_mb=64 zero_stock_mb=64
+	finish
+	exit
+fi
 
 # node NAME MODE NODES PARAMETER...: under set_mempolicy(MODE, NODES)
 node() {
@@ -27,6 +45,9 @@ node "pages come from the processor's node" 0 0
 node "or from where MPOL_BIND says" 2 2 node=1
 node "or MPOL_PREFERRED" 1 1 node=0
 node "or from all in turn" 3 3 node=-2
+
+pool "zeroed pages of the other node are not zeroed again" test=far floor_mb=64 max_mb=64 \
+	zero_stock_mb=64
 
 # on_node NODE: the thread of a node keeps to its processors, and has done something
 on_node() {
