@@ -51,12 +51,6 @@ unsigned int pw_avail_take_some(unsigned int nr)
 	return pw_counter_take_some(&pw_pool.avail, nr);
 }
 
-/* While the pool holds more than its ceiling nobody has that much all the same. */
-static bool take_within(unsigned long nr)
-{
-	return nr <= READ_ONCE(pw_pool.max) && pw_avail_take(nr);
-}
-
 /*
  * Others do not lose their caches to a request that cannot be met. What they keep is
  * not asked for here: it makes up for what the estimate may lack.
@@ -90,7 +84,9 @@ static bool avail_take_grow(unsigned long nr)
 	mutex_lock(&pw_pool.size_lock);
 	held = READ_ONCE(pw_pool.buddy.nr_owned);
 	pw_pcp_close();
-	while (!(taken = take_within(nr)) && nr <= READ_ONCE(pw_pool.max)) {
+	/* Without the lock spoiled pages may have gone. */
+	pw_supply_settle(0);
+	while (!(taken = pw_avail_take(nr)) && nr <= READ_ONCE(pw_pool.max)) {
 		long lack = (long)nr - atomic_long_read(&pw_pool.avail);
 
 		/* Pages may have come back this moment. */
@@ -119,7 +115,7 @@ int pw_pool_reserve(unsigned long nr)
 {
 	if (likely(pw_pcp_credit_take(nr)))
 		return 0;
-	if (take_within(nr)) {
+	if (pw_avail_take(nr)) {
 		tell_low(false);
 		return 0;
 	}
@@ -140,6 +136,14 @@ void pw_pool_unreserve(unsigned long nr)
 	pw_pcp_credit_give(nr);
 }
 
+/* Return: whether there is a page for every promise now. */
+static bool pay_debt(void)
+{
+	unsigned long debt = pw_debt();
+
+	return !debt || pw_supply_grow(debt, false) >= debt;
+}
+
 /**
  * pw_pool_reserve_over() - promise pages beyond the ceiling if need be
  * @nr: how many
@@ -152,23 +156,22 @@ void pw_pool_unreserve(unsigned long nr)
 int pw_pool_reserve_over(unsigned long nr)
 {
 	unsigned long held;
-	long avail;
+	bool paid;
 
 	if (!pw_pool_reserve(nr))
 		return 0;
 	mutex_lock(&pw_pool.size_lock);
 	held = READ_ONCE(pw_pool.buddy.nr_owned);
 	pw_pcp_close();
-	avail = atomic_long_sub_return(nr, &pw_pool.avail);
-	if (avail < 0 && can_grow(-avail))
-		avail += pw_supply_grow(-avail, false);
-	if (avail < 0) {
+	atomic_long_sub(nr, &pw_pool.avail);
+	paid = can_grow(pw_debt()) && pay_debt();
+	if (!paid) {
 		atomic_long_add(nr, &pw_pool.avail);
 		shrink_to(held);
 	}
 	pw_pcp_open();
 	mutex_unlock(&pw_pool.size_lock);
-	return avail < 0 ? -ENOMEM : 0;
+	return paid ? 0 : -ENOMEM;
 }
 
 /* Pages for a caller without a promise. */
@@ -333,26 +336,24 @@ void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind)
 /**
  * pw_pay_debt() - replace pages of promises that were lost
  *
- * The caller has taken as many out of avail. If that fell below zero, others
- * are needed.
+ * The caller has taken as many out of avail. If that is a debt now, others are
+ * needed.
  */
 void pw_pay_debt(void)
 {
-	long avail = atomic_long_read(&pw_pool.avail);
+	bool paid;
 
-	if (avail >= 0)
+	if (!pw_debt())
 		return;
 	mutex_lock(&pw_pool.size_lock);
 	pw_pcp_close();
 	pw_pcp_open();
 	pw_lost_look();
-	avail = atomic_long_read(&pw_pool.avail);
-	if (avail < 0)
-		avail += pw_supply_grow(-avail, false);
+	paid = pay_debt();
 	mutex_unlock(&pw_pool.size_lock);
-	if (avail < 0)
-		pr_warn_ratelimited("no pages behind %ld promises, others hold them\n",
-				    -avail);
+	if (!paid)
+		pr_warn_ratelimited("no pages behind %lu promises, others hold them\n",
+				    pw_debt());
 }
 
 /* Free pages that are as new again. */
@@ -408,8 +409,8 @@ void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags)
  * pw_pool_set_max() - move the ceiling
  * @max: pages
  *
- * Below what the pool holds, free blocks are given back and nothing more is
- * taken; pages in use or promised stay.
+ * Below what the pool holds, free blocks are given back and nothing more is taken;
+ * pages in use or promised stay, and nothing more is promised until they are fewer.
  *
  * Return: 0, or -EINVAL when @max is below the floor.
  */
@@ -420,7 +421,9 @@ int pw_pool_set_max(unsigned long max)
 	mutex_lock(&pw_pool.size_lock);
 	WRITE_ONCE(pw_pool.max, max);
 	WRITE_ONCE(pw_pool.low, max / 16);
+	pw_pcp_close();
 	pw_supply_fit();
+	pw_pcp_open();
 	mutex_unlock(&pw_pool.size_lock);
 	return 0;
 }
@@ -447,7 +450,7 @@ unsigned long pw_pool_held(void)
 }
 
 /**
- * pw_pool_avail() - pages free and not promised, but for what CPUs have at hand
+ * pw_pool_avail() - pages that may be promised, but for what CPUs have at hand
  */
 unsigned long pw_pool_avail(void)
 {
@@ -497,7 +500,7 @@ void pw_pool_get_stat(struct pw_pool_stat *st)
 	spin_unlock(&pw_pool.lock);
 	/* A page that one CPU takes and another frees may be on the lists of both. */
 	st->free = min(st->free, st->held - st->lost);
-	avail = atomic_long_read(&pw_pool.avail) + credit;
+	avail = atomic_long_read(&pw_pool.avail) + READ_ONCE(pw_pool.over) + credit;
 	/* Credit may have become avail between the two looks. */
 	st->avail = avail > 0 ? min_t(unsigned long, avail, st->free) : 0;
 	st->debt = avail < 0 ? -avail : 0;

@@ -9,10 +9,11 @@
  *
  * A promise (pw_pool_reserve()) is a claim on a page that the pool holds
  * already, so a page taken against a promise is always there. The pool keeps
- * one number for that, avail = free pages - promised pages. It falls below zero
- * only when pages are lost (someone else holds a page that a heap gives back)
- * and neither the pool nor the kernel has others; until that debt is paid
- * nothing is promised. What is lost stays the pool's, and comes back when nobody
+ * one number for that, avail = free pages - promised pages - pages held beyond the
+ * ceiling. It falls below zero when the ceiling is set below what is in use or
+ * promised, and when pages are lost (someone else holds a page that a heap gives
+ * back) and neither the pool nor the kernel has others. Until use is down and
+ * that debt is paid nothing is promised. What is lost stays the pool's, and comes back when nobody
  * holds it any more.
  *
  * A page of a heap is known by its page frame number, below PW_PFN_END (15 TiB

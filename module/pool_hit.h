@@ -131,7 +131,6 @@ static __always_inline bool pw_hit_reserve(unsigned long nr)
 
 	if (nr > PW_PCP_BATCH)
 		return avail >= (long)(nr + READ_ONCE(pw_pool.low)) &&
-		       nr <= READ_ONCE(pw_pool.max) &&
 		       atomic_long_try_cmpxchg(&pw_pool.avail, &avail, avail - nr);
 	pcp = pw_pcp_get_here();
 	hit = nr <= pcp->credit;

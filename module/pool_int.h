@@ -18,7 +18,9 @@
  *
  * What is not promised is kept in the same way, by number: most of it in avail,
  * a little as credit of each CPU. Nobody is refused before the credits have been
- * collected into avail and are kept out of the CPUs (pw_pcp_close()).
+ * collected into avail and are kept out of the CPUs (pw_pcp_close()). What the pool
+ * holds beyond its ceiling is taken out of avail, which may so fall below zero: then
+ * more is in use or promised than the ceiling, and nobody is promised anything.
  *
  * Lock order:
  *
@@ -130,7 +132,9 @@ struct pw_hand {
  * @blocks: struct pw_block by pfn / PW_BLOCK_PAGES
  * @size_lock: whoever takes blocks from the kernel or gives them back
  * @hand: of the zeroing threads, by node
- * @avail: free pages - promised pages - credit of all CPUs
+ * @over: pages held beyond the ceiling when this was last settled; written under
+ *	  @size_lock
+ * @avail: free pages - promised pages - credit of all CPUs - @over
  * @lock: protects @buddy, @lost and @moving; innermost
  * @buddy: pages neither in a heap nor on a list nor in a hand
  * @lost: pages in no heap that someone else refers to; in use for @buddy
@@ -146,6 +150,7 @@ struct pw_pool {
 
 	struct mutex size_lock ____cacheline_aligned_in_smp;	/* see above */
 	struct pw_hand *hand;
+	unsigned long over;
 
 	atomic_long_t avail ____cacheline_aligned_in_smp;
 
@@ -161,6 +166,14 @@ extern struct pw_pool pw_pool;
 static inline unsigned long pw_buddy_nr_free(const struct pw_buddy *b)
 {
 	return READ_ONCE(b->nr_free[PW_DIRTY]) + READ_ONCE(b->nr_free[PW_CLEAR]);
+}
+
+/* Pages that are promised and not there. */
+static inline unsigned long pw_debt(void)
+{
+	long left = atomic_long_read(&pw_pool.avail) + READ_ONCE(pw_pool.over);
+
+	return left < 0 ? -left : 0;
 }
 
 /* These two for somebody who has preemption off, for as long as it is held. */
@@ -259,6 +272,7 @@ unsigned long pw_supply_available(void);
 unsigned long pw_supply_grow(unsigned long nr, bool must);
 bool pw_supply_grow_block(void);
 unsigned long pw_supply_give_back(unsigned long nr);
+void pw_supply_settle(unsigned long nr);
 void pw_supply_fit(void);
 void pw_supply_tick(void);
 void pw_supply_free_block(struct pw_block *blk);

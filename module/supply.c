@@ -111,6 +111,22 @@ static struct pw_block *block_get(unsigned long pfn)
 	return blk;
 }
 
+/**
+ * pw_supply_settle() - withhold what the pool holds beyond its ceiling, and no more
+ * @nr: pages that have come and count as avail from now on
+ *
+ * The caller holds size_lock.
+ */
+void pw_supply_settle(unsigned long nr)
+{
+	unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
+	unsigned long over = held > pw_pool.max ? held - pw_pool.max : 0;
+
+	lockdep_assert_held(&pw_pool.size_lock);
+	atomic_long_add((long)(nr + pw_pool.over - over), &pw_pool.avail);
+	WRITE_ONCE(pw_pool.over, over);
+}
+
 static bool add_piece(struct page *page, unsigned int order)
 {
 	bool clear = want_init_on_alloc(GFP_HIGHUSER) || want_init_on_free();
@@ -128,7 +144,7 @@ static bool add_piece(struct page *page, unsigned int order)
 	pw_buddy_add(&pw_pool.buddy, blk, pfn % PW_BLOCK_PAGES, order,
 		     clear ? PW_CLEAR : PW_DIRTY);
 	spin_unlock(&pw_pool.lock);
-	atomic_long_add(1L << order, &pw_pool.avail);
+	pw_supply_settle(1UL << order);
 	pw_stat_inc(pool_grown);
 	return true;
 }
@@ -143,10 +159,8 @@ static bool add_piece(struct page *page, unsigned int order)
 unsigned long pw_supply_room(void)
 {
 	unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
-	long avail = atomic_long_read(&pw_pool.avail);
-	unsigned long debt = avail < 0 ? -avail : 0;
 
-	return max(pw_pool.max > held ? pw_pool.max - held : 0, debt);
+	return max(pw_pool.max > held ? pw_pool.max - held : 0, pw_debt());
 }
 
 /**
@@ -270,6 +284,23 @@ void pw_supply_free_block(struct pw_block *blk)
 	pw_stat_inc(pool_shrunk);
 }
 
+/*
+ * May as many free pages go to the kernel? If so, they are no longer counted: first
+ * those that are withheld.
+ */
+static bool let_go(unsigned long nr)
+{
+	unsigned long over;
+
+	pw_supply_settle(0);
+	over = min(nr, pw_pool.over);
+	if (nr > over ? !pw_avail_take(nr - over) :
+	    atomic_long_read(&pw_pool.avail) + (long)pw_pool.over < (long)nr)
+		return false;
+	WRITE_ONCE(pw_pool.over, pw_pool.over - over);
+	return true;
+}
+
 /* Take the block that is to go first, when it may go: @least pages stay. */
 static struct pw_block *pick_idle(unsigned long least)
 {
@@ -278,8 +309,7 @@ static struct pw_block *pick_idle(unsigned long least)
 
 	spin_lock(&pw_pool.lock);
 	blk = list_first_entry_or_null(&b->idle, struct pw_block, idle);
-	if (blk && (b->nr_owned < least + blk->nr_owned ||
-		    !pw_avail_take(blk->nr_owned)))
+	if (blk && (b->nr_owned < least + blk->nr_owned || !let_go(blk->nr_owned)))
 		blk = NULL;
 	if (blk)
 		pw_buddy_remove(b, blk);
@@ -335,7 +365,7 @@ static struct pw_block *pick_part(void)
 
 	spin_lock(&pw_pool.lock);
 	blk = list_first_entry_or_null(&b->idle, struct pw_block, idle);
-	if (blk && (blk->nr_owned == PW_BLOCK_PAGES || !pw_avail_take(blk->nr_owned)))
+	if (blk && (blk->nr_owned == PW_BLOCK_PAGES || !let_go(blk->nr_owned)))
 		blk = NULL;
 	if (blk)
 		pw_buddy_remove(b, blk);
@@ -375,8 +405,8 @@ void pw_supply_fit(void)
 	const unsigned long *held = &pw_pool.buddy.nr_owned;
 	struct pw_block *blk;
 
-	lockdep_assert_held(&pw_pool.size_lock);
-	if (READ_ONCE(*held) <= pw_pool.max)
+	pw_supply_settle(0);
+	if (!pw_pool.over)
 		return;
 	pw_pcp_drain_all();
 	pw_supply_give_back(READ_ONCE(*held) - pw_pool.max);
@@ -390,7 +420,7 @@ void pw_supply_fit(void)
 static unsigned long spare(void)
 {
 	unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
-	long avail = atomic_long_read(&pw_pool.avail);
+	long avail = atomic_long_read(&pw_pool.avail) + READ_ONCE(pw_pool.over);
 
 	if (avail <= 0 || held <= pw_pool.floor)
 		return 0;

@@ -1231,6 +1231,54 @@ TEST_F(ceiling, holds)
 	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, self->floor / 2, 0, &at));
 }
 
+/* What the pool holds above its ceiling is promised to nobody, all requests together. */
+TEST_F(ceiling, holds_for_many)
+{
+	const uint64_t part = self->floor / 4 * 3;
+	struct pw h;
+	char *at;
+
+	pw_heap(&h, HUGE);
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, 3 * self->floor, 0, &at));
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
+	EXPECT_EQ(3 * self->floor, pw_pool("held_pages") * PAGE);
+	EXPECT_EQ(3 * self->floor, pw_pool("promised_pages") * PAGE);
+	EXPECT_EQ(0, pw_pool("debt_pages"));
+	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, PAGE, 0, NULL));
+	ASSERT_EQ(0, pw_unmap(h.fd, at, 3 * self->floor));
+	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, part, 0, &at));
+	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, part, 0, NULL));
+	/* To the last page, and back where the ceiling is. */
+	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, self->floor - part + PAGE, 0, NULL));
+	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, self->floor - part, 0, NULL));
+	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, PAGE, 0, NULL));
+	ASSERT_EQ(0, pw_unmap(h.fd, at, part));
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->max, &self->a));
+	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, 2 * self->floor, 0, NULL));
+	close(h.fd);
+}
+
+/* While more than that is in use nobody gets what is free of a block in use. */
+TEST_F(ceiling, holds_in_blocks_that_are_in_use)
+{
+	const long extra = 100 * PAGE, used = self->floor / 2 * 3 + extra;
+	struct pw h;
+	char *at;
+
+	pw_heap(&h, HUGE);
+	at = pw_map_pages(&h, used / PAGE);
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_POPULATE, at, used));
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
+	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, MIB, 0, NULL));
+	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, PAGE, 0, NULL));
+	ASSERT_EQ(0, pw_unmap(h.fd, at + self->floor - 2 * PAGE, used - self->floor + 2 * PAGE));
+	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, MIB, 0, NULL));
+	ASSERT_EQ(0, pw_unmap(h.fd, at, MIB));
+	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, MIB, 0, &at));
+	EXPECT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_POPULATE, at, MIB));
+	close(h.fd);
+}
+
 /* A page that was lost is within the ceiling, and can be had again later. */
 TEST_F(ceiling, holds_after_a_loss)
 {
