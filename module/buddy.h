@@ -44,6 +44,7 @@ enum pw_kind {
  * @nr_owned: pages owned
  * @nr_free: of these, free, by kind
  * @whole: blocks that are free in one run
+ * @not_before: for the owner: when more may be looked for on this node
  * @list: for each kind, blocks by their largest free order; behind those, blocks
  *        that are leaving
  */
@@ -52,6 +53,7 @@ struct pw_shelf {
 	unsigned long nr_owned;
 	unsigned long nr_free[PW_KINDS];
 	unsigned long whole;
+	unsigned long not_before;
 	struct list_head list[PW_KINDS][PW_LISTS];
 };
 

@@ -5,7 +5,8 @@
  * From the CPU's own, which is the nearest that has memory, unless the task has a
  * policy of its own (set_mempolicy(2)). That is a preference here even where it is
  * MPOL_BIND: what was promised is not refused because it lies elsewhere. Interleaving
- * goes from node to node with each request, and one request is a fault's.
+ * goes from node to node with each request, and one request is a fault's. Where the
+ * pool has no more of the node that is wanted it takes more (pw_supply_grow_node()).
  */
 #include <linux/mempolicy.h>
 #include <linux/nodemask.h>

@@ -92,19 +92,35 @@ static enum pw_kind other_kind(enum pw_kind kind)
 	return kind == PW_CLEAR ? PW_DIRTY : PW_CLEAR;
 }
 
-/* The node that is wanted has no more: of any. @first: out: how many are of @kind. */
-static unsigned int take_far(u32 *pfns, unsigned int nr, enum pw_kind kind, int node,
-			     unsigned int *first)
+/*
+ * More, to the @got that there are, from so many shelves. @liked: these are of @kind;
+ * behind one of the other kind a page would be liked in vain.
+ */
+static unsigned int take_shelves(u32 *pfns, unsigned int got, unsigned int nr,
+				 enum pw_kind kind, int node, unsigned int reach,
+				 unsigned int *liked)
 {
+	enum pw_kind first = got == *liked ? kind : other_kind(kind);
 	struct pw_buddy *b = &pw_pool.buddy;
-	unsigned int got;
 
 	spin_lock(&pw_pool.lock);
-	pw_buddy_look(b, node, b->nr_shelves);
-	got = pw_buddy_alloc_bulk(b, pfns, nr, kind);
-	*first = got;
-	got += pw_buddy_alloc_bulk(b, pfns + got, nr - got, other_kind(kind));
+	pw_buddy_look(b, node, reach);
+	got += pw_buddy_alloc_bulk(b, pfns + got, nr - got, first);
+	if (first == kind)
+		*liked = got;
+	got += pw_buddy_alloc_bulk(b, pfns + got, nr - got, other_kind(first));
 	spin_unlock(&pw_pool.lock);
+	return got;
+}
+
+/* The node that is wanted has no more: if the kernel has none there either, of any. */
+static unsigned int take_far(u32 *pfns, unsigned int got, unsigned int nr,
+			     enum pw_kind kind, int node, unsigned int *liked)
+{
+	if (pw_supply_grow_node(node))
+		got = take_shelves(pfns, got, nr, kind, node, 1, liked);
+	if (got < nr)
+		got = take_shelves(pfns, got, nr, kind, node, pw_pool.buddy.nr_shelves, liked);
 	return got;
 }
 
@@ -124,24 +140,17 @@ unsigned int pw_pcp_alloc(u32 *pfns, unsigned int nr, enum pw_kind kind,
 	struct pw_pcp *pcp = pw_pcp_get();
 	int node = pw_nodes() ? pw_node_wanted(pcp->node) : pcp->node;
 	bool refilled = false;
-	unsigned int got, far;
+	unsigned int got;
 
 	got = take(pcp, pfns, nr, kind, node, &refilled);
 	*liked = got;
 	if (got < nr)
 		got += take(pcp, pfns + got, nr - got, other_kind(kind), node, &refilled);
-	if (got < nr && pw_nodes()) {
-		/* Behind one of the other kind a page would be liked in vain. */
-		bool all_liked = got == *liked;
-
-		got += take_far(pfns + got, nr - got, all_liked ? kind : other_kind(kind),
-				node, &far);
-		if (all_liked)
-			*liked += far;
-	}
 	pcp->used = true;
 	pw_pcp_unlock(pcp);
 
+	if (got < nr && pw_nodes())
+		got = take_far(pfns, got, nr, kind, node, liked);
 	if (unlikely(got < nr))
 		got += pw_pcp_rescue(pfns + got, nr - got);
 	if (refilled)
@@ -254,20 +263,26 @@ static u32 huge_refill(struct pw_pcp *pcp, enum pw_kind kind, int node)
 	return pfn;
 }
 
+static u32 huge_from_shelves(enum pw_kind *kind, int node, unsigned int reach)
+{
+	u32 pfn;
+
+	spin_lock(&pw_pool.lock);
+	pw_buddy_look(&pw_pool.buddy, node, reach);
+	pfn = huge_from_buddy(kind, true);
+	spin_unlock(&pw_pool.lock);
+	return pfn;
+}
+
 static u32 huge_other(struct pw_pcp *pcp, enum pw_kind *kind, int node)
 {
 	enum pw_kind other = other_kind(*kind);
-	u32 pfn;
 
 	if (node == pcp->node && pcp->nr_huge[other]) {
 		*kind = other;
 		return pcp->huge[other][--pcp->nr_huge[other]];
 	}
-	spin_lock(&pw_pool.lock);
-	pw_buddy_look(&pw_pool.buddy, node, 1);
-	pfn = huge_from_buddy(kind, true);
-	spin_unlock(&pw_pool.lock);
-	return pfn;
+	return huge_from_shelves(kind, node, 1);
 }
 
 static void huge_drain(struct pw_pcp *pcp, unsigned int nr, enum pw_kind kind)
@@ -316,8 +331,11 @@ static unsigned long count_listed(const struct pw_pcp *pcp, enum pw_kind kind)
 	return READ_ONCE(pcp->nr[kind]) + READ_ONCE(pcp->nr_huge[kind]) * PW_BLOCK_PAGES;
 }
 
-/* Have a node's free pages in the buddy, if they may make 2 MiB there. */
-static void drain_node(int node)
+/*
+ * Have a node's free pages in the buddy, if they may make 2 MiB there. Return: whether
+ * they may.
+ */
+static bool drain_node(int node)
 {
 	unsigned long nr = pw_buddy_crumbs(&pw_pool.buddy, node);
 	int cpu;
@@ -329,30 +347,30 @@ static void drain_node(int node)
 			nr += count_listed(pcp, PW_CLEAR) + count_listed(pcp, PW_DIRTY);
 	}
 	if (nr < PW_BLOCK_PAGES)
-		return;
+		return false;
 	for_each_possible_cpu(cpu)
 		if (per_cpu_ptr(pw_pool.pcp, cpu)->node == node)
 			drain(per_cpu_ptr(pw_pool.pcp, cpu));
+	pw_zero_drop();
+	return true;
 }
 
-/* Of the node that is wanted, whoever has it there, or else of any. */
+/* Of the node that is wanted, whoever has it there, the kernel too, or else of any. */
 static u32 huge_far(enum pw_kind *kind, int node)
 {
-	struct pw_buddy *b = &pw_pool.buddy;
-	enum pw_kind liked = *kind;
-	u32 pfn;
+	const enum pw_kind liked = *kind;
+	u32 pfn = 0;
 
-	drain_node(node);
-	pw_zero_drop();
-	spin_lock(&pw_pool.lock);
-	pw_buddy_look(b, node, 1);
-	pfn = huge_from_buddy(kind, true);
+	if (drain_node(node))
+		pfn = huge_from_shelves(kind, node, 1);
+	if (!pfn && pw_supply_grow_node(node)) {
+		*kind = liked;
+		pfn = huge_from_shelves(kind, node, 1);
+	}
 	if (!pfn) {
 		*kind = liked;
-		pw_buddy_look(b, node, b->nr_shelves);
-		pfn = huge_from_buddy(kind, true);
+		pfn = huge_from_shelves(kind, node, pw_pool.buddy.nr_shelves);
 	}
-	spin_unlock(&pw_pool.lock);
 	return pfn;
 }
 

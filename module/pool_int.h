@@ -271,6 +271,7 @@ unsigned long pw_supply_room(void);
 unsigned long pw_supply_available(void);
 unsigned long pw_supply_grow(unsigned long nr, bool must);
 bool pw_supply_grow_block(void);
+bool pw_supply_grow_node(int node);
 unsigned long pw_supply_give_back(unsigned long nr);
 void pw_supply_settle(unsigned long nr);
 void pw_supply_fit(void);

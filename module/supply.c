@@ -9,6 +9,9 @@
  * as much as lay idle all the time for a while goes back, and everything idle
  * at once when the kernel is short. What is there in smaller pieces goes first, and
  * below the floor 2 MiB in one piece take its place.
+ *
+ * A node that has no more of the pool's pages gets more while the kernel has 2 MiB in
+ * one piece there.
  */
 #include <linux/gfp.h>
 #include <linux/log2.h>
@@ -127,22 +130,33 @@ void pw_supply_settle(unsigned long nr)
 	WRITE_ONCE(pw_pool.over, over);
 }
 
-static bool add_piece(struct page *page, unsigned int order)
+static void make_ours(struct pw_block *blk, struct page *page, unsigned int order)
+{
+	blk->compound = PageCompound(page);
+	if (order && !blk->compound)
+		split_page(page, order);
+}
+
+static void add_to_buddy(struct pw_block *blk, struct page *page, unsigned int order)
 {
 	bool clear = want_init_on_alloc(GFP_HIGHUSER) || want_init_on_free();
-	unsigned long pfn = page_to_pfn(page);
-	struct pw_block *blk = block_get(pfn);
+
+	lockdep_assert_held(&pw_pool.lock);
+	pw_buddy_add(&pw_pool.buddy, blk, page_to_pfn(page) % PW_BLOCK_PAGES, order,
+		     clear ? PW_CLEAR : PW_DIRTY);
+}
+
+static bool add_piece(struct page *page, unsigned int order)
+{
+	struct pw_block *blk = block_get(page_to_pfn(page));
 
 	if (!blk) {
 		__free_pages(page, order);
 		return false;
 	}
-	blk->compound = PageCompound(page);
-	if (order && !blk->compound)
-		split_page(page, order);
+	make_ours(blk, page, order);
 	spin_lock(&pw_pool.lock);
-	pw_buddy_add(&pw_pool.buddy, blk, pfn % PW_BLOCK_PAGES, order,
-		     clear ? PW_CLEAR : PW_DIRTY);
+	add_to_buddy(blk, page, order);
 	spin_unlock(&pw_pool.lock);
 	pw_supply_settle(1UL << order);
 	pw_stat_inc(pool_grown);
@@ -229,6 +243,11 @@ unsigned long pw_supply_grow(unsigned long nr, bool must)
 	return got;
 }
 
+static bool may_take_block(void)
+{
+	return pw_supply_room() >= PW_BLOCK_PAGES && machine_can_spare(PW_BLOCK_PAGES);
+}
+
 /**
  * pw_supply_grow_block() - take 2 MiB from the kernel if it has them at hand
  *
@@ -240,7 +259,7 @@ bool pw_supply_grow_block(void)
 	bool ok = false;
 
 	mutex_lock(&pw_pool.size_lock);
-	if (pw_supply_room() >= PW_BLOCK_PAGES && machine_can_spare(PW_BLOCK_PAGES))
+	if (may_take_block())
 		page = alloc_pages(LIGHT_GFP | BLOCK_GFP, PW_BLOCK_ORDER);
 	if (page)
 		ok = add_piece(page, PW_BLOCK_ORDER);
@@ -299,6 +318,77 @@ static bool let_go(unsigned long nr)
 		return false;
 	WRITE_ONCE(pw_pool.over, pw_pool.over - over);
 	return true;
+}
+
+/* The one that has been idle longest, of those on another node that are all ours. */
+static struct pw_block *idle_elsewhere(int node)
+{
+	struct pw_block *blk;
+
+	lockdep_assert_held(&pw_pool.lock);
+	list_for_each_entry(blk, &pw_pool.buddy.idle, idle)
+		if (blk->node != node && blk->nr_owned == PW_BLOCK_PAGES)
+			return blk;
+	return NULL;
+}
+
+/* In the place of 2 MiB elsewhere, at one moment: no count but of nodes changes. */
+static bool exchange(struct page *page, int node)
+{
+	struct pw_block *blk = block_get(page_to_pfn(page)), *old = NULL;
+
+	lockdep_assert_held(&pw_pool.size_lock);
+	spin_lock(&pw_pool.lock);
+	if (blk)
+		old = idle_elsewhere(node);
+	if (old) {
+		pw_buddy_remove(&pw_pool.buddy, old);
+		make_ours(blk, page, PW_BLOCK_ORDER);
+		add_to_buddy(blk, page, PW_BLOCK_ORDER);
+	}
+	spin_unlock(&pw_pool.lock);
+	if (!old) {
+		__free_pages(page, PW_BLOCK_ORDER);
+		return false;
+	}
+	pw_supply_free_block(old);
+	pw_stat_inc(pool_grown);
+	return true;
+}
+
+/**
+ * pw_supply_grow_node() - take 2 MiB of a node if the kernel has them at hand there
+ * @node: which node
+ *
+ * Where the pool may not grow, as much that lies idle on other nodes goes. Waits for
+ * nobody, and when it was in vain nothing is tried for a while.
+ *
+ * Return: whether there are more pages on that node.
+ */
+bool pw_supply_grow_node(int node)
+{
+	unsigned long *not_before = &pw_pool.buddy.shelf[node].not_before;
+	struct page *page = NULL;
+	bool ok = false;
+
+	if (time_before(jiffies, READ_ONCE(*not_before)) || !node_state(node, N_MEMORY))
+		return false;
+	/* Before the lock, which others hold who do the same: pages may be zeroed here. */
+	if (READ_ONCE(pw_pool.buddy.nr_idle) || may_take_block())
+		page = alloc_pages_node(node, (LIGHT_GFP & ~__GFP_RECLAIM) | BLOCK_GFP |
+					__GFP_THISNODE, PW_BLOCK_ORDER);
+	if (page && mutex_trylock(&pw_pool.size_lock)) {
+		ok = may_take_block() ? add_piece(page, PW_BLOCK_ORDER) :
+					exchange(page, node);
+		mutex_unlock(&pw_pool.size_lock);
+	} else if (page) {
+		__free_pages(page, PW_BLOCK_ORDER);
+	}
+	if (ok)
+		pw_supply_tick();
+	else
+		WRITE_ONCE(*not_before, jiffies + HZ / 10);
+	return ok;
 }
 
 /* Take the block that is to go first, when it may go: @least pages stay. */

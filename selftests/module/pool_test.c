@@ -12,6 +12,7 @@
  *	order	half the pages freed in random order: are there 2 MiB pages?
  *	node	do pages come from the CPU's node, or from where the policy says?
  *	bare	does a CPU on a node without memory have lists and a stock?
+ *	share	does a node have more pages than its part of the pool when they are wanted?
  *	far	are pages that are zeroed on other nodes not zeroed again?
  *	zero	is each node's part of the stock zeroed ahead?
  *	return	the pool grows to its ceiling and shrinks to its floor
@@ -39,7 +40,7 @@
 
 static char *test = "random";
 module_param(test, charp, 0444);
-MODULE_PARM_DESC(test, "random, last, order, node, bare, far, zero, return, parts, marks, numbers or bench");
+MODULE_PARM_DESC(test, "random, last, order, node, bare, share, far, zero, return, parts, marks, numbers or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -554,6 +555,52 @@ static void node_pages(u32 *pfns, int nid)
 		pw_pool_free(&pfns[--nr], 1, 0);
 }
 
+static void expect_near(const u32 *pfns, unsigned int nr, int nid, const char *what)
+{
+	unsigned int near = count_pages(pfns, nr, nid);
+
+	pr_info("share: %u of %u %s from node %d\n", near, nr, what, nid);
+	if (near < nr)
+		pool_error("%s from the wrong node", what);
+}
+
+/* More than half of what the pool may have, in pages of both sizes. */
+static void node_share(u32 *pfns, unsigned int total, int nid)
+{
+	unsigned int nr = 0, huge = 0;
+	unsigned long pfn;
+
+	set_cpus_allowed_ptr(current, cpumask_of_node(nid));
+	while (nr < total / 4 * 3)
+		nr += pw_pool_alloc(pfns + nr, 16, nr & 16 ? PW_ALLOC_ZERO : 0);
+	expect_near(pfns, nr, nid, "pages");
+	pw_pool_free(pfns, nr, 0);
+	while (huge < total / 4 * 3 / PW_BLOCK_PAGES && (pfn = pw_pool_alloc_huge(0)))
+		pfns[huge++] = pfn;
+	expect_near(pfns, huge, nid, "pages of 2 MiB");
+	while (huge)
+		pw_pool_free_huge(pfns[--huge], 0);
+}
+
+/* First on one node, then on the other, whose memory went to the first. */
+static int test_share(void)
+{
+	unsigned int total = max_mb << (20 - PAGE_SHIFT);
+	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
+	struct pw_pool_stat st;
+	int nid;
+
+	if (!pfns)
+		return -ENOMEM;
+	for_each_online_node(nid)
+		node_share(pfns, total, nid);
+	vfree(pfns);
+	pw_pool_get_stat(&st);
+	if (st.held > st.max)
+		pool_error("%lu pages held, %lu at most", st.held, st.max);
+	return 0;
+}
+
 /* To the front: the first page of each block. Return: how many. */
 static unsigned int sort_out(u32 *pfns, unsigned int nr)
 {
@@ -898,6 +945,8 @@ static int run(void)
 		return test_node();
 	if (!strcmp(test, "bare"))
 		return test_bare();
+	if (!strcmp(test, "share"))
+		return test_share();
 	if (!strcmp(test, "far"))
 		return test_far();
 	if (!strcmp(test, "zero"))
