@@ -50,7 +50,7 @@ pool "the pool grows where pages are wanted" test=share floor_mb=64 max_mb=256 \
 	pool_idle_s=3600
 pool "and at its ceiling gives up others for them" test=share floor_mb=64 max_mb=64 \
 	pool_idle_s=3600
-pool "meanwhile the last page is promised to one only" test=last secs=4 floor_mb=8 max_mb=16 \
+pool "meanwhile the last page is promised to one only" test=last secs=4 floor_mb=2 max_mb=4 \
 	threads=4 pool_idle_s=1
 pool "and pages of both sizes are whole" test=random secs=4 floor_mb=16 max_mb=64
 pool "zeroed pages of the other node are not zeroed again" test=far floor_mb=64 max_mb=64 \
