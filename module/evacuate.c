@@ -32,27 +32,36 @@ MODULE_PARM_DESC(compact_mbps, "MiB a second that may be moved to have free page
 DECLARE_WAIT_QUEUE_HEAD(pw_evac_wait);
 static atomic_t wanted;
 
-/* Two blocks can be had out of two blocks' worth, but somebody may be faster. */
-static bool can_help(void)
+/**
+ * pw_evac_could() - pages of blocks that could be emptied, as far as one can see
+ *
+ * Two blocks can be had out of two blocks' worth, but somebody may be faster.
+ */
+unsigned long pw_evac_could(void)
 {
+	unsigned long blocks, sum = 0;
 	int node;
 
-	for_each_node_state(node, N_MEMORY)
-		if (pw_buddy_crumbs(&pw_pool.buddy, node) >= 2 * PW_BLOCK_PAGES)
-			return true;
-	return false;
+	if (!READ_ONCE(pw_compact_mbps))
+		return 0;
+	for_each_node_state(node, N_MEMORY) {
+		blocks = pw_buddy_crumbs(&pw_pool.buddy, node) / PW_BLOCK_PAGES;
+		sum += blocks ? blocks - 1 : 0;
+	}
+	return sum * PW_BLOCK_PAGES;
 }
 
 /**
- * pw_evac_want() - a page of 2 MiB was looked for, and there was none
+ * pw_evac_want() - pages of 2 MiB were looked for, and there was none
+ * @nr: how many
  *
  * Does not sleep.
  */
-void pw_evac_want(void)
+void pw_evac_want(unsigned int nr)
 {
-	if (!READ_ONCE(pw_compact_mbps) || !can_help())
+	if (!pw_evac_could())
 		return;
-	atomic_inc(&wanted);
+	atomic_add(nr, &wanted);
 	if (wq_has_sleeper(&pw_evac_wait))
 		wake_up(&pw_evac_wait);
 }

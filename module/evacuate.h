@@ -37,7 +37,8 @@ struct pw_evac {
 extern unsigned int pw_compact_mbps;
 extern wait_queue_head_t pw_evac_wait;
 
-void pw_evac_want(void);
+unsigned long pw_evac_could(void);
+void pw_evac_want(unsigned int nr);
 bool pw_evac_wanted(void);
 unsigned int pw_evac_begin_all(void);
 bool pw_evac_begin(struct pw_evac *e, int node, unsigned int nr);

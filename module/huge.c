@@ -162,7 +162,7 @@ static noinline u32 alloc_slow(enum pw_kind liked, unsigned int flags)
 	if (!pfn) {
 		if (!(flags & PW_ALLOC_PROMISED))
 			pw_pool_unreserve(PW_BLOCK_PAGES);
-		pw_evac_want();
+		pw_evac_want(1);
 	}
 	if (pfn && flags & PW_ALLOC_ZERO && kind != PW_CLEAR) {
 		zero_block(pfn);

@@ -8,7 +8,8 @@
  * killer, hardly any reclaim, and a margin for everybody else. Above the floor,
  * as much as lay idle all the time for a while goes back, and everything idle
  * at once when the kernel is short. What is there in smaller pieces goes first, and
- * below the floor 2 MiB in one piece take its place.
+ * below the floor 2 MiB in one piece take its place. Free pages that lie scattered
+ * are moved together, so that they can go another time.
  *
  * A node that has no more of the pool's pages gets more while the kernel has 2 MiB in
  * one piece there.
@@ -21,6 +22,7 @@
 #include <linux/workqueue.h>
 
 #include "compat.h"
+#include "evacuate.h"
 #include "pool_int.h"
 #include "trace.h"
 
@@ -506,21 +508,44 @@ void pw_supply_fit(void)
 		pw_supply_grow(pw_pool.floor - READ_ONCE(*held), true);
 }
 
-/* Pages that pw_supply_give_back() could give, roughly. */
-static unsigned long spare(void)
+/* Pages that nobody needs above the floor, wherever they lie. */
+static unsigned long unneeded(void)
 {
 	unsigned long held = READ_ONCE(pw_pool.buddy.nr_owned);
 	long avail = atomic_long_read(&pw_pool.avail) + READ_ONCE(pw_pool.over);
 
 	if (avail <= 0 || held <= pw_pool.floor)
 		return 0;
-	return min3((unsigned long)avail, held - pw_pool.floor,
-		    READ_ONCE(pw_pool.buddy.nr_idle));
+	return min((unsigned long)avail, held - pw_pool.floor);
+}
+
+/* Pages that pw_supply_give_back() could give, roughly. */
+static unsigned long spare(void)
+{
+	return min(unneeded(), READ_ONCE(pw_pool.buddy.nr_idle));
+}
+
+/* Pages that it could give besides if others were moved together. */
+static unsigned long scattered(void)
+{
+	unsigned long nr = unneeded();
+
+	nr -= min(nr, READ_ONCE(pw_pool.buddy.nr_idle));
+	return min(nr, pw_evac_could());
+}
+
+/* Have blocks emptied, so many at most; they go another time. */
+static void want_blocks(unsigned long most)
+{
+	unsigned long nr = min(scattered() / PW_BLOCK_PAGES, most);
+
+	if (nr && !pw_evac_wanted())
+		pw_evac_want(nr);
 }
 
 static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
 {
-	return spare();
+	return spare() + scattered();
 }
 
 static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
@@ -533,6 +558,8 @@ static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
 		pw_pcp_drain_all();
 	gone = pw_supply_give_back(sc->nr_to_scan);
 	mutex_unlock(&pw_pool.size_lock);
+	if (gone < sc->nr_to_scan)
+		want_blocks(PW_EVAC_BLOCKS);
 	return gone ? gone : SHRINK_STOP;
 }
 
@@ -565,22 +592,34 @@ void pw_supply_tick(void)
 		schedule_delayed_work(&decay_work, decay_interval());
 }
 
-/* The least that was idle in each of the last steps, the newest first. */
-static unsigned long low_idle[DECAY_STEPS];
+/*
+ * The least that was idle in each of the last steps, and what was scattered at the end
+ * of each; the newest first.
+ */
+static unsigned long low_idle[DECAY_STEPS], low_scattered[DECAY_STEPS];
+
+/* Return: the least of a step that ends with @now and those before. */
+static unsigned long least_of(unsigned long *low, unsigned long now)
+{
+	unsigned long least = now;
+	unsigned int i;
+
+	memmove(low + 1, low, (DECAY_STEPS - 1) * sizeof(*low));
+	low[0] = now;
+	for (i = 1; i < DECAY_STEPS; i++)
+		least = min(least, low[i]);
+	return least;
+}
 
 /* Return: what lay idle all the time in the last DECAY_STEPS steps. */
 static unsigned long decay_step(void)
 {
-	unsigned long least = ULONG_MAX;
-	unsigned int i;
+	unsigned long now;
 
-	memmove(low_idle + 1, low_idle, sizeof(low_idle) - sizeof(*low_idle));
 	spin_lock(&pw_pool.lock);
-	low_idle[0] = pw_buddy_low_idle(&pw_pool.buddy);
+	now = pw_buddy_low_idle(&pw_pool.buddy);
 	spin_unlock(&pw_pool.lock);
-	for (i = 0; i < DECAY_STEPS; i++)
-		least = min(least, low_idle[i]);
-	return least;
+	return least_of(low_idle, now);
 }
 
 static void decay_give_back(unsigned long nr)
@@ -623,6 +662,12 @@ static bool mend(void)
 	return more;
 }
 
+static void forget(void)
+{
+	memset(low_idle, 0, sizeof(low_idle));
+	memset(low_scattered, 0, sizeof(low_scattered));
+}
+
 static void decay(struct work_struct *work)
 {
 	unsigned long clear;
@@ -631,12 +676,13 @@ static void decay(struct work_struct *work)
 	pw_pcp_drain_idle();
 	more = mend();
 	decay_give_back(decay_step());
+	want_blocks(least_of(low_scattered, scattered()) / PW_BLOCK_PAGES);
 	pw_zero_kick();
 	if (more || READ_ONCE(pw_pool.buddy.nr_owned) != pw_pool.floor ||
 	    pw_pcp_count(&clear, NULL))
 		pw_supply_tick();
 	else
-		memset(low_idle, 0, sizeof(low_idle));
+		forget();
 }
 
 /**

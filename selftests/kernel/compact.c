@@ -180,6 +180,55 @@ TEST_F(compact, makes_room)
 	EXPECT_TRUE(pool_is_sound());
 }
 
+static void drop_slab(void)
+{
+	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
+
+	CHECK(fd >= 0 && write(fd, "2", 1) == 1);
+	close(fd);
+}
+
+/* Return: whether the pool comes down to its floor. @shrink: the kernel asks for it. */
+static bool comes_down(bool shrink)
+{
+	double end = pw_now() + 120;
+
+	while (pw_pool("held_pages") > pw_pool("floor_pages") && pw_now() < end) {
+		if (shrink)
+			drop_slab();
+		usleep(100000);
+	}
+	fprintf(stderr, "# held %ld used %ld floor %ld\n", pw_pool("held_pages"),
+		pw_pool("used_pages"), pw_pool("floor_pages"));
+	return pw_pool("held_pages") == pw_pool("floor_pages");
+}
+
+/* What is free in pieces goes back to the kernel when that is short. */
+TEST_F(compact, gives_back_under_pressure)
+{
+	long idle_s = pw_get_param("pool_idle_s");
+
+	ASSERT_LT(pw_pool("used_pages"), pw_pool("floor_pages") - SPARE);
+	ASSERT_LT(pw_pool("idle_pages"), 512);
+	ASSERT_EQ(0, pw_set_param("pool_idle_s", 3600));
+	EXPECT_TRUE(comes_down(true));
+	ASSERT_EQ(0, pw_set_param("pool_idle_s", idle_s));
+	check_pages(self);
+	EXPECT_TRUE(pool_is_sound());
+}
+
+/* And when it was of no use for a time. */
+TEST_F(compact, gives_back_with_time)
+{
+	long idle_s = pw_get_param("pool_idle_s");
+
+	ASSERT_EQ(0, pw_set_param("pool_idle_s", 1));
+	EXPECT_TRUE(comes_down(false));
+	ASSERT_EQ(0, pw_set_param("pool_idle_s", idle_s));
+	check_pages(self);
+	EXPECT_TRUE(pool_is_sound());
+}
+
 /* A heap to which all is promised that is free, the slots that are asked for with it. */
 static void promise_all(FIXTURE_DATA(compact) *self)
 {

@@ -4,7 +4,8 @@
 
 The pool grows far above its floor and is idle again; a heap holds pages and
 promises; then a hog takes nearly all memory that is free, in the pool or
-outside. Prints TAP.
+outside. With the argument "scattered": what the pool could give back lies between
+pages in use. Prints TAP.
 """
 import ctypes
 import mmap
@@ -58,8 +59,12 @@ def user():
     sys.exit(0 if whole else 4)
 
 
+def not_needed():
+    return pool("free_pages") - pool("promised_pages")
+
+
 def hog():
-    """Takes what the kernel has, and nearly all that lies idle in the pool.
+    """Takes what the kernel has, and nearly all that nobody needs of the pool.
 
     The kernel chooses itself what of the last it takes from the pool and what
     from its caches, so a little more is taken while the pool has much.
@@ -74,7 +79,7 @@ def hog():
 
     for _ in range((available() + pool("idle_pages") - LEAVE) // MB):
         take()
-    while pool("idle_pages") - pool("promised_pages") > SPARE:
+    while not_needed() > SPARE:
         take()
     print(len(kept), flush=True)
     sys.stdin.readline()
@@ -88,6 +93,55 @@ def start(role, *prefix):
 def events(name):
     with open("/proc/vmstat") as f:
         return sum(int(line.split()[1]) for line in f if line.split()[0] == name)
+
+
+def thin():
+    """Runs on a heap: 250 MiB in pages of which one in eight stays."""
+    libc = ctypes.CDLL(None)
+    libc.aligned_alloc.restype = ctypes.c_void_p
+    libc.free.argtypes = (ctypes.c_void_p,)
+    pages = [libc.aligned_alloc(ctypes.c_size_t(mmap.PAGESIZE), ctypes.c_size_t(mmap.PAGESIZE))
+             for _ in range(250 * MB // mmap.PAGESIZE)]
+    if not all(pages):
+        sys.exit(3)
+    for number, start in enumerate(pages):
+        ctypes.memset(start, number % 251, mmap.PAGESIZE)
+    for number, start in enumerate(pages):
+        if number % 8:
+            libc.free(start)
+    libc.malloc_trim(0)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    whole = all(ctypes.c_ubyte.from_address(start + 77).value == number % 251
+                for number, start in enumerate(pages) if number % 8 == 0)
+    sys.exit(0 if whole else 4)
+
+
+def scattered():
+    """What a heap has given back lies between pages in use when the hog comes."""
+    heap = start("thin", "build/pagewell", "run", "--lazy", "--huge", "never")
+    ok(heap.stdout.readline() == "ready\n", "a heap has pages here and there")
+    before = pool("held_pages")
+    print("# held %d MiB of which %d are free, %d idle, available %d MiB" % (
+        before // MB, pool("free_pages") // MB, pool("idle_pages") // MB, available() // MB))
+    ok(pool("free_pages") - pool("promised_pages") > 180 * MB > 4 * pool("idle_pages"),
+       "the pool is thin")
+    greedy = start("hog")
+    took = int(greedy.stdout.readline() or 0)
+    print("# the hog took %d MiB, held %d MiB" % (took, pool("held_pages") // MB))
+    ok(took, "the hog lives")
+    ok(pool("held_pages") < before - 100 * MB, "under pressure the pool gives back")
+    heap.communicate("\n")
+    ok(heap.returncode == 0, "the heap has its data")
+    greedy.communicate("\n")
+    ok(events("oom_kill") == 0, "the OOM killer had nothing to do")
+    sound()
+
+
+def sound():
+    with open("/sys/kernel/debug/pagewell/check") as f:
+        ok(f.read() == "check: ok\n", "the pool is sound")
+    print("1..%d" % count)
 
 
 def main():
@@ -119,13 +173,9 @@ def main():
     greedy.communicate("\n")
     ok(greedy.returncode == 0, "the hog lives")
     ok(events("oom_kill") == 0, "the OOM killer had nothing to do")
-    with open("/sys/kernel/debug/pagewell/check") as f:
-        ok(f.read() == "check: ok\n", "the pool is sound")
-    print("1..%d" % count)
+    sound()
 
 
-if len(sys.argv) > 1:
-    {"user": user, "hog": hog}[sys.argv[1]]()
-else:
-    os.chdir(os.path.dirname(os.path.realpath(__file__)) + "/../../..")
-    main()
+os.chdir(os.path.dirname(os.path.realpath(__file__)) + "/../../..")
+{"main": main, "scattered": scattered, "user": user, "thin": thin, "hog": hog}[
+    sys.argv[1] if len(sys.argv) > 1 else "main"]()
