@@ -3,9 +3,9 @@
  * compact.c - pages are moved so that there are free pages of 2 MiB
  *
  * When somebody looks for a page of 2 MiB and there is none, or the kernel is to have
- * some back, though free pages would make two and more, a thread chooses blocks with few pages in use
- * (evacuate.c) and moves these to where others are. Whoever looked has small
- * pages meanwhile, as always when there are no others.
+ * some back, though free pages would make two and more, a thread chooses blocks with
+ * few pages in use (evacuate.c) and moves these to where others are. Whoever looked
+ * has small pages meanwhile, as always when there are no others.
  *
  * Which heap has a page is not written anywhere, so the thread goes through all
  * heaps: once to see whether the pages of a block can be moved at all, and again

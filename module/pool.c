@@ -164,7 +164,7 @@ int pw_pool_reserve_over(unsigned long nr)
 	held = READ_ONCE(pw_pool.buddy.nr_owned);
 	pw_pcp_close();
 	atomic_long_sub(nr, &pw_pool.avail);
-	paid = can_grow(pw_debt()) && pay_debt();
+	paid = !pw_debt() || (can_grow(pw_debt()) && pay_debt());
 	if (!paid) {
 		atomic_long_add(nr, &pw_pool.avail);
 		shrink_to(held);

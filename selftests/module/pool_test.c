@@ -40,7 +40,8 @@
 
 static char *test = "random";
 module_param(test, charp, 0444);
-MODULE_PARM_DESC(test, "random, last, order, node, bare, share, far, zero, return, parts, marks, numbers or bench");
+MODULE_PARM_DESC(test, "random, last, order, node, bare, share, far, zero, return, parts, marks, "
+		 "numbers or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
