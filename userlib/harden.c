@@ -885,7 +885,8 @@ bool harden_give(void *p, const char *call)
 	}
 	bin = t ? &t->hard->bins[c] : NULL;
 	if (!bin || (!bin->room && !set_up(bin, c))) {
-		blocks_sort_back(&p, 1);
+		if (blocks_sort_back(&p, 1))
+			arenas_return();
 		return true;
 	}
 	if (bin->tail == bin->end)

@@ -74,7 +74,8 @@ static bool first_taken;
 static pthread_key_t exit_key;
 static bool exit_key_made;
 
-static void thread_exit(void *arg);
+static void thread_ends(void *arg);
+static void thread_exit(struct thread *t);
 
 static bool is_first(void)
 {
@@ -89,7 +90,7 @@ static void make_exit_key(void)
 	if (likely(__atomic_load_n(&exit_key_made, __ATOMIC_ACQUIRE)))
 		return;
 	lock(&key_lock);
-	if (!exit_key_made && !pthread_key_create(&exit_key, thread_exit))
+	if (!exit_key_made && !pthread_key_create(&exit_key, thread_ends))
 		__atomic_store_n(&exit_key_made, true, __ATOMIC_RELEASE);
 	unlock(&key_lock);
 }
@@ -643,7 +644,8 @@ void tcache_spill(struct block *b, size_t c)
 	b->next = NULL;
 	b->key = pw_base;
 	if (unlikely(!t)) {
-		list_sort_back(b);
+		if (list_sort_back(b))
+			arenas_return();
 		return;
 	}
 	st = stack_of(t, c);
@@ -762,9 +764,8 @@ static void give_class_back(struct thread *t, unsigned int c)
 		fastbin_push(c, first, st.room);
 }
 
-static void thread_exit(void *arg)
+static void thread_exit(struct thread *t)
 {
-	struct thread *t = arg;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(t->used); i++) {
@@ -780,9 +781,24 @@ static void thread_exit(void *arg)
 	/* What libc still frees for this thread goes straight to its span. */
 	t->small_bytes = 0;
 	t->large_bytes = 0;
+	t->ending = false;
 	thread_gone = true;
 	pw_bins = pw_nobody.bins;
 	thread_unlist(t);
+}
+
+/*
+ * Our key is among the first: destructors of others, which may free all that the thread
+ * has, come later. They find its caches if we ask to be called once more.
+ */
+static void thread_ends(void *arg)
+{
+	struct thread *t = arg;
+
+	if (t->ending || pthread_setspecific(exit_key, t))
+		thread_exit(t);
+	else
+		t->ending = true;
 }
 
 void tcache_drain(void)

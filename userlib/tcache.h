@@ -69,6 +69,7 @@ _Static_assert(sizeof(struct tcache_bin) == MAP_UNIT, "the map has distances of 
  * @grown: blocks that realloc() made larger
  * @hard: its caches in hardened mode, NULL before the first call
  * @trace_id: its number in the trace, from 1
+ * @ending: its end was seen, and will be again
  * @arena: where it allocates
  * @next: in the list of all threads, or of unused ones
  * @prev: in the list of all threads
@@ -85,6 +86,7 @@ struct thread {
 	void *grown[NR_GROWN];
 	struct hard *hard;
 	uint16_t trace_id;
+	bool ending;
 	struct arena *arena;
 	struct thread *next;
 	struct thread *prev;

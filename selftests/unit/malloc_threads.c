@@ -39,11 +39,25 @@ static pthread_key_t last_key;
 static sem_t started, go_on;
 static void *got;
 
-/* Its caches are given back before. */
+/* Destructors of keys that are set again are called again. */
+static bool called_again(void *arg)
+{
+	static __thread bool called;
+	bool again = called;
+
+	called = true;
+	CHECK(again || !pthread_setspecific(last_key, arg));
+	return again;
+}
+
+/* The first time its caches are there, then they have been given back. */
 static void allocate_last(void *arg)
 {
-	CHECK(tcache_self() == &pw_nobody);
-	got = pw_malloc(100);
+	bool again = called_again(arg);
+
+	CHECK(tcache_attached(tcache_self()) == !again);
+	if (again)
+		got = pw_malloc(100);
 }
 
 static void *allocate_and_end(void *arg)
@@ -94,6 +108,65 @@ static void without_arena(void)
 	CHECK(pw_arenas[0] == first);
 }
 
+#define NODES		200000
+#define NODE_SIZE	512
+
+static bool free_at_once;
+
+static void free_nodes(void *arg)
+{
+	void **p = arg, **next;
+
+	if (!free_at_once && !called_again(arg))
+		return;
+	for (; p; p = next) {
+		next = *p;
+		pw_free(p);
+	}
+}
+
+static void *own_nodes(void *arg)
+{
+	void **p, **last = NULL;
+	int i;
+
+	for (i = 0; i < NODES; i++) {
+		p = pw_malloc(NODE_SIZE);
+		CHECK(p);
+		*p = last;
+		last = p;
+	}
+	CHECK(!pthread_setspecific(last_key, last));
+	return arg;
+}
+
+/* What a thread frees when it ends goes back to the system, as what it frees before. */
+static void returned_at_the_end(void)
+{
+	struct os_stats stats;
+	pthread_t thread;
+
+	pw_free(pw_malloc(5000));
+	CHECK(!pthread_key_create(&last_key, free_nodes));
+	CHECK(!pthread_create(&thread, NULL, own_nodes, NULL));
+	CHECK(!pthread_join(thread, NULL));
+	os_get_stats(&stats);
+	printf("# %zu of %d MiB\n", stats.returned / MIB, NODES / 2048);
+	CHECK(stats.returned > NODES / 8 * 7 * (size_t)NODE_SIZE);
+}
+
+static void returned_with_caches(void)
+{
+	free_at_once = true;
+	returned_at_the_end();
+}
+
+static void returned_hardened(void)
+{
+	harden();
+	returned_at_the_end();
+}
+
 static void *free_one_and_end(void *arg)
 {
 	pw_free(pw_malloc(64));
@@ -123,6 +196,9 @@ int main(void)
 		{ "perturbed, with memory in another arena only", perturbed },
 		{ "a thread without caches, the same", without_caches },
 		{ "a thread without caches, and its arena is locked", without_arena },
+		{ "what a key's destructor frees", returned_with_caches },
+		{ "the same when the thread's caches are gone", returned_at_the_end },
+		{ "the same, hardened", returned_hardened },
 		{ "fast bins count what comes before others can take it", counted_before },
 	};
 
