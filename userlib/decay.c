@@ -170,15 +170,20 @@ static bool falls_on(const struct arena *a)
 	       a->decay.peak_out - a->decay.purged_out <= step;
 }
 
+static bool may_return(void)
+{
+	return READ_ONCE(pw_tune.trim_threshold) != SIZE_MAX;
+}
+
 bool arena_due(struct arena *a)
 {
 	size_t idle = idle_bytes(a), enough = MAX(IDLE_MIN, a->blocks_out >> IDLE_SHIFT);
 
 	if (falls_on(a))
-		return true;
+		return may_return();
 	if (idle < enough && a->decay.waiting < enough)
 		return false;
-	if (READ_ONCE(pw_tune.trim_threshold) == SIZE_MAX)
+	if (!may_return())
 		return false;
 	if (fell(a, idle) && !swings(a)) {
 		a->decay.falling = true;

@@ -288,6 +288,28 @@ static void trim_threshold(void)
 	CHECK(left_of_much() >= 40 * MIB);
 }
 
+#define FALLING		100000
+
+/* Once it has begun to return pages. */
+static void no_trim_any_more(void)
+{
+	static void *p[FALLING];
+	struct os_stats before, after;
+	int i;
+
+	for (i = 0; i < FALLING; i++)
+		CHECK((p[i] = pw_malloc(1000)));
+	while (i > FALLING / 2)
+		pw_free(p[--i]);
+	os_get_stats(&before);
+	CHECK(before.returned > 16 * MIB);
+	CHECK(pw_mallopt(M_TRIM_THRESHOLD, -1) == 1);
+	while (i)
+		pw_free(p[--i]);
+	os_get_stats(&after);
+	CHECK(after.returned == before.returned);
+}
+
 static void top_pad(void)
 {
 	CHECK(pw_mallopt(M_TOP_PAD, -1) == 0);
@@ -650,6 +672,7 @@ int main(void)
 		{ "mallopt", options },
 		{ "a large top is given back", trim_by_default },
 		{ "M_TRIM_THRESHOLD", trim_threshold },
+		{ "M_TRIM_THRESHOLD of -1 while the heap falls", no_trim_any_more },
 		{ "M_TOP_PAD", top_pad },
 		{ "M_ARENA_MAX", arena_max },
 		{ "M_PERTURB", perturb },
