@@ -112,10 +112,13 @@ static void check_untouched(void *p, struct junk_at at, bool may_be_zero)
 
 /* ---- perturbed, and blocks of heaps of the program's ---- */
 
-void perturb_fill(void *p, size_t size)
+bool perturb_fill(void *p, size_t size)
 {
-	if (READ_ONCE(pw_tune.perturb))
-		memset(p, READ_ONCE(pw_tune.perturb) ^ 0xff, size);
+	int perturb = READ_ONCE(pw_tune.perturb);
+
+	if (perturb)
+		memset(p, perturb ^ 0xff, size);
+	return perturb;
 }
 
 bool slow_is_free(struct span *s, void *p)

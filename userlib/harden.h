@@ -26,8 +26,8 @@
 struct hard;
 struct thread;
 
-/* What M_PERTURB asks of a new block. */
-void perturb_fill(void *p, size_t size);
+/* Does what M_PERTURB asks of a new block; false if that is nothing. */
+bool perturb_fill(void *p, size_t size);
 
 /* A block came back that is not in a hardened span: an error if it cannot have. */
 void slow_freed(struct span *s, void *p, const char *call);

@@ -68,8 +68,8 @@ static void *alloc_slow(size_t size, size_t c, bool *zeroed)
 			return p;
 	}
 	p = c ? class_alloc(size, c, zeroed) : big_alloc(size, MIN_ALIGN, zeroed);
-	if (unlikely(pw_heap.slow) && p)
-		perturb_fill(p, size);
+	if (unlikely(pw_heap.slow) && p && perturb_fill(p, size))
+		*zeroed = false;
 	return likely(p) ? p : pw_no_memory();
 }
 
@@ -344,7 +344,7 @@ static noinline void *calloc_slow(size_t size, struct tcache_bin *bin)
 		p = is_hard() ? harden_alloc(size, MIN_ALIGN, &zeroed) :
 		    alloc_slow(size, (size_t)(bin - pw_bins), &zeroed);
 	trace(TRACE_CALLOC, p, size, 0);
-	if (p && (!zeroed || READ_ONCE(pw_tune.perturb)))
+	if (p && !zeroed)
 		memset(p, 0, size);
 	return p;
 }

@@ -373,6 +373,37 @@ static void perturb(void)
 	pw_free(p);
 }
 
+static bool switch_on;
+
+static void *switch_perturbing(void *arg)
+{
+	while (__atomic_load_n(&switch_on, __ATOMIC_RELAXED)) {
+		pw_mallopt(M_PERTURB, 0x5a);
+		pw_mallopt(M_PERTURB, 0);
+	}
+	return arg;
+}
+
+/* A fresh block may be filled, and the filling end, before anybody knows that it is zero. */
+static void perturb_ends(void)
+{
+	static const char zeroes[256 * KIB];
+	pthread_t thread;
+	void *p;
+	int i;
+
+	CHECK(pw_mallopt(M_MMAP_THRESHOLD, 128 << 10) == 1);
+	switch_on = true;
+	CHECK(!pthread_create(&thread, NULL, switch_perturbing, NULL));
+	for (i = 0; i < 2000; i++) {
+		p = pw_calloc(1, sizeof(zeroes));
+		CHECK(p && !memcmp(p, zeroes, sizeof(zeroes)));
+		pw_free(p);
+	}
+	__atomic_store_n(&switch_on, false, __ATOMIC_RELAXED);
+	CHECK(!pthread_join(thread, NULL));
+}
+
 static void info_adds_up(void)
 {
 	struct mallinfo2 before = pw_mallinfo2(), after;
@@ -676,6 +707,7 @@ int main(void)
 		{ "M_TOP_PAD", top_pad },
 		{ "M_ARENA_MAX", arena_max },
 		{ "M_PERTURB", perturb },
+		{ "calloc while M_PERTURB ends", perturb_ends },
 		{ "mallinfo2 adds up", info_adds_up },
 		{ "malloc_trim lowers the break", trim_returns },
 		{ "malloc_info is glibc's XML", info_xml },
