@@ -36,9 +36,8 @@ void depot_push(unsigned int c, struct magazine *m)
 {
 	struct depot *d = &pw_depots[c];
 
-	/* Before somebody else can have it. */
-	fastbins_count((ptrdiff_t)(m->nr * class_size(c)));
 	lock(&d->lock);
+	fastbins_count((ptrdiff_t)(m->nr * class_size(c)));
 	m->next = d->full;
 	WRITE_ONCE(d->full, m);
 	unlock(&d->lock);
@@ -53,11 +52,11 @@ struct magazine *depot_pop(unsigned int c)
 		return NULL;
 	lock(&d->lock);
 	m = d->full;
-	if (m)
+	if (m) {
 		WRITE_ONCE(d->full, m->next);
-	unlock(&d->lock);
-	if (m)
 		fastbins_count(-(ptrdiff_t)(m->nr * class_size(c)));
+	}
+	unlock(&d->lock);
 	return m;
 }
 

@@ -21,9 +21,8 @@ void fastbin_push(unsigned int c, struct block *first, unsigned int blocks)
 			arenas_return();
 		return;
 	}
-	/* Before somebody else can have it. */
-	fastbins_count((ptrdiff_t)(blocks * class_size(c)));
 	lock(&f->lock);
+	fastbins_count((ptrdiff_t)(blocks * class_size(c)));
 	*list_next(first, c) = f->lists;
 	WRITE_ONCE(f->lists, list_word(first, blocks));
 	WRITE_ONCE(f->nr_blocks, f->nr_blocks + blocks);
@@ -42,10 +41,9 @@ uintptr_t fastbin_pop_list(unsigned int c)
 	if (word) {
 		WRITE_ONCE(f->lists, *list_next(list_first(word), c));
 		WRITE_ONCE(f->nr_blocks, f->nr_blocks - list_blocks(word));
+		fastbins_count(-(ptrdiff_t)(list_blocks(word) * class_size(c)));
 	}
 	unlock(&f->lock);
-	if (word)
-		fastbins_count(-(ptrdiff_t)(list_blocks(word) * class_size(c)));
 	return word;
 }
 
@@ -67,18 +65,16 @@ bool fastbin_has(unsigned int c, struct block *b)
 static uintptr_t fastbin_pop_all(unsigned int c)
 {
 	struct fastbin *f = &pw_fastbins[c];
-	unsigned int blocks;
 	uintptr_t word;
 
 	if (!READ_ONCE(f->lists))
 		return 0;
 	lock(&f->lock);
 	word = f->lists;
-	blocks = f->nr_blocks;
+	fastbins_count(-(ptrdiff_t)(f->nr_blocks * class_size(c)));
 	WRITE_ONCE(f->lists, 0);
 	WRITE_ONCE(f->nr_blocks, 0);
 	unlock(&f->lock);
-	fastbins_count(-(ptrdiff_t)(blocks * class_size(c)));
 	return word;
 }
 

@@ -25,7 +25,10 @@ extern struct fastbin pw_fastbins[NR_CLASSES];
 extern size_t pw_fastbin_bytes;
 extern size_t pw_fastbin_limit;
 
-/* So many bytes more are in fast bins, or in hardened mode's depot. */
+/*
+ * So many bytes more are in fast bins, or in hardened mode's depot. While the bin is locked:
+ * a thread that a fork() leaves behind has done both or neither.
+ */
 static inline void fastbins_count(ptrdiff_t bytes)
 {
 	if (single_threaded())

@@ -3,9 +3,11 @@
  * malloc_fork.c - fork() at bad moments: every child has a heap in order
  */
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/time.h>
 #include <ucontext.h>
 
+#include "depot.h"
 #include "guarded.h"
 #include "malloc_test.h"
 #include "tcache.h"
@@ -382,6 +384,63 @@ static void in_forks_handlers_threaded(void)
 	CHECK(!count_locks(true));
 }
 
+static sem_t filled, may_end;
+
+static void *fill_and_end(void *arg)
+{
+	pw_free(pw_malloc(64));
+	sem_post(&filled);
+	sem_wait(&may_end);
+	return arg;
+}
+
+/* And in what takes their place, hardened. */
+static size_t bytes_in_fastbins(void)
+{
+	struct magazine *m;
+	size_t bytes = 0;
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++) {
+		bytes += pw_fastbins[c].nr_blocks * class_size(c);
+		for (m = pw_depots[c].full; m; m = m->next)
+			bytes += m->nr * class_size(c);
+	}
+	return bytes;
+}
+
+/* Until it waits for the lock of a fast bin. */
+static void let_it_end(void)
+{
+	sem_post(&may_end);
+	usleep(300 * 1000);
+}
+
+/* What a thread was about to put into a fast bin never comes to be there. */
+static void count_of_fastbins(void)
+{
+	pthread_t thread;
+	pid_t pid;
+
+	CHECK(!pthread_create(&thread, NULL, fill_and_end, NULL));
+	sem_wait(&filled);
+	when_taken = let_it_end;
+	pid = fork();
+	if (!pid) {
+		CHECK(pw_fastbin_bytes == bytes_in_fastbins());
+		_exit(0);
+	}
+	wait_for(pid);
+	CHECK(!pthread_join(thread, NULL));
+	CHECK(bytes_in_fastbins() && pw_fastbin_bytes == bytes_in_fastbins());
+}
+
+static void count_of_depots(void)
+{
+	harden();
+	count_of_fastbins();
+}
+
 #ifdef __x86_64__
 extern const char __executable_start[], etext[];
 
@@ -484,6 +543,8 @@ int main(void)
 		{ "fork from a signal handler in a handler of fork", in_forks_handlers },
 		{ "the same with a thread that allocates", in_forks_handlers_threaded },
 		{ "children of children", grandchildren },
+		{ "fast bins that a thread was about to fill", count_of_fastbins },
+		{ "the same, hardened", count_of_depots },
 	};
 
 	return run_tests(tests, ARRAY_SIZE(tests));

@@ -167,29 +167,6 @@ static void returned_hardened(void)
 	returned_at_the_end();
 }
 
-static void *free_one_and_end(void *arg)
-{
-	pw_free(pw_malloc(64));
-	return arg;
-}
-
-/* Whoever can take a list counts it down: it must have been counted up. */
-static void counted_before(void)
-{
-	struct fastbin *f = &pw_fastbins[class_of(64)];
-	pthread_t thread;
-	unsigned int ms;
-
-	lock(&f->lock);
-	CHECK(!pthread_create(&thread, NULL, free_one_and_end, NULL));
-	for (ms = 0; ms < 10000 && !READ_ONCE(pw_fastbin_bytes); ms++)
-		usleep(1000);
-	CHECK(pw_fastbin_bytes >= 64 && !f->lists);
-	unlock(&f->lock);
-	CHECK(!pthread_join(thread, NULL));
-	CHECK(pw_fastbin_bytes == f->nr_blocks * 64UL);
-}
-
 int main(void)
 {
 	static const struct test tests[] = {
@@ -199,7 +176,6 @@ int main(void)
 		{ "what a key's destructor frees", returned_with_caches },
 		{ "the same when the thread's caches are gone", returned_at_the_end },
 		{ "the same, hardened", returned_hardened },
-		{ "fast bins count what comes before others can take it", counted_before },
 	};
 
 	return run_tests(tests, ARRAY_SIZE(tests));
