@@ -27,6 +27,14 @@
 #define ALL_LARGE_BYTES	(128 * MIB)
 
 /*
+ * Under a limit, what a thread keeps that does nothing any more is lost for the others:
+ * bins and full lists of all threads may hold an eighth of it, those of one thread its
+ * share of a sixteenth.
+ */
+#define ALL_KEPT_SHIFT	3
+#define KEPT_SHIFT	4
+
+/*
  * And of small blocks in one class. Lists keep the order in which blocks were
  * freed; many of them hand out memory in an order that no cache likes, while
  * what is sorted back into spans comes out of them by address.
@@ -70,6 +78,9 @@ uint32_t pw_nr_threads;
 static struct thread *free_threads;
 static struct thread first_thread;
 static bool first_taken;
+
+/* What all threads may keep, under a limit. */
+static size_t all_kept;
 
 static pthread_key_t exit_key;
 static bool exit_key_made;
@@ -226,23 +237,64 @@ static struct block *stack_pop(struct stack *st)
 	return first;
 }
 
-/* The stack of a class, which from now on the thread uses. */
-static struct stack *stack_of(struct thread *t, unsigned int c)
+static size_t share(size_t all)
 {
+	return all / MAX(READ_ONCE(pw_nr_threads), 1U);
+}
+
+/*
+ * A handler that interrupts us may fork(), and in the child all is what this thread has:
+ * the thread's own count is never the lower one.
+ */
+static void keep_less(struct thread *t, size_t bytes)
+{
+	if (likely(pw_env.limit == SIZE_MAX))
+		return;
+	__atomic_fetch_sub(&all_kept, bytes, __ATOMIC_RELAXED);
+	t->kept -= bytes;
+}
+
+/* May the thread keep so much more? It is counted, then. */
+static bool may_keep(struct thread *t, size_t bytes)
+{
+	size_t all;
+
+	if (likely(pw_env.limit == SIZE_MAX))
+		return true;
+	if (t->kept + bytes > share(pw_env.limit >> KEPT_SHIFT))
+		return false;
+	t->kept += bytes;
+	all = __atomic_add_fetch(&all_kept, bytes, __ATOMIC_RELAXED);
+	if (all <= pw_env.limit >> ALL_KEPT_SHIFT)
+		return true;
+	keep_less(t, bytes);
+	return false;
+}
+
+/* From now on the thread uses the class, if it may keep a list of it. */
+static noinline struct stack *stack_start(struct thread *t, unsigned int c)
+{
+	unsigned int room = class_room(class_size(c));
 	struct stack *st = &t->full[c];
 
-	if (unlikely(!st->room)) {
-		st->room = (uint8_t)class_room(class_size(c));
-		st->link = c == 1 ? sizeof(struct block *) : sizeof(struct block);
-		st->size = (uint32_t)(st->room * class_size(c));
-		/* What is a list too much by chance comes back here, not to other threads. */
-		if (st->size < LIST_LARGE) {
-			st->budget = 1;
-			t->small_bytes += st->size;
-		}
-		t->used[c / 64] |= 1UL << (c % 64);
+	if (!may_keep(t, room * class_size(c)))
+		return NULL;
+	st->room = (uint8_t)room;
+	st->link = c == 1 ? sizeof(struct block *) : sizeof(struct block);
+	st->size = (uint32_t)(room * class_size(c));
+	/* What is a list too much by chance comes back here, not to other threads. */
+	if (st->size < LIST_LARGE && may_keep(t, st->size)) {
+		st->budget = 1;
+		t->small_bytes += st->size;
 	}
+	t->used[c / 64] |= 1UL << (c % 64);
 	return st;
+}
+
+/* The stack of a class, or NULL if the thread may keep none of it. */
+static inline struct stack *stack_of(struct thread *t, unsigned int c)
+{
+	return likely(t->full[c].room) ? &t->full[c] : stack_start(t, c);
 }
 
 static inline void set_bin(struct thread *t, size_t c, struct block *head, unsigned int room)
@@ -295,6 +347,7 @@ static void drain_large(struct thread *t)
  */
 static void reclaim_small(struct thread *t, const struct stack *keep)
 {
+	size_t kept = (size_t)keep->budget * keep->size;
 	unsigned int c;
 
 	for (c = 1; c < NR_CLASSES; c++) {
@@ -306,12 +359,8 @@ static void reclaim_small(struct thread *t, const struct stack *keep)
 		st->budget = 0;
 		st->low = 0;
 	}
-	t->small_bytes = (size_t)keep->budget * keep->size;
-}
-
-static size_t share(size_t all)
-{
-	return all / MAX(READ_ONCE(pw_nr_threads), 1U);
+	keep_less(t, t->small_bytes - kept);
+	t->small_bytes = kept;
 }
 
 static size_t small_limit(const struct thread *t)
@@ -351,6 +400,8 @@ static void grow_budget(struct thread *t, struct stack *st)
 		reclaim_small(t, st);
 	left = limit - MIN(limit, *bytes);
 	more = MIN(more, left / st->size);
+	while (more && !may_keep(t, more * st->size))
+		more /= 2;
 	st->budget = (uint16_t)(st->budget + more);
 	*bytes += more * st->size;
 }
@@ -365,7 +416,8 @@ static void sweep_class(struct thread *t, unsigned int c)
 	struct block *first;
 
 	st->budget = (uint16_t)(st->budget - less);
-	*bytes -= MIN(*bytes, (size_t)less * st->size);
+	*bytes -= (size_t)less * st->size;
+	keep_less(t, (size_t)less * st->size);
 	/* What is pushed may have everything of this thread's sorted back. */
 	while (unused-- && (first = stack_pop(st)))
 		fastbin_push(c, first, st->room);
@@ -396,6 +448,8 @@ struct block *tcache_refill(size_t c)
 	if (unlikely(!t))
 		return NULL;
 	st = stack_of(t, c);
+	if (unlikely(!st))
+		return NULL;
 	if (unlikely(st->flushed))
 		grow_budget(t, st);
 	word = fastbin_pop(c);
@@ -611,11 +665,13 @@ struct block *tcache_refill_arena(size_t c, bool *fresh)
 	if (unlikely(!t))
 		return tcache_take_one(c, fresh);
 	st = stack_of(t, c);
-	if (!take(t, c, first_few(st), &batch))
+	if (!take(t, c, likely(st) ? first_few(st) : 1, &batch))
 		return NULL;
-	st->taken++;
 	probe(refill, class_size(c), batch.nr_rest + 1);
-	set_bin(t, c, batch.rest, st->room - batch.nr_rest);
+	if (likely(st)) {
+		st->taken++;
+		set_bin(t, c, batch.rest, st->room - batch.nr_rest);
+	}
 	*fresh = batch.fresh;
 	batch.first->key = 0;
 	return batch.first;
@@ -641,14 +697,16 @@ void tcache_spill(struct block *b, size_t c)
 	if (unlikely(!tcache_attached(tcache_self())))
 		WRITE_ONCE(pw_nobody.bins[c].room, 0);
 	t = tcache_thread_that_frees();
+	st = t ? stack_of(t, c) : NULL;
 	b->next = NULL;
 	b->key = pw_base;
-	if (unlikely(!t)) {
+	if (unlikely(!st)) {
+		if (t)
+			set_bin(t, c, NULL, 0);
 		if (list_sort_back(b))
 			arenas_return();
 		return;
 	}
-	st = stack_of(t, c);
 	/* If that was all, the list stays here: others' blocks are between its own. */
 	if (!t->tick)
 		sweep(t);
@@ -781,6 +839,7 @@ static void thread_exit(struct thread *t)
 	/* What libc still frees for this thread goes straight to its span. */
 	t->small_bytes = 0;
 	t->large_bytes = 0;
+	keep_less(t, t->kept);
 	t->ending = false;
 	thread_gone = true;
 	pw_bins = pw_nobody.bins;
@@ -833,6 +892,7 @@ void tcache_fork_child(void)
 
 	pw_threads = attached ? self : NULL;
 	pw_nr_threads = attached;
+	all_kept = attached ? self->kept : 0;
 	if (attached) {
 		self->next = NULL;
 		self->prev = NULL;

@@ -3,6 +3,7 @@
  * malloc_env.c - the PAGEWELL_ variables, and closed descriptors
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -97,6 +98,15 @@ static void limit_is_for_all_sizes(void)
 	setenv("PAGEWELL_HARDEN", "1", 1);
 	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "reshaped"));
 	unsetenv("PAGEWELL_HARDEN");
+}
+
+/* What threads keep that do nothing any more is out of reach, and is little. */
+static void limit_is_for_all_threads(void)
+{
+	CHECK(!run_again("PAGEWELL_LIMIT", "32M", "one-idle"));
+	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "many-idle"));
+	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "ended"));
+	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "left-behind"));
 }
 
 /* What is free, or cached, is had again before anything is refused. */
@@ -282,6 +292,139 @@ static void reshape(void)
 	}
 }
 
+static pthread_barrier_t idle;
+
+/* All there is, again and again: the second time it is known that it is needed again. */
+static void *hoard_one_size(void *arg)
+{
+	size_t bytes;
+	int i;
+
+	for (i = 0; i < 3; i++)
+		free_list(take_all(100 * KIB, &bytes));
+	pthread_barrier_wait(&idle);
+	pause();
+	return arg;
+}
+
+/* One of each size, of those that are not mapped by themselves. */
+static void *use_all_sizes(void *arg)
+{
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++)
+		pw_free(pw_malloc(class_size(c)));
+	return arg;
+}
+
+static void *hoard_all_sizes(void *arg)
+{
+	use_all_sizes(arg);
+	pthread_barrier_wait(&idle);
+	pause();
+	return arg;
+}
+
+/* Blocks of all @limit bytes can be had, but for an eighth and what is left over. */
+static void leave_to_others(unsigned int threads, void *(*hoard)(void *arg), size_t limit)
+{
+	pthread_t thread;
+	unsigned int i;
+	size_t bytes;
+
+	pthread_barrier_init(&idle, NULL, threads + 1);
+	for (i = 0; i < threads; i++)
+		CHECK(!pthread_create(&thread, NULL, hoard, NULL));
+	pthread_barrier_wait(&idle);
+	free_list(take_all(100 * KIB, &bytes));
+	printf("# %zu of %zu KiB\n", bytes / KIB, limit / KIB);
+	CHECK(bytes > limit / 16 * 13);
+	fflush(stdout);
+	_exit(0);
+}
+
+static bool is_kept(size_t size)
+{
+	void *p = pw_malloc(size);
+
+	pw_free(p);
+	return tcache_self()->bins[class_of(size)].head == p;
+}
+
+/* What the calling thread may keep is its bins and what their budgets allow. */
+static void check_kept(void)
+{
+	const struct thread *t = tcache_self();
+	size_t budgets = 0, bins = 0;
+	unsigned int c;
+
+	for (c = 1; c < NR_CLASSES; c++) {
+		bins += t->full[c].size;
+		budgets += (size_t)t->full[c].budget * t->full[c].size;
+	}
+	CHECK(budgets == t->small_bytes + t->large_bytes && t->kept == bins + budgets);
+}
+
+/* Budgets grow, and fall in favour of the next size's. */
+static void keep_in_turns(void)
+{
+	static void *p[20000];
+	size_t size, k;
+	int round;
+
+	for (size = 100; size < 1000; size += 100) {
+		for (round = 0; round < 3; round++) {
+			for (k = 0; k < ARRAY_SIZE(p); k++)
+				CHECK((p[k] = pw_malloc(size)));
+			for (k = 0; k < ARRAY_SIZE(p); k++)
+				pw_free(p[k]);
+		}
+		check_kept();
+		CHECK(tcache_self()->small_bytes);
+	}
+}
+
+static void *keep_and_end(void *arg)
+{
+	CHECK(is_kept(20000));
+	return use_all_sizes(arg);
+}
+
+/* With 64 MiB. What threads kept others may keep when they are gone. */
+static void keep_after_others(void)
+{
+	pthread_t thread;
+	int i;
+
+	keep_in_turns();
+	for (i = 0; i < 50; i++) {
+		CHECK(!pthread_create(&thread, NULL, keep_and_end, NULL));
+		CHECK(!pthread_join(thread, NULL));
+	}
+}
+
+/* Nor are they in the child of a fork(). */
+static void keep_in_child(void)
+{
+	pthread_t thread;
+	int status, i;
+	pid_t pid;
+
+	pthread_barrier_init(&idle, NULL, 2);
+	for (i = 0; i < 50; i++) {
+		CHECK(!pthread_create(&thread, NULL, hoard_all_sizes, NULL));
+		pthread_barrier_wait(&idle);
+	}
+	CHECK(!is_kept(20000));
+	pid = fork();
+	if (!pid) {
+		CHECK(is_kept(20000));
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && !status);
+	_exit(0);
+}
+
 /* With 64 MiB. All that small blocks took is cached, and in the way of one larger than that. */
 static void want_more_than_cached(void)
 {
@@ -393,6 +536,18 @@ static int again(const char *what)
 		reshape();
 		return 0;
 	}
+	if (!strcmp(what, "one-idle"))
+		leave_to_others(1, hoard_one_size, 32 * MIB);
+	if (!strcmp(what, "many-idle")) {
+		pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+		leave_to_others(16, hoard_all_sizes, 64 * MIB);
+	}
+	if (!strcmp(what, "ended")) {
+		keep_after_others();
+		return 0;
+	}
+	if (!strcmp(what, "left-behind"))
+		keep_in_child();
 	if (!strcmp(what, "limited")) {
 		use_to_the_limit();
 		return 0;
@@ -445,6 +600,7 @@ int main(int argc, char **argv)
 		{ "PAGEWELL_BACKEND=device", device_or_nothing },
 		{ "PAGEWELL_LIMIT", limits },
 		{ "all sizes may use what is limited", limit_is_for_all_sizes },
+		{ "all threads may use what is limited", limit_is_for_all_threads },
 		{ "no holes at the limit", limit_leaves_no_holes },
 		{ "values that are not understood", bad_values },
 		{ "values that are", good_values },
