@@ -288,19 +288,33 @@ int os_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
 	return ret;
 }
 
-int os_unmap(uintptr_t addr, size_t length, unsigned int flags)
+static int device_unmap(uintptr_t addr, size_t length, unsigned int flags)
 {
 	int ret;
 
 	lock(&pw_os_lock);
-	if (os_device_owns(addr))
-		ret = os_device_unmap(addr, guarded(length, flags));
-	else
-		ret = os_anon_unmap(addr, guarded(length, flags));
-	if (!ret)
-		stats.committed -= length;
+	ret = account(os_device_unmap(addr, guarded(length, flags)), -(ptrdiff_t)length);
 	unlock(&pw_os_lock);
 	return ret;
+}
+
+/* That takes as long as there are pages: the lock is taken when they are gone. */
+static int anon_unmap(uintptr_t addr, size_t length, unsigned int flags)
+{
+	bool unmapped = os_anon_unmap(addr, guarded(length, flags));
+
+	lock(&pw_os_lock);
+	if (unmapped)
+		os_anon_give_place(addr, guarded(length, flags));
+	stats.committed -= length;
+	unlock(&pw_os_lock);
+	return 0;
+}
+
+int os_unmap(uintptr_t addr, size_t length, unsigned int flags)
+{
+	return os_device_owns(addr) ? device_unmap(addr, length, flags) :
+				      anon_unmap(addr, length, flags);
 }
 
 static int remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
@@ -350,19 +364,30 @@ bool os_is_device(uintptr_t addr)
 	return os_device_owns(addr);
 }
 
-int os_advise(uintptr_t addr, size_t length, enum os_advice advice)
+static int device_advise(uintptr_t addr, size_t length, enum os_advice advice)
 {
 	int ret;
 
 	lock(&pw_os_lock);
-	if (os_device_owns(addr))
-		ret = os_device_advise(addr, length, advice);
-	else
-		ret = os_anon_advise(addr, length, advice);
-	if (!ret && advice == OS_DONTNEED)
-		stats.returned += length;
+	ret = os_device_advise(addr, length, advice);
 	unlock(&pw_os_lock);
 	return ret;
+}
+
+int os_advise(uintptr_t addr, size_t length, enum os_advice advice)
+{
+	int ret;
+
+	if (os_device_owns(addr))
+		ret = device_advise(addr, length, advice);
+	else
+		ret = os_anon_advise(addr, length, advice);
+	if (ret || advice != OS_DONTNEED)
+		return ret;
+	lock(&pw_os_lock);
+	stats.returned += length;
+	unlock(&pw_os_lock);
+	return 0;
 }
 
 bool os_brk_grew_large(struct os_brk *b, uintptr_t from)

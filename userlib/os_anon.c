@@ -261,7 +261,7 @@ static int take_place(size_t bytes, size_t align, uintptr_t *addr)
 	return start && take(start, end_granule(*addr, bytes)) ? 0 : -ENOMEM;
 }
 
-static void give_place(uintptr_t addr, size_t bytes)
+void os_anon_give_place(uintptr_t addr, size_t bytes)
 {
 	give((uint32_t)granule_of(addr), end_granule(addr, bytes));
 }
@@ -305,7 +305,7 @@ int os_anon_brk_destroy(struct os_brk *b)
 
 	if (ret)
 		return (int)ret;
-	give_place(b->start, b->reserved - b->start);
+	os_anon_give_place(b->start, b->reserved - b->start);
 	b->brk = b->start;
 	return 0;
 }
@@ -328,7 +328,7 @@ static int map_place(size_t bytes, size_t align, long (*map)(uintptr_t addr, siz
 		if (ret > 0)
 			return 0;
 		if (ret != -EEXIST) {
-			give_place(*addr, bytes);
+			os_anon_give_place(*addr, bytes);
 			return -ENOMEM;
 		}
 	}
@@ -345,14 +345,13 @@ int os_anon_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr
 	return ret;
 }
 
-int os_anon_unmap(uintptr_t addr, size_t length)
+bool os_anon_unmap(uintptr_t addr, size_t length)
 {
-	/* Too many mappings to split one: the pages go, the addresses stay taken. */
-	if (sys(SYS_munmap, addr, length))
-		sys(SYS_madvise, addr, length, MADV_DONTNEED);
-	else
-		give_place(addr, length);
-	return 0;
+	if (!sys(SYS_munmap, addr, length))
+		return true;
+	/* Too many mappings to split one: the pages go. */
+	sys(SYS_madvise, addr, length, MADV_DONTNEED);
+	return false;
 }
 
 static int grow_in_place(uintptr_t addr, size_t old_length, size_t new_length)
@@ -415,10 +414,11 @@ static int move(uintptr_t *addr, size_t old_length, size_t new_length)
 	ret = sys(SYS_mremap, *addr, old_length, new_length,
 		  MREMAP_MAYMOVE | MREMAP_FIXED, to);
 	if (ret < 0) {
-		os_anon_unmap(to, new_length);
+		if (os_anon_unmap(to, new_length))
+			os_anon_give_place(to, new_length);
 		return -EOPNOTSUPP;
 	}
-	give_place(*addr, old_length);
+	os_anon_give_place(*addr, old_length);
 	*addr = to;
 	return 0;
 }

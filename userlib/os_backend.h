@@ -45,7 +45,7 @@ int os_device_advise(uintptr_t addr, size_t length, enum os_advice advice);
 uint64_t os_device_heap_id(void);
 void os_device_fork_child(void);
 
-/* Anonymous memory. */
+/* Anonymous memory: with the lock held, but for advice, and os_anon_unmap(). */
 int os_anon_start(uintptr_t from);
 bool os_anon_started(void);
 uintptr_t os_anon_high(void);
@@ -53,7 +53,10 @@ int os_anon_brk_create(size_t reserve, struct os_brk *b);
 int os_anon_brk_move(struct os_brk *b, uintptr_t brk);
 int os_anon_brk_destroy(struct os_brk *b);
 int os_anon_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr);
-int os_anon_unmap(uintptr_t addr, size_t length);
+
+/* Afterwards the addresses are given back if it is true; else they stay taken. */
+bool os_anon_unmap(uintptr_t addr, size_t length);
+void os_anon_give_place(uintptr_t addr, size_t length);
 int os_anon_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move);
 int os_anon_advise(uintptr_t addr, size_t length, enum os_advice advice);
 void os_anon_huge(uintptr_t addr, size_t length);

@@ -4,8 +4,10 @@
  */
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/mman.h>
 
 #include "malloc_test.h"
+#include "../../userlib/pagewell.h"
 
 /* All that is free is in the arena of large blocks, between those. */
 static void fill_all_but_a_hole(void)
@@ -167,6 +169,60 @@ static void returned_hardened(void)
 	returned_at_the_end();
 }
 
+#define PAGES_LENGTH	(8 * MIB)
+
+static char *pages;
+static bool done;
+
+static void *advise(void *arg)
+{
+	CHECK(!pagewell_advise(pages, PAGES_LENGTH, PAGEWELL_POPULATE));
+	__atomic_store_n(&done, true, __ATOMIC_RELEASE);
+	return arg;
+}
+
+static void *unmap(void *arg)
+{
+	CHECK(!pagewell_unmap(pages));
+	return arg;
+}
+
+static bool is_advised(void)
+{
+	return __atomic_load_n(&done, __ATOMIC_ACQUIRE);
+}
+
+static bool is_unmapped(void)
+{
+	unsigned char resident;
+
+	return mincore(pages, PAGE_SIZE, &resident) && errno == ENOMEM;
+}
+
+/* What takes as long as there are pages does not keep others from growing meanwhile. */
+static void beside_the_lock(void *(*call)(void *arg), bool (*is_done)(void))
+{
+	pthread_t thread;
+	unsigned int ms;
+
+	lock(&pw_os_lock);
+	CHECK(!pthread_create(&thread, NULL, call, NULL));
+	for (ms = 0; ms < 10000 && !is_done(); ms++)
+		usleep(1000);
+	CHECK(is_done());
+	unlock(&pw_os_lock);
+	CHECK(!pthread_join(thread, NULL));
+}
+
+static void long_calls(void)
+{
+	pages = pagewell_map(PAGES_LENGTH, 0, 0);
+	CHECK(pages && !os_is_device((uintptr_t)pages));
+	beside_the_lock(advise, is_advised);
+	beside_the_lock(unmap, is_unmapped);
+	CHECK(pagewell_map(PAGES_LENGTH, 0, 0) == pages);
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -176,6 +232,7 @@ int main(void)
 		{ "what a key's destructor frees", returned_with_caches },
 		{ "the same when the thread's caches are gone", returned_at_the_end },
 		{ "the same, hardened", returned_hardened },
+		{ "advice and unmapping on anonymous memory, without a lock", long_calls },
 	};
 
 	return run_tests(tests, ARRAY_SIZE(tests));
