@@ -571,6 +571,66 @@ int main(void)
 }
 END
 
+# A library that holds its lock over fork(), as many do, and a thread that allocates with it.
+cat >"$work/held.c" <<'END'
+#include <pthread.h>
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+void hold(void)
+{
+	pthread_mutex_lock(&mutex);
+}
+
+void let_go(void)
+{
+	pthread_mutex_unlock(&mutex);
+}
+
+__attribute__((constructor)) static void watch_fork(void)
+{
+	pthread_atfork(hold, let_go, let_go);
+}
+END
+cat >"$work/holds.c" <<'END'
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+void hold(void);
+void let_go(void);
+
+static void *churn(void *arg)
+{
+	for (;;) {
+		hold();
+		free(malloc(50000000));
+		let_go();
+	}
+	return arg;
+}
+
+int main(void)
+{
+	pthread_t thread;
+	int i;
+
+	alarm(20);
+	pthread_create(&thread, NULL, churn, NULL);
+	for (i = 0; i < 300; i++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+	puts("forked");
+	return 0;
+}
+END
+
 n=0
 failed=0
 test_case()
@@ -645,6 +705,13 @@ early()
 	for call in m c r a p l; do
 		FIRST=$call LD_PRELOAD=$1 PAGEWELL_HARDEN=$2 "$work/early" || return 1
 	done
+}
+
+held()
+{
+	cc -shared -fPIC -o "$work/libheld.so" "$work/held.c" &&
+		cc -O1 -fno-builtin -pthread -o "$work/holds" "$work/holds.c" "-L$work" -lheld \
+			"-Wl,-rpath,$work" && LD_PRELOAD=$root/build/libpagewell.so "$work/holds"
 }
 
 wrapped()
@@ -791,14 +858,15 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..20"
+echo "1..21"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
-test_case "a constructor before ours" started early "$root/build/libpagewell.so" 0
-test_case "a constructor before ours, hardened" started early "$root/build/libpagewell.so" 1
-test_case "a constructor before ours, a hardened build that is not to be" started \
+test_case "the first call in a constructor" started early "$root/build/libpagewell.so" 0
+test_case "the first call in a constructor, hardened" started early "$root/build/libpagewell.so" 1
+test_case "the first call in a constructor, a hardened build that is not to be" started \
 	early "$work/hardened/libpagewell.so" 0
+test_case "fork beside a thread that has another library's lock" forked held
 test_case "a program that wraps malloc and free" wrapped wrapped
 test_case "a program with a malloc of its own forks" forked own_malloc
 test_case "linked with the archive" used with_archive
