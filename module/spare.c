@@ -246,6 +246,9 @@ bool pw_spare_add(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 
 	if (hi - lo != heap->map_size)
 		return false;
+	/* It may be a part of another one, which then stands for less. */
+	if (pw_spare_take_back(heap, lo, hi, GFP_KERNEL_ACCOUNT))
+		return false;
 	s = &heap->spares[heap->next_spare++ % PW_SPARES];
 	if (s->hi && take_back(heap, s, GFP_KERNEL_ACCOUNT))
 		return false;

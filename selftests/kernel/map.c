@@ -648,6 +648,31 @@ TEST_F(map, a_hole_that_is_filled_is_none)
 	EXPECT_EQ(0, regions());
 }
 
+/* A part of what was unmapped and mapped again, of the length mapped last, and all of it. */
+TEST_F(map, a_part_of_a_hole_that_was_filled)
+{
+	int fd = self->h.fd;
+	char *p, *q, *again, *more;
+
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 8 * PAGE, 0, &p));
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 8 * PAGE, 0, &q));
+	ASSERT_EQ(0, pw_unmap(fd, p, 8 * PAGE));
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 8 * PAGE, 0, &again));
+	ASSERT_EQ((void *)p, (void *)again);
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 4 * PAGE, 0, &more));
+	EXPECT_EQ(20 * PAGE, pw_committed(fd));
+	ASSERT_EQ(0, pw_unmap(fd, p, 4 * PAGE));
+	EXPECT_EQ(16 * PAGE, pw_committed(fd));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p, 1));
+	ASSERT_EQ(0, pw_unmap(fd, p, 8 * PAGE));
+	EXPECT_EQ(12 * PAGE, pw_committed(fd));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 7 * PAGE, 1));
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 8 * PAGE, 0, &again));
+	ASSERT_EQ(0, pw_map(fd, 0, NULL, 4 * PAGE, 0, &more));
+	EXPECT_TRUE(more >= again + 8 * PAGE || more + 4 * PAGE <= again);
+	EXPECT_EQ(24 * PAGE, pw_committed(fd));
+}
+
 /* There is an end to them, and what is there can still go, or stay. */
 TEST_F(map, too_many_regions)
 {
