@@ -51,13 +51,19 @@ unsigned int pw_avail_take_some(unsigned int nr)
 	return pw_counter_take_some(&pw_pool.avail, nr);
 }
 
+/* Until then the kernel had less than its estimate, once. Under size_lock. */
+static unsigned long in_vain = INITIAL_JIFFIES;
+
 /*
  * Others do not lose their caches to a request that cannot be met. What they keep is
- * not asked for here: it makes up for what the estimate may lack.
+ * not asked for here: it makes up for what the estimate may lack, if that was not found
+ * to be so a moment ago.
  */
 static bool can_grow(unsigned long lack)
 {
-	return lack <= pw_supply_room() && lack <= pw_supply_available();
+	return lack <= pw_supply_room() &&
+	       (time_before(jiffies, in_vain) ? pw_supply_can_spare(lack) :
+						lack <= pw_supply_available());
 }
 
 /* From the kernel, if that could help, or of what was lost. */
@@ -71,8 +77,10 @@ static void shrink_to(unsigned long held)
 {
 	unsigned long now = READ_ONCE(pw_pool.buddy.nr_owned);
 
-	if (now > held)
-		pw_supply_give_back(now - held);
+	if (now <= held)
+		return;
+	pw_supply_give_back(now - held);
+	in_vain = jiffies + HZ;
 }
 
 /* Grow until @nr pages can be taken; all credits are in avail meanwhile. */

@@ -269,6 +269,7 @@ int pw_supply_init(void);
 void pw_supply_exit(void);
 unsigned long pw_supply_room(void);
 unsigned long pw_supply_available(void);
+bool pw_supply_can_spare(unsigned long nr);
 unsigned long pw_supply_grow(unsigned long nr, bool must);
 bool pw_supply_grow_block(void);
 bool pw_supply_grow_node(int node);

@@ -202,8 +202,13 @@ unsigned long pw_supply_available(void)
 	return max(nr, 0L);
 }
 
-/* Everybody else keeps a 32nd of the machine. */
-static bool machine_can_spare(unsigned long nr)
+/**
+ * pw_supply_can_spare() - may the kernel be asked for so much?
+ * @nr: pages
+ *
+ * Everybody else keeps a 32nd of the machine.
+ */
+bool pw_supply_can_spare(unsigned long nr)
 {
 	return pw_supply_available() >= nr + totalram_pages() / 32;
 }
@@ -228,7 +233,7 @@ unsigned long pw_supply_grow(unsigned long nr, bool must)
 		unsigned int asked = order;
 		struct page *page = NULL;
 
-		if (must || machine_can_spare(1UL << order))
+		if (must || pw_supply_can_spare(1UL << order))
 			page = take_piece(&order, must);
 		if (order < asked || !page)
 			pw_stat_inc(pool_grow_failed);
@@ -247,7 +252,7 @@ unsigned long pw_supply_grow(unsigned long nr, bool must)
 
 static bool may_take_block(void)
 {
-	return pw_supply_room() >= PW_BLOCK_PAGES && machine_can_spare(PW_BLOCK_PAGES);
+	return pw_supply_room() >= PW_BLOCK_PAGES && pw_supply_can_spare(PW_BLOCK_PAGES);
 }
 
 /**
@@ -337,12 +342,17 @@ static struct pw_block *idle_elsewhere(int node)
 /* In the place of 2 MiB elsewhere, at one moment: no count but of nodes changes. */
 static bool exchange(struct page *page, int node)
 {
-	struct pw_block *blk = block_get(page_to_pfn(page)), *old = NULL;
+	struct pw_block *blk = NULL, *old;
 
 	lockdep_assert_held(&pw_pool.size_lock);
 	spin_lock(&pw_pool.lock);
-	if (blk)
-		old = idle_elsewhere(node);
+	old = idle_elsewhere(node);
+	spin_unlock(&pw_pool.lock);
+	/* Its record stays: none for what is not to come. */
+	if (old)
+		blk = block_get(page_to_pfn(page));
+	spin_lock(&pw_pool.lock);
+	old = blk ? idle_elsewhere(node) : NULL;
 	if (old) {
 		pw_buddy_remove(&pw_pool.buddy, old);
 		make_ours(blk, page, PW_BLOCK_ORDER);
@@ -548,10 +558,28 @@ static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
 	return spare() + scattered();
 }
 
+/*
+ * With nothing idle, lists and hands are emptied for others to see it now and then only:
+ * reclaim asks over and over, and compaction wants the lock, too.
+ */
+static bool may_scan(void)
+{
+	static unsigned long last = INITIAL_JIFFIES - HZ;
+
+	if (!spare() && time_before(jiffies, READ_ONCE(last) + HZ / 10))
+		return false;
+	WRITE_ONCE(last, jiffies);
+	return true;
+}
+
 static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
 {
 	unsigned long gone;
 
+	if (!may_scan()) {
+		want_blocks(PW_EVAC_BLOCKS);
+		return SHRINK_STOP;
+	}
 	if (!mutex_trylock(&pw_pool.size_lock))
 		return SHRINK_STOP;
 	if (spare() < sc->nr_to_scan)
