@@ -299,18 +299,17 @@ static int device_unmap(uintptr_t addr, size_t length, unsigned int flags)
 }
 
 /*
- * That takes as long as there are pages, so it goes without the lock. Counted off before:
- * in the child of a fork() meanwhile the pages are gone, and nobody comes back here.
+ * That takes as long as there are pages: the lock is taken when they are gone. In the child
+ * of a fork() meanwhile nobody does, and they stay counted.
  */
 static int anon_unmap(uintptr_t addr, size_t length, unsigned int flags)
 {
+	bool unmapped = os_anon_unmap(addr, guarded(length, flags));
+
 	lock(&pw_os_lock);
+	if (unmapped)
+		os_anon_give_place(addr, guarded(length, flags));
 	stats.committed -= length;
-	unlock(&pw_os_lock);
-	if (!os_anon_unmap(addr, guarded(length, flags)))
-		return 0;
-	lock(&pw_os_lock);
-	os_anon_give_place(addr, guarded(length, flags));
 	unlock(&pw_os_lock);
 	return 0;
 }
