@@ -13,8 +13,8 @@
  * ceiling. It falls below zero when the ceiling is set below what is in use or
  * promised, and when pages are lost (someone else holds a page that a heap gives
  * back) and neither the pool nor the kernel has others. Until use is down and
- * that debt is paid nothing is promised. What is lost stays the pool's, and comes back when nobody
- * holds it any more.
+ * that debt is paid nothing is promised. What is lost stays the pool's, and comes
+ * back when nobody holds it any more.
  *
  * A page of a heap is known by its page frame number, below PW_PFN_END (15 TiB
  * of physical memory); 0 means none. Pages leave the pool with a reference count

@@ -149,7 +149,7 @@ unsigned long pw_spare_count(struct pw_heap *heap)
 			nr++;
 		if (!READ_ONCE(s->hi) || !(flags & (PW_REGION_MAP | PW_REGION_GUARD)))
 			continue;
-		/* Each border once: a spare range looks at those before it, and at no others behind. */
+		/* Each border once: other spare ranges are looked at before it, not behind. */
 		entry = xa_mk_value(flags);
 		mas_set(&mas, READ_ONCE(s->lo) - 1);
 		nr += READ_ONCE(s->lo) && pw_spare_walk(heap, &mas) == entry;

@@ -26,7 +26,8 @@ endif
 # No start files: what they do is nothing here but four symbols to look up. Our constructor
 # comes before all others: fork()'s handlers that these register may wait for threads that
 # wait for our locks, and so have to be called before we take them.
-userlib-ldflags	:= -nostartfiles -Wl,-z,initfirst -Wl,--version-script=userlib/libpagewell.map -Wl,-soname,libpagewell.so.1 \
+userlib-ldflags	:= -nostartfiles -Wl,-z,initfirst \
+		   -Wl,--version-script=userlib/libpagewell.map -Wl,-soname,libpagewell.so.1 \
 		   -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete -Wl,--gc-sections -Wl,-O1 -Wl,--hash-style=gnu \
 		   -Wl,-z,separate-code -Wl,-T,userlib/layout.lds
 

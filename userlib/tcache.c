@@ -79,7 +79,7 @@ static struct thread *free_threads;
 static struct thread first_thread;
 static bool first_taken;
 
-/* What all threads may keep, under a limit. */
+/* What all threads may keep together, by the count that each has, under a limit. */
 static size_t all_kept;
 
 static pthread_key_t exit_key;
