@@ -307,6 +307,27 @@ static void set_winsize(int fd, const char *rows, const char *cols)
 	ioctl(fd, TIOCSWINSZ, &size);
 }
 
+/*
+ * Where the emulator runs each processor in a thread, the kernel has booted with one (see
+ * kernel_line() in vm): the others begin when it no longer patches itself. Elsewhere all of
+ * them are here already, and nothing happens.
+ */
+static void start_processors(void)
+{
+	char path[64];
+	int nr, fd;
+
+	for (nr = 1; ; nr++) {
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", nr);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0)
+			return;
+		if (write(fd, "1", 1) != 1)
+			fail("cannot write", path);
+		close(fd);
+	}
+}
+
 /* The limits of a login on Debian, rather than those of process 1. */
 static void set_limits(void)
 {
@@ -564,6 +585,7 @@ int main(void)
 	loopback_up();
 	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	write_file("/sys/kernel/debug/kmemleak", "clear");
+	start_processors();
 	if (*job.module && load_module(job.module, job.params))
 		fail("cannot load", job.module);
 

@@ -143,6 +143,21 @@ has "and is shown" 'Kernel panic' "$(cat "$tmp/err")"
 vm --no-module -- sh -c 'echo "x: MDS CPU bug present, WARNING: no BUG: here" >/dev/kmsg'
 same "a line about bugs is no report" 0 $?
 
+# A machine that stands still while it boots is another one's turn.
+scripts/vm --no-module --timeout 200 -- uname -r >"$tmp/out" 2>"$tmp/err" &
+vm=$!
+for _ in $(seq 600); do
+	qemu=$(pgrep -P $vm -x qemu-system-x86)
+	[ -z "$qemu" ] || break
+	sleep 0.1
+done
+kill -STOP "$qemu"
+wait $vm
+same "a boot that stands still is tried again" 0 $?
+has "and the command has run" '^6\.12\.' "$(cat "$tmp/out")"
+has "and it is said" 'not a word for 40 seconds' "$(cat "$tmp/err")"
+check "nothing is left of the first" gone "$qemu"
+
 # The end, early
 scripts/vm --no-module --timeout 15 -- sleep 1000 2>"$tmp/err"
 same "time-out" 124 $?
