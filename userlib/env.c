@@ -78,9 +78,10 @@ bool pw_parse_size(const char *s, size_t *size)
 
 		if (!shift || __builtin_mul_overflow(v, (size_t)1 << shift, &v))
 			return false;
-		if (*++s == 'i')
-			s++;
-		if (*s == 'B')
+		s++;
+		if (*s == 'i' && s[1] == 'B')
+			s += 2;
+		else if (*s == 'B')
 			s++;
 	}
 	if (*s)

@@ -81,9 +81,11 @@ static void limits(void)
 	CHECK(run_again("PAGEWELL_LIMIT", "1G", "limited"));
 	CHECK(pw_parse_size("1T", &size) && size == (size_t)1 << 40);
 	CHECK(pw_parse_size("2GiB", &size) && size == 2 * GIB);
+	CHECK(pw_parse_size("3GB", &size) && size == 3 * GIB);
 	CHECK(pw_parse_size("0", &size) && size == 0);
 	CHECK(!pw_parse_size("", &size) && !pw_parse_size("-1", &size));
 	CHECK(!pw_parse_size("1X", &size) && !pw_parse_size("1MM", &size));
+	CHECK(!pw_parse_size("4Gi", &size) && !pw_parse_size("4GBi", &size));
 	CHECK(!pw_parse_size("64 ", &size) && !pw_parse_size("64 B", &size));
 	/* What is refused has no effect. */
 	size = 5;
