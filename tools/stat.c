@@ -94,6 +94,17 @@ static bool stat_once(enum format format, pid_t pid)
 	return ok;
 }
 
+/* It is one report that is printed. */
+static bool choose(enum format *format, enum format wanted)
+{
+	if (*format != TEXT && *format != wanted) {
+		bad_usage("stat", "--json or --openmetrics, not both");
+		return false;
+	}
+	*format = wanted;
+	return true;
+}
+
 int cmd_stat(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -109,10 +120,12 @@ int cmd_stat(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (c) {
 		case 'j':
-			format = JSON;
+			if (!choose(&format, JSON))
+				return EXIT_USAGE;
 			break;
 		case 'o':
-			format = OPENMETRICS;
+			if (!choose(&format, OPENMETRICS))
+				return EXIT_USAGE;
 			break;
 		case 'h':
 			print_usage("stat");

@@ -28,7 +28,7 @@ runs() {
 }
 
 # Sizes
-for size in "" x -1 1.5G 1Q 1KB1 " 1" 0x10 99999999999999999999 16777216T; do
+for size in "" x -1 1.5G 1Q 1KB1 4Gi 4GBi 4B " 1" 0x10 99999999999999999999 16777216T; do
 	ends 125 'not a size' run --limit "$size" -- true
 	ends 2 'not a size' set pool-max "$size"
 done
@@ -114,6 +114,8 @@ ends 2 'no command nope' help nope
 ends 2 'not a process number' stat x
 ends 2 'not a process number' stat 0
 ends 2 'not a process number' stat 1 2
+ends 2 '--json or --openmetrics, not both' stat --json --openmetrics
+ends 2 '--json or --openmetrics, not both' stat --openmetrics --json
 ends 2 'say what to set' set
 ends 2 'say what to set' set pool-min 1G
 for path in "" user.slice ./x; do
