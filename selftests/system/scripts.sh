@@ -67,5 +67,41 @@ check "install installs" scripts/install install "$tmp/root" /usr/local 1.0
 has "man pages, for instance" 'man4/pagewell\.4$' "$(look)"
 check "uninstall takes it away" scripts/install uninstall "$tmp/root" /usr/local 1.0
 same "all of it, and nothing else" "$before" "$(look)"
+for prefix in /usr/local /opt/a /opt/b; do
+	scripts/install install "$tmp/root" $prefix 1.0
+done
+scripts/install uninstall "$tmp/root" /usr/local 1.0
+rm "$tmp/root/opt/b/bin/pagewell"
+has "the module's sources stay while another prefix is there" 'src/pagewell-1\.0/module/fault\.c$' \
+	"$(look)"
+scripts/install uninstall "$tmp/root" /opt/a 1.0
+same "and go with the last one" "" "$(look | grep usr/src/)"
+
+# Somebody who may not look at the tree, perhaps, and may not write to /usr/src.
+mkdir "$tmp/open"
+cp -r --parents build/pagewell build/libpagewell.* userlib module docs/man packaging Kbuild \
+	scripts/install "$tmp/open"
+chmod -R a+rX "$tmp"
+mkdir -m 777 "$tmp/home"
+as_user() {
+	if [ "$(id -u)" = 0 ]; then
+		setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+	else
+		"$@"
+	fi
+}
+if as_user test -w /usr/src; then
+	skip "install by an ordinary user" "/usr/src is everybody's"
+else
+	as_user "$tmp/open/scripts/install" install "" "$tmp/home/.local" 1.0 2>"$tmp/err"
+	same "an ordinary user may install into a prefix" 0 $?
+	same "and is told what is missing" \
+		"install: no right to write to /usr/src: the module's sources are left out" \
+		"$(cat "$tmp/err")"
+	has "the rest is there" '/pkgconfig/pagewell\.pc$' "$(find "$tmp/home")"
+	as_user "$tmp/open/scripts/install" uninstall "" "$tmp/home/.local" 1.0 2>"$tmp/err"
+	same "and uninstall" "0 " "$? $(cat "$tmp/err")"
+	same "all of it" "" "$(find "$tmp/home" ! -type d)"
+fi
 
 finish
