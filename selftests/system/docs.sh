@@ -98,7 +98,9 @@ same "README has every command" "" \
 for c in $commands; do
 	# shellcheck disable=SC2046  # words
 	same "pagewell(1) names the options of $c" "" "$(named docs/man/pagewell.1 "pagewell $c" \
-		$(sed -n 's/^\t\t{ "\([a-z]*\)", .*/\\\\-\\\\-\1/p' "tools/$c.c" | grep -v help))"
+		$(sed -n 's/^\t\t{ "\([a-z]*\)", .*/\\\\-\\\\-\1/p' "tools/$c.c") \
+		$(sed -n 's/.*getopt_long(argc, argv, "+*\([a-z:]*\)".*/\1/p' "tools/$c.c" |
+			sed 's/:*\([a-z]\):*/\\\\-\1 /g'))"
 done
 
 finish
