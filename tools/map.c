@@ -34,28 +34,47 @@ static void print_area(const struct area *a)
 	       size_text((uint64_t)a->huge << 10, huge));
 }
 
-/* Is this the first line of a mapping? If so, is it of our device? */
-static bool read_head(const char *line, struct area *a, bool *ours)
+static bool ends_in(const char *s, const char *end)
+{
+	size_t len = strlen(s), n = strlen(end);
+
+	return len >= n && !strcmp(s + len - n, end);
+}
+
+/*
+ * The path begins at our root, not at that of the process: there may be directories before it.
+ * The base is told to some only. Other files of that name, as the command, are mapped private.
+ */
+static bool is_of_heap(const struct area *a, const char *path, const struct heap *heap)
+{
+	return (heap->has_base && a->start == heap->base) ||
+	       (a->perms[3] == 's' && (ends_in(path, PAGEWELL_DEVICE "\n") ||
+				       ends_in(path, PAGEWELL_DEVICE " (deleted)\n")));
+}
+
+/* Is this the first line of a mapping? If so, is it of the heap? */
+static bool read_head(const char *line, const struct heap *heap, struct area *a, bool *ours)
 {
 	int path = 0;
 
 	if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %n", &a->start, &a->end, a->perms, &path) < 3)
 		return false;
-	*ours = !strncmp(line + path, PAGEWELL_DEVICE, strlen(PAGEWELL_DEVICE));
+	*ours = is_of_heap(a, line + path, heap);
 	a->rss = 0;
 	a->huge = 0;
 	return true;
 }
 
-static unsigned int print_areas(FILE *smaps)
+/* Return: how many; @lines: of all mappings. */
+static unsigned int print_areas(FILE *smaps, const struct heap *heap, unsigned int *lines)
 {
 	struct area area = { }, next;
 	bool ours = false, next_ours;
 	unsigned int nr = 0;
 	char line[PATH_MAX + 128];
 
-	while (fgets(line, sizeof(line), smaps)) {
-		if (read_head(line, &next, &next_ours)) {
+	for (*lines = 0; fgets(line, sizeof(line), smaps); ++*lines) {
+		if (read_head(line, heap, &next, &next_ours)) {
 			if (ours)
 				print_area(&area);
 			area = next;
@@ -93,6 +112,7 @@ static void print_heap(const struct heap *h)
 static bool map(pid_t pid)
 {
 	struct mod *mod = mod_open();
+	unsigned int nr, lines;
 	struct heap heap;
 	char path[32];
 	FILE *smaps;
@@ -113,9 +133,12 @@ static bool map(pid_t pid)
 	}
 	print_heap(&heap);
 	printf("%-33s %4s %8s %8s %8s\n", "ADDRESSES", "PERM", "SIZE", "MAPPED", "IN 2M");
-	ok = print_areas(smaps) && !ferror(smaps);
-	if (!ok)
+	nr = print_areas(smaps, &heap, &lines);
+	ok = nr && !ferror(smaps);
+	if (!lines || ferror(smaps))
 		say("process %d went away", (int)pid);
+	else if (!nr)
+		say("the heap of process %d is not found in %s", (int)pid, path);
 	fclose(smaps);
 	return ok;
 }

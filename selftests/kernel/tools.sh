@@ -112,6 +112,58 @@ has "map shows the heap" "^process $pid \(python3\), heap [0-9]+ at 0x" "$map"
 has "map shows where it lies" '^[0-9a-f]{16}-[0-9a-f]{16} rw-s +[0-9.]+M +4[0-9.]+M' "$map"
 $pw map $$ 2>/dev/null
 same "map of a process without a heap fails" 1 $?
+# filled FILE: something is in it, before long
+filled() {
+	for _ in $(seq 100); do
+		[ ! -s "$1" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+mkdir "$tmp/jail"
+unshare -m sh -c "mount --rbind / '$tmp/jail' && exec $pw run -- chroot '$tmp/jail' \
+	$py -c 'import time; print(flush=True); time.sleep(1000)'" >"$tmp/jailed" &
+jailed=$!
+check "a process in another root" filled "$tmp/jailed"
+has "its mapping is called after what leads there" " $tmp/jail/dev/pagewell\$" \
+	"$(cat /proc/$jailed/maps)"
+area='^[0-9a-f]{16}-[0-9a-f]{16} rw-s '
+has "map shows it" "$area" "$($pw map $jailed 2>&1)"
+has "also to whom addresses are not told" "$area" \
+	"$(setpriv --bounding-set -sys_admin --inh-caps -sys_admin $pw map $jailed 2>&1)"
+kill $jailed
+wait $jailed 2>/dev/null
+# The command is a file of this name, too.
+mkdir "$tmp/dev"
+cp build/pagewell build/libpagewell.so "$tmp/dev/"
+"$tmp/dev/pagewell" run -- "$tmp/dev/pagewell" events >/dev/null &
+command=$!
+for _ in $(seq 100); do
+	grep -q "rw-s .*/dev/pagewell" /proc/$command/maps && break
+	sleep 0.1
+done
+same "map shows nothing else" "" "$($pw map $command 2>&1 | grep '^[0-9a-f]*-' | grep -vE "$area")"
+kill $command
+wait $command 2>/dev/null
+# shellcheck disable=SC2046  # words
+mknod "$tmp/node" c $(tr : ' ' </sys/class/misc/pagewell/dev)
+chmod 666 "$tmp/node"
+setpriv --reuid=65534 --regid=65534 --clear-groups $py - "$tmp/node" >"$tmp/other" <<'END' &
+import mmap, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+heap = mmap.mmap(fd, 2 << 20)
+print(flush=True)
+time.sleep(1000)
+END
+other=$!
+check "a process that knows the device by another name" filled "$tmp/other"
+has "map finds the heap by its address" "$area" "$($pw map $other 2>&1)"
+as_nobody $pw map $other >/dev/null 2>"$tmp/err"
+same "who is not told that: 1" 1 $?
+same "and why" "pagewell: the heap of process $other is not found in /proc/$other/smaps" \
+	"$(cat "$tmp/err")"
+kill $other
+wait $other 2>/dev/null
 
 # explain
 has "a small block comes from memory that is there" 'no system call for memory' \
