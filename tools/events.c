@@ -22,7 +22,7 @@ static void print_time(void)
 static void end_line(void)
 {
 	if (putchar('\n') == EOF || fflush(stdout))
-		exit(1);
+		exit(finish(1));
 }
 
 /* No name looks like the end of its field, or like another one. */

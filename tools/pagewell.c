@@ -3,6 +3,7 @@
  * pagewell.c - the command: runs, limits, watches
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
@@ -139,8 +140,7 @@ static int help(const char *name)
 	return 0;
 }
 
-/* Output that got lost is an error. */
-static int finish(int status)
+int finish(int status)
 {
 	if (fflush(stdout) || ferror(stdout)) {
 		say("cannot write: %s", strerror(errno));
@@ -149,11 +149,25 @@ static int finish(int status)
 	return status;
 }
 
+/*
+ * What is opened later shall not get the number of a standard stream that is closed, and what
+ * is meant for the stream. These cannot be read or written, and programs find them closed.
+ */
+static void keep_numbers_of_streams(void)
+{
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/", O_PATH | O_CLOEXEC);
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *c;
 	char name[32];
 
+	keep_numbers_of_streams();
 	if (argc < 2) {
 		help(NULL);
 		return finish(EXIT_USAGE);

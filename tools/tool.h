@@ -42,6 +42,11 @@ extern void (*before_words)(void);
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* How a subcommand is called, on stdout. */
 void print_usage(const char *name);
+/*
+ * Output that got lost is an error, and is said on stderr.
+ * Return: the exit status, @status unless that is 0 and there was one.
+ */
+int finish(int status);
 /* Says on stderr that @name was called wrongly, and how it is called. */
 void bad_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

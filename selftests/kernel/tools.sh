@@ -205,6 +205,23 @@ has "events tells of a limit, at once" \
 	"$(cat "$tmp/events")"
 kill $events
 wait $events 2>/dev/null
+for to in "/dev/full No space left on device" "&- Bad file descriptor"; do
+	eval "exec timeout 20 $pw events >${to%% *}" 2>"$tmp/err" &
+	events=$!
+	for _ in $(seq 50); do
+		kill -0 $events 2>/dev/null || break
+		$pw run --limit 16M -- $py -c 'bytearray(64 << 20)' 2>/dev/null
+		sleep 0.1
+	done
+	wait $events
+	same "events >${to%% *} ends with the first event" 1 $?
+	same "and says why" "pagewell: cannot write: ${to#* }" "$(cat "$tmp/err")"
+done
+for c in "top -b -n 1" stat limits; do
+	$pw $c >&- 2>"$tmp/err"
+	same "$c without a standard output: 1" 1 $?
+	same "and says why" "pagewell: cannot write: Bad file descriptor" "$(cat "$tmp/err")"
+done
 
 # Without the module: one line, exit 1 (run: 125)
 kill $pid

@@ -75,6 +75,13 @@ os.setxattr(sys.argv[1], "security.capability", caps)' "$tmp/nobody/true" 2>/dev
 else
 	skip "run warns about file capabilities" "no right to set them"
 fi
+for c in "run --fallback" "record -o $tmp/trace"; do
+	for fd in 0 1 2; do
+		# shellcheck disable=SC2086  # words
+		(eval "exec $fd>&-"; exec "$pw" $c -- sh -c "test ! -e /proc/\$\$/fd/$fd")
+		same "${c%% *} leaves a standard stream closed ($fd)" 0 $?
+	done
+done
 mkdir "$tmp/a b"
 cp build/pagewell build/libpagewell.so "$tmp/a b/"
 "$tmp/a b/pagewell" run --fallback -- true 2>"$tmp/err"
@@ -138,6 +145,9 @@ for c in run stat top events set limits explain map record replay; do
 done
 "$pw" help >/dev/full 2>"$tmp/err"
 same "output that gets lost is an error" 1 $?
+"$pw" help >&- 2>"$tmp/err"
+same "so it is with no standard output" 1 $?
+same "that is said" "pagewell: cannot write: Bad file descriptor" "$(cat "$tmp/err")"
 
 # No module
 if [ -e /dev/pagewell ]; then
