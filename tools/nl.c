@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <linux/netlink.h>
 #include <netlink/genl/ctrl.h>
@@ -375,6 +376,17 @@ void mod_close(struct mod *mod)
 	free(mod);
 }
 
+/* The family is in the initial network namespace only, the module's directory everywhere. */
+static void say_no_family(int err)
+{
+	if (err != -NLE_OBJ_NOTFOUND)
+		say("cannot ask for the module: %s", nl_geterror(err));
+	else if (!access("/sys/module/pagewell", F_OK))
+		say("the module is loaded, but answers in the initial network namespace only");
+	else
+		say("the module is not loaded: modprobe pagewell, or insmod build/$(uname -r)/pagewell.ko");
+}
+
 static bool connect_family(struct mod *mod)
 {
 	int on = 1, err;
@@ -386,7 +398,7 @@ static bool connect_family(struct mod *mod)
 	}
 	mod->family = genl_ctrl_resolve(mod->sock, PAGEWELL_FAMILY_NAME);
 	if (mod->family < 0) {
-		say("the module is not loaded: modprobe pagewell, or insmod build/$(uname -r)/pagewell.ko");
+		say_no_family(mod->family);
 		return false;
 	}
 	setsockopt(nl_socket_get_fd(mod->sock), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));

@@ -223,6 +223,16 @@ for c in "top -b -n 1" stat limits; do
 	same "and says why" "pagewell: cannot write: Bad file descriptor" "$(cat "$tmp/err")"
 done
 
+# Another network namespace
+for c in stat "stat $pid" "top -b -n 1" events "set pool-max 1G" "explain 100" "map $pid"; do
+	unshare -n $pw $c >/dev/null 2>"$tmp/err"
+	same "$c in another network namespace: 1" 1 $?
+	same "and says why" \
+		"pagewell: the module is loaded, but answers in the initial network namespace only" \
+		"$(cat "$tmp/err")"
+done
+check "run runs there" unshare -n $pw run -- true
+
 # Without the module: one line, exit 1 (run: 125)
 kill $pid
 wait $pid 2>/dev/null
