@@ -148,15 +148,17 @@ larger() {
 }
 
 # within TIMES KIND OTHER: KIND takes less than TIMES as long as OTHER. On a busy
-# machine one of them may have been unlucky.
+# machine either may be unlucky now and then: the best of each counts.
 within() {
-	local times=$1 kind=$2 other=$3 try a b
+	local times=$1 kind=$2 other=$3 try a b least_a=999999 least_b=999999
 
-	for try in 1 2 3 4; do
+	for try in 1 2 3 4 5 6; do
 		a=$($other a)
 		b=$($kind a)
 		echo "# try $try: $kind $b ms, $other $a ms"
-		[ "$b" -ge $((a * times)) ] || return 0
+		least_a=$((a < least_a ? a : least_a))
+		least_b=$((b < least_b ? b : least_b))
+		[ $least_b -ge $((least_a * times)) ] || return 0
 	done
 	return 1
 }
