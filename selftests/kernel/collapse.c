@@ -341,31 +341,48 @@ TEST(emptiness_takes_no_memory)
 	EXPECT_EQ(in_kib(SLOT), pw_smaps(h.base, h.len, "FilePmdMapped"));
 }
 
+static double look_time(size_t slots)
+{
+	struct pw h;
+	char *p = empty_map(&h, slots);
+	double t = pw_now();
+
+	CHECK(pw_advise(h.fd, PAGEWELL_ADVISE_COLLAPSE, p, slots * HUGE) == 0);
+	t = pw_now() - t;
+	CHECK(munmap(h.base, h.len) == 0);
+	close(h.fd);
+	return t;
+}
+
 /* Who is killed does not look at the rest. */
 TEST(can_be_killed)
 {
 	const size_t some = 8 * KIB, all = 512 * some;
+	double t, look = 1e9, end = 1e9;
 	int *ready = pw_shared();
 	struct pw h;
-	double t;
+	pid_t pid;
 	char *p;
-	pid_t pid = pw_fork();
 
-	if (!pid) {
-		p = empty_map(&h, all);
-		pw_set(ready, 1);
-		pw_advise(h.fd, PAGEWELL_ADVISE_COLLAPSE, p, all * HUGE);
-		_exit(0);
+	/* Either may be kept from its processor: the best of a few. */
+	for (int i = 1; i <= 3; i++) {
+		pid = pw_fork();
+		if (!pid) {
+			p = empty_map(&h, all);
+			pw_set(ready, i);
+			pw_advise(h.fd, PAGEWELL_ADVISE_COLLAPSE, p, all * HUGE);
+			_exit(0);
+		}
+		pw_wait_for(ready, i);
+		t = look_time(some);
+		look = t < look ? t : look;
+		t = pw_now();
+		kill(pid, SIGKILL);
+		EXPECT_EQ(128 + SIGKILL, pw_wait(pid));
+		t = pw_now() - t;
+		end = t < end ? t : end;
 	}
-	p = empty_map(&h, some);
-	pw_wait_for(ready, 1);
-	t = pw_now();
-	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_COLLAPSE, p, some * HUGE));
-	t = pw_now() - t;
-	kill(pid, SIGKILL);
-	t = pw_now() + 128 * t;
-	EXPECT_EQ(128 + SIGKILL, pw_wait(pid));
-	EXPECT_LT(pw_now(), t);
+	EXPECT_LT(end, 128 * look);
 }
 
 /* A shared region has its pages in common: they do not move, but fit again. */

