@@ -7,9 +7,14 @@
  */
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "../../userlib/pagewell.h"
 
@@ -24,6 +29,46 @@ static pthread_t threads[THREADS];
 static unsigned char *blocks[THREADS][BLOCKS];
 static pthread_barrier_t all_there, all_filled;
 static unsigned int wrong;
+
+static int idle(void *arg)
+{
+	for (;;)
+		pause();
+	return arg != NULL;
+}
+
+/* As many threads as libc makes them, with a guard each, but without malloc(). */
+static bool have_threads(void)
+{
+	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+			  CLONE_SYSVSEM;
+	const size_t guard = 4096;
+	unsigned int i;
+	char *stack;
+
+	for (i = 0; i < THREADS; i++) {
+		stack = mmap(NULL, guard + STACK, PROT_NONE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+		if (stack == MAP_FAILED ||
+		    mprotect(stack + guard, STACK, PROT_READ | PROT_WRITE) ||
+		    clone(idle, stack + guard + STACK, flags, NULL) < 0)
+			return false;
+	}
+	return true;
+}
+
+/* Does this machine let us have them? The library has no part in the answer. */
+static bool can_have_threads(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(!have_threads());
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		ksft_exit_fail_msg("a child that makes threads came to harm\n");
+	return !WEXITSTATUS(status);
+}
 
 static size_t size_of(unsigned int thread, unsigned int block)
 {
@@ -82,7 +127,7 @@ static void *one(void *arg)
 	return arg;
 }
 
-/* How many threads ran; all, or none because they cannot be had. */
+/* How many threads there were; all of them ran, or none. */
 static unsigned int run_all(void)
 {
 	pthread_attr_t attr;
@@ -118,10 +163,12 @@ int main(void)
 
 	setbuf(stdout, NULL);
 	ksft_print_header();
+	if (!can_have_threads())
+		ksft_exit_skip("this machine does not let us have %u threads\n", THREADS);
 	before = stats();
 	ran = run_all();
 	if (ran < THREADS)
-		ksft_exit_skip("this machine has only %u threads for us\n", ran);
+		ksft_exit_fail_msg("pthread_create() failed after %u threads\n", ran);
 	first = stats();
 	ksft_set_plan(4);
 	ksft_test_result(!wrong, "blocks of %u threads stay as they are\n", THREADS);
