@@ -151,18 +151,6 @@ static void check_pages(FIXTURE_DATA(compact) *self)
 	}
 }
 
-static bool pool_is_sound(void)
-{
-	FILE *f = fopen(PW_DEBUGFS "check", "re");
-	char line[256];
-	bool ok;
-
-	CHECK(f);
-	ok = fgets(line, sizeof(line), f) && !strcmp(line, "check: ok\n");
-	fclose(f);
-	return ok;
-}
-
 TEST_F(compact, makes_room)
 {
 	long moved = pw_stat("pages_moved");
@@ -177,7 +165,7 @@ TEST_F(compact, makes_room)
 	EXPECT_GT(pw_stat("pages_moved"), moved);
 	EXPECT_EQ(6, ask(self, 6));
 	check_pages(self);
-	EXPECT_TRUE(pool_is_sound());
+	EXPECT_TRUE(pw_pool_sound());
 }
 
 static void drop_slab(void)
@@ -214,7 +202,7 @@ TEST_F(compact, gives_back_under_pressure)
 	EXPECT_TRUE(comes_down(true));
 	ASSERT_EQ(0, pw_set_param("pool_idle_s", idle_s));
 	check_pages(self);
-	EXPECT_TRUE(pool_is_sound());
+	EXPECT_TRUE(pw_pool_sound());
 }
 
 /* And when it was of no use for a time. */
@@ -226,7 +214,7 @@ TEST_F(compact, gives_back_with_time)
 	EXPECT_TRUE(comes_down(false));
 	ASSERT_EQ(0, pw_set_param("pool_idle_s", idle_s));
 	check_pages(self);
-	EXPECT_TRUE(pool_is_sound());
+	EXPECT_TRUE(pw_pool_sound());
 }
 
 /* A heap to which all is promised that is free, the slots that are asked for with it. */
@@ -271,7 +259,7 @@ TEST_F(compact, all_is_promised)
 	}
 	EXPECT_EQ(0, pw_wait(pid));
 	check_pages(self);
-	EXPECT_TRUE(pool_is_sound());
+	EXPECT_TRUE(pw_pool_sound());
 	forget_what_was_asked();
 }
 
@@ -354,7 +342,7 @@ TEST_F(compact, held_pages_stay)
 		ASSERT_EQ((ssize_t)PAGE, read(fds[0], buf, PAGE));
 		EXPECT_EQ(i + 1, buf[0]);
 	}
-	EXPECT_TRUE(pool_is_sound());
+	EXPECT_TRUE(pw_pool_sound());
 }
 
 /* Each has pages of its own, and counts in them. */
@@ -414,7 +402,7 @@ TEST_F(compact, while_pages_are_written)
 	EXPECT_EQ(6, ask(self, 6));
 	stop_writers(w);
 	check_pages(self);
-	EXPECT_TRUE(pool_is_sound());
+	EXPECT_TRUE(pw_pool_sound());
 }
 
 /* A heap of its own, which comes and goes. */
@@ -491,7 +479,7 @@ TEST_F(compact, among_forks_holders_and_the_killed)
 	stop_writers(w);
 	EXPECT_GT(pw_stat("pages_moved"), moved);
 	check_pages(self);
-	EXPECT_TRUE(pool_is_sound());
+	EXPECT_TRUE(pw_pool_sound());
 }
 
 PW_TEST_POOL_WHOLE
