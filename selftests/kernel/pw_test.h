@@ -545,6 +545,23 @@ static inline long pw_stat(const char *key)
 	return value;
 }
 
+/* Does the kernel itself have what packing needs? The module may be wrong about it. */
+static inline bool pw_can_pack(void)
+{
+	static const char *const needed[] = { "zsmalloc", "lz4" };
+	char command[64];
+	bool found = true;
+	int status;
+
+	for (int i = 0; i < 2; i++) {
+		snprintf(command, sizeof(command), "/sbin/modprobe -n -q %s", needed[i]);
+		status = system(command);
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
+		found &= !status;
+	}
+	return found;
+}
+
 /* The sum of a field of smaps, in KiB, over all VMAs in [at, at + len). */
 static inline long pw_smaps(const void *at, size_t len, const char *key)
 {
