@@ -31,6 +31,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -560,6 +561,15 @@ static inline bool pw_can_pack(void)
 		found &= !status;
 	}
 	return found;
+}
+
+/* It keeps to its own memory some services that later kernels offer for any mapping. */
+static inline bool pw_kernel_is_6_1(void)
+{
+	struct utsname name;
+
+	CHECK(uname(&name) == 0);
+	return !strncmp(name.release, "6.1.", 4);
 }
 
 /* The sum of a field of smaps, in KiB, over all VMAs in [at, at + len). */
