@@ -240,6 +240,9 @@ static noinline unsigned int alloc_slow(u32 *pfns, unsigned int nr, unsigned int
 	got = pw_pcp_alloc(pfns, nr, zero ? PW_CLEAR : PW_DIRTY, &liked);
 	if (unlikely(got < nr))
 		got += alloc_in_debt(pfns + got, nr - got);
+	/* As many were taken out of avail. */
+	if (unlikely(got < nr) && !(flags & PW_ALLOC_PROMISED))
+		pw_pool_unreserve(nr - got);
 	if (zero)
 		zero_rest(pfns + liked, got - liked);
 	return got;

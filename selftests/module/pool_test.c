@@ -19,6 +19,7 @@
  *	parts	what others held is replaced, and the pool is of 2 MiB pages again
  *	marks	what a CPU keeps at hand follows demand
  *	numbers	what is free and promised, seen while it changes
+ *	debt	a request that finds less than was not promised
  *	bench	instructions of single operations, in a VM that counts those
  */
 #define pr_fmt(fmt) "pagewell_test: " fmt
@@ -41,7 +42,7 @@
 static char *test = "random";
 module_param(test, charp, 0444);
 MODULE_PARM_DESC(test, "random, last, order, node, bare, share, far, zero, return, parts, marks, "
-		 "numbers or bench");
+		 "numbers, debt or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -936,6 +937,31 @@ static int test_numbers(void)
 	return kthread_stop(task);
 }
 
+/* Pages were lost between the look at avail and the look for pages. */
+static int test_debt(void)
+{
+	unsigned int total = max_mb << (20 - PAGE_SHIFT), nr;
+	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
+	const long lost = 10;
+	long avail;
+
+	if (!pfns)
+		return -ENOMEM;
+	nr = pw_pool_alloc(pfns, total, 0);
+	pw_pcp_drain_all();
+	atomic_long_add(lost, &pw_pool.avail);
+	if (pw_pool_alloc(pfns + nr, lost, 0))
+		pool_error("a page that is not there");
+	pw_pcp_drain_all();
+	avail = atomic_long_read(&pw_pool.avail);
+	if (avail != lost)
+		pool_error("%ld pages may be promised, not %ld", avail, lost);
+	atomic_long_sub(avail, &pw_pool.avail);
+	pw_pool_free(pfns, nr, 0);
+	vfree(pfns);
+	return 0;
+}
+
 static int run(void)
 {
 	if (!strcmp(test, "random") || !strcmp(test, "last"))
@@ -960,6 +986,8 @@ static int run(void)
 		return test_marks();
 	if (!strcmp(test, "numbers"))
 		return test_numbers();
+	if (!strcmp(test, "debt"))
+		return test_debt();
 	if (!strcmp(test, "bench"))
 		return pool_bench();
 	return -EINVAL;
