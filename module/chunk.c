@@ -2024,13 +2024,14 @@ unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want)
 {
 	unsigned long slot, got = 0;
 	bool more, any = false;
+	unsigned int n;
 
 	/* Whoever gives advice from now on says so again. */
 	smp_store_mb(heap->loose, false);
+	/* Where there was a batch there may be another. */
 	for (slot = 0; got < want &&
-	     pw_slot_next(heap, &slot, ULONG_MAX); slot++) {
+	     pw_slot_next(heap, &slot, ULONG_MAX); slot += n < DROP_BATCH) {
 		u32 pfns[DROP_BATCH];
-		unsigned int n;
 
 		n = take_in_slot(heap, slot, pfns,
 				 min_t(unsigned long, want - got, DROP_BATCH), &more);
