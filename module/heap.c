@@ -353,10 +353,16 @@ static void end_verdict(struct pw_heap *heap)
 /* Reserve what the pool has, or has when it takes what programs said may be taken. */
 static bool reserve(unsigned long nr)
 {
+	unsigned long lack;
+
 	if (!pw_pool_reserve(nr))
 		return true;
+	lack = pw_pool_lack(nr);
 	/* No page of others goes for a request that is too large whatever they give. */
-	return nr <= pw_pool_max() && pw_heaps_reclaim(nr) && !pw_pool_reserve(nr);
+	if (nr > pw_pool_max() || lack > pw_pool_held())
+		return false;
+	/* Nothing may be lacking by now. */
+	return (!lack || pw_heaps_reclaim(lack)) && !pw_pool_reserve(nr);
 }
 
 /* @loud: as of pw_limit_charge_some(); @limited: out: it is a limit that stands against it */

@@ -471,6 +471,19 @@ unsigned long pw_pool_avail(void)
 }
 
 /**
+ * pw_pool_lack() - pages that must come free before so many can be promised
+ * @nr: how many that were just refused, so that CPUs have none at hand
+ *
+ * Return: how many, more than @nr while more than the ceiling is in use.
+ */
+unsigned long pw_pool_lack(unsigned long nr)
+{
+	long avail = atomic_long_read(&pw_pool.avail);
+
+	return avail >= (long)nr ? 0 : nr - avail;
+}
+
+/**
  * pw_pool_has_clear() - is there a stock of zeroed pages?
  * @nr: how many there should be
  *

@@ -84,6 +84,7 @@ void pw_pool_split_huge(u32 pfn);
 int pw_pool_set_max(unsigned long max);
 unsigned long pw_pool_held(void);
 unsigned long pw_pool_avail(void);
+unsigned long pw_pool_lack(unsigned long nr);
 unsigned long pw_pool_max(void);
 bool pw_pool_is_overdrawn(void);
 bool pw_pool_has_clear(unsigned long nr);

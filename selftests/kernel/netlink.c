@@ -1276,6 +1276,55 @@ TEST_F(ceiling, holds_in_blocks_that_are_in_use)
 	close(h.fd);
 }
 
+/*
+ * Of @loose pages that may be taken no more go than are needed for 100 to be promised
+ * where @avail could be, or were so many too many.
+ */
+static void take_some_loose(struct __test_metadata *_metadata, FIXTURE_DATA(ceiling) *self,
+			    long loose, long avail)
+{
+	int *step = pw_shared();
+	long taken, lack = 100 - avail;
+	struct pw h;
+	pid_t pid;
+	char *p;
+
+	pw_heap(&h, 16 * MIB);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_LAZY));
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_NEVER));
+	p = pw_map_pages(&h, loose);
+	pw_fill(p, loose, 1);
+	pid = pw_fork();
+	if (!pid) {
+		CHECK(munmap(h.base, h.len) == 0);
+		pw_heap(&h, HUGE);
+		CHECK(pw_map(h.fd, 0, NULL, self->floor - (loose + avail) * PAGE, 0, NULL) == 0);
+		pw_set(step, 1);
+		pw_wait_for(step, 2);
+		CHECK(pw_map(h.fd, 0, NULL, 100 * PAGE, 0, NULL) == 0);
+		exit(0);
+	}
+	pw_wait_for(step, 1);
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_FREE, p, loose * PAGE));
+	taken = pw_stat("loose_taken");
+	pw_set(step, 2);
+	EXPECT_EQ(0, pw_wait(pid));
+	EXPECT_EQ(lack, pw_stat("loose_taken") - taken);
+	EXPECT_EQ((loose - lack) * (long)PAGE, (long)pw_resident(h.fd));
+	close(h.fd);
+}
+
+TEST_F(ceiling, what_is_there_is_not_taken_from_others)
+{
+	take_some_loose(_metadata, self, 1000, 50);
+}
+
+TEST_F(ceiling, what_is_too_much_is_taken_from_others)
+{
+	take_some_loose(_metadata, self, 500, -200);
+}
+
 /* A page that was lost is within the ceiling, and can be had again later. */
 TEST_F(ceiling, holds_after_a_loss)
 {
