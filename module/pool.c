@@ -83,6 +83,45 @@ static void shrink_to(unsigned long held)
 	in_vain = jiffies + HZ;
 }
 
+/**
+ * pw_avail_heed() - keep the lists closed while avail is below zero, no longer
+ *
+ * What is freed then makes up for what is missing: as the credit of a CPU it would be
+ * promised again. The caller holds size_lock, and has changed avail.
+ */
+void pw_avail_heed(void)
+{
+	lockdep_assert_held(&pw_pool.size_lock);
+	if (!pw_pool.shut && atomic_long_read(&pw_pool.avail) < 0) {
+		pw_pcp_close();
+		WRITE_ONCE(pw_pool.shut, true);
+		/* Whoever uses what he has only does not look; the decay does. */
+		pw_supply_tick();
+	}
+	/* The credits may have done. */
+	if (pw_pool.shut && atomic_long_read(&pw_pool.avail) >= 0) {
+		WRITE_ONCE(pw_pool.shut, false);
+		pw_pcp_open();
+	}
+}
+
+/* End of what pw_pcp_close() began, under size_lock. */
+static void open_lists(void)
+{
+	pw_avail_heed();
+	pw_pcp_open();
+}
+
+/* After something could be taken out of avail. */
+static void was_taken(void)
+{
+	tell_low(false);
+	if (unlikely(READ_ONCE(pw_pool.shut)) && mutex_trylock(&pw_pool.size_lock)) {
+		pw_avail_heed();
+		mutex_unlock(&pw_pool.size_lock);
+	}
+}
+
 /* Grow until @nr pages can be taken; all credits are in avail meanwhile. */
 static bool avail_take_grow(unsigned long nr)
 {
@@ -103,7 +142,7 @@ static bool avail_take_grow(unsigned long nr)
 	}
 	if (!taken)
 		shrink_to(held);
-	pw_pcp_open();
+	open_lists();
 	mutex_unlock(&pw_pool.size_lock);
 	tell_low(!taken);
 	return taken;
@@ -124,7 +163,7 @@ int pw_pool_reserve(unsigned long nr)
 	if (likely(pw_pcp_credit_take(nr)))
 		return 0;
 	if (pw_avail_take(nr)) {
-		tell_low(false);
+		was_taken();
 		return 0;
 	}
 	/* Nobody is held up for what can never be had. */
@@ -177,7 +216,7 @@ int pw_pool_reserve_over(unsigned long nr)
 		atomic_long_add(nr, &pw_pool.avail);
 		shrink_to(held);
 	}
-	pw_pcp_open();
+	open_lists();
 	mutex_unlock(&pw_pool.size_lock);
 	return paid ? 0 : -ENOMEM;
 }
@@ -191,7 +230,7 @@ static unsigned int take_unpromised(unsigned int nr)
 		return nr;
 	got = pw_avail_take_some(nr);
 	if (got)
-		tell_low(false);
+		was_taken();
 	else if (nr && avail_take_grow(1))
 		got = 1 + pw_avail_take_some(nr - 1);
 	return got;
@@ -352,15 +391,17 @@ void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind)
  */
 void pw_pay_debt(void)
 {
-	bool paid;
+	bool paid = true;
 
-	if (!pw_debt())
+	if (!pw_debt() && (READ_ONCE(pw_pool.shut) || atomic_long_read(&pw_pool.avail) >= 0))
 		return;
 	mutex_lock(&pw_pool.size_lock);
 	pw_pcp_close();
-	pw_pcp_open();
-	pw_lost_look();
-	paid = pay_debt();
+	if (pw_debt()) {
+		pw_lost_look();
+		paid = pay_debt();
+	}
+	open_lists();
 	mutex_unlock(&pw_pool.size_lock);
 	if (!paid)
 		pr_warn_ratelimited("no pages behind %lu promises, others hold them\n",
@@ -434,7 +475,7 @@ int pw_pool_set_max(unsigned long max)
 	WRITE_ONCE(pw_pool.low, max / 16);
 	pw_pcp_close();
 	pw_supply_fit();
-	pw_pcp_open();
+	open_lists();
 	mutex_unlock(&pw_pool.size_lock);
 	return 0;
 }

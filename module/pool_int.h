@@ -20,7 +20,8 @@
  * a little as credit of each CPU. Nobody is refused before the credits have been
  * collected into avail and are kept out of the CPUs (pw_pcp_close()). What the pool
  * holds beyond its ceiling is taken out of avail, which may so fall below zero: then
- * more is in use or promised than the ceiling, and nobody is promised anything.
+ * more is in use or promised than the ceiling, and nobody is promised anything. Until
+ * it is not below zero any more the lists stay closed (pw_avail_heed()).
  *
  * Lock order:
  *
@@ -134,6 +135,7 @@ struct pw_hand {
  * @hand: of the zeroing threads, by node
  * @over: pages held beyond the ceiling when this was last settled; written under
  *	  @size_lock
+ * @shut: the lists are closed as avail is below zero; written under @size_lock
  * @avail: free pages - promised pages - credit of all CPUs - @over
  * @lock: protects @buddy, @lost and @moving; innermost
  * @buddy: pages neither in a heap nor on a list nor in a hand
@@ -151,6 +153,7 @@ struct pw_pool {
 	struct mutex size_lock ____cacheline_aligned_in_smp;	/* see above */
 	struct pw_hand *hand;
 	unsigned long over;
+	bool shut;
 
 	atomic_long_t avail ____cacheline_aligned_in_smp;
 
@@ -230,6 +233,7 @@ static inline struct pw_block *pw_pool_block(u32 pfn)
 /* pool.c */
 bool pw_avail_take(unsigned long nr);
 unsigned int pw_avail_take_some(unsigned int nr);
+void pw_avail_heed(void);
 void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind);
 void pw_pay_debt(void);
 

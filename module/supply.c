@@ -668,8 +668,8 @@ static void decay_give_back(unsigned long nr)
 }
 
 /*
- * Have the floor in blocks, and all of it, and no more than the ceiling. Return:
- * whether there is more to do.
+ * Have the floor in blocks, and all of it, and no more than the ceiling, and the lists
+ * open. Return: whether there is more to do.
  */
 static bool mend(void)
 {
@@ -685,7 +685,9 @@ static bool mend(void)
 	held = READ_ONCE(pw_pool.buddy.nr_owned);
 	if (held < pw_pool.floor)
 		pw_supply_grow(pw_pool.floor - held, false);
-	more = has_idle_parts() || READ_ONCE(pw_pool.buddy.nr_owned) < pw_pool.floor;
+	pw_avail_heed();
+	more = pw_pool.shut || has_idle_parts() ||
+	       READ_ONCE(pw_pool.buddy.nr_owned) < pw_pool.floor;
 	mutex_unlock(&pw_pool.size_lock);
 	return more;
 }

@@ -1276,6 +1276,36 @@ TEST_F(ceiling, holds_in_blocks_that_are_in_use)
 	close(h.fd);
 }
 
+/* What is given up in small pieces is not promised again while too much is. */
+TEST_F(ceiling, holds_for_small_pieces)
+{
+	const long piece = 16, over = 32 * piece + 1;
+	long nr = self->floor / PAGE + over;
+	struct pw h;
+	char *p;
+
+	pw_heap(&h, HUGE);
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_NEVER));
+	p = pw_map_pages(&h, nr);
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
+	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, PAGE, 0, NULL));
+	for (long i = 0; i < over / piece; i++) {
+		nr -= piece;
+		ASSERT_EQ(0, pw_unmap(h.fd, p + nr * PAGE, piece * PAGE));
+		EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, piece * PAGE, 0, NULL));
+		/* Nor are pages kept at hand. */
+		pw_fill(p, piece, 1);
+		ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_DONTNEED, p, piece * PAGE));
+		EXPECT_EQ(0, pw_pool("pcp_pages"));
+	}
+	nr -= 2 * piece;
+	ASSERT_EQ(0, pw_unmap(h.fd, p + nr * PAGE, 2 * piece * PAGE));
+	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, piece * PAGE, 0, NULL));
+	pw_fill(p, piece, 1);
+	EXPECT_LT(0, pw_pool("pcp_pages"));
+	close(h.fd);
+}
+
 /*
  * Of @loose pages that may be taken no more go than are needed for 100 to be promised
  * where @avail could be, or were so many too many.
