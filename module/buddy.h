@@ -45,6 +45,7 @@ enum pw_kind {
  * @nr_free: of these, free, by kind
  * @whole: blocks that are free in one run
  * @not_before: for the owner: when more may be looked for on this node
+ * @drain_from: for the owner: when lists may be emptied for 2 MiB on this node
  * @list: for each kind, blocks by their largest free order; behind those, blocks
  *        that are leaving
  */
@@ -54,6 +55,7 @@ struct pw_shelf {
 	unsigned long nr_free[PW_KINDS];
 	unsigned long whole;
 	unsigned long not_before;
+	unsigned long drain_from;
 	struct list_head list[PW_KINDS][PW_LISTS];
 };
 

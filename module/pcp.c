@@ -355,14 +355,26 @@ static bool drain_node(int node)
 	return true;
 }
 
+/* From what is in lists and hands of that node; not with every fault when in vain. */
+static u32 huge_drained(enum pw_kind *kind, int node)
+{
+	unsigned long *from = &pw_pool.buddy.shelf[node].drain_from;
+	u32 pfn;
+
+	if (time_before(jiffies, READ_ONCE(*from)) || !drain_node(node))
+		return 0;
+	pfn = huge_from_shelves(kind, node, 1);
+	if (!pfn)
+		WRITE_ONCE(*from, jiffies + HZ / 10);
+	return pfn;
+}
+
 /* Of the node that is wanted, whoever has it there, the kernel too, or else of any. */
 static u32 huge_far(enum pw_kind *kind, int node)
 {
 	const enum pw_kind liked = *kind;
-	u32 pfn = 0;
+	u32 pfn = huge_drained(kind, node);
 
-	if (drain_node(node))
-		pfn = huge_from_shelves(kind, node, 1);
 	if (!pfn && pw_supply_grow_node(node)) {
 		*kind = liked;
 		pfn = huge_from_shelves(kind, node, 1);

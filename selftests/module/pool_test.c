@@ -20,6 +20,7 @@
  *	marks	what a CPU keeps at hand follows demand
  *	numbers	what is free and promised, seen while it changes
  *	debt	a request that finds less than was not promised
+ *	vain	a list is not emptied again for 2 MiB that were not there
  *	bench	instructions of single operations, in a VM that counts those
  */
 #define pr_fmt(fmt) "pagewell_test: " fmt
@@ -42,7 +43,7 @@
 static char *test = "random";
 module_param(test, charp, 0444);
 MODULE_PARM_DESC(test, "random, last, order, node, bare, share, far, zero, return, parts, marks, "
-		 "numbers, debt or bench");
+		 "numbers, debt, vain or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -962,6 +963,45 @@ static int test_debt(void)
 	return 0;
 }
 
+/* How often of 10 times does the list keep its pages? No block is whole. */
+static unsigned int kept_at_hand(u32 *pfns, unsigned int nr)
+{
+	const struct pw_pcp *pcp = this_cpu_ptr(pw_pool.pcp);
+	unsigned int i, k, kept = 0;
+
+	for (i = 0; i < 10; i++) {
+		for (k = 0; k < nr; k++)
+			pw_pool_alloc(pfns + k, 1, 0);
+		for (k = 0; k < nr; k++)
+			pw_pool_free(pfns + k, 1, 0);
+		if (pw_pool_alloc_huge(0))
+			pool_error("a block that is not whole");
+		kept += at_hand(pcp) >= nr;
+	}
+	return kept;
+}
+
+static int test_vain(void)
+{
+	unsigned int total = max_mb << (20 - PAGE_SHIFT), nr, first, kept;
+	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
+
+	if (!pfns)
+		return -ENOMEM;
+	nr = pw_pool_alloc(pfns, total, 0);
+	first = sort_out(pfns, nr);
+	pw_pool_free(pfns + first, nr - first, 0);
+	migrate_disable();
+	kept = kept_at_hand(pfns + first, PW_PCP_BATCH);
+	migrate_enable();
+	pr_info("vain: a list kept its pages %u times of 10\n", kept);
+	if (kept < 5)
+		pool_error("the list was emptied in vain");
+	pw_pool_free(pfns, first, 0);
+	vfree(pfns);
+	return 0;
+}
+
 static int run(void)
 {
 	if (!strcmp(test, "random") || !strcmp(test, "last"))
@@ -988,6 +1028,8 @@ static int run(void)
 		return test_numbers();
 	if (!strcmp(test, "debt"))
 		return test_debt();
+	if (!strcmp(test, "vain"))
+		return test_vain();
 	if (!strcmp(test, "bench"))
 		return pool_bench();
 	return -EINVAL;

@@ -53,6 +53,7 @@ pool "and at its ceiling gives up others for them" test=share floor_mb=64 max_mb
 pool "meanwhile the last page is promised to one only" test=last secs=4 floor_mb=2 max_mb=4 \
 	threads=4 pool_idle_s=1
 pool "and pages of both sizes are whole" test=random secs=4 floor_mb=16 max_mb=64
+pool "no list is emptied in vain all the time" test=vain floor_mb=64 max_mb=64
 pool "zeroed pages of the other node are not zeroed again" test=far floor_mb=64 max_mb=64 \
 	zero_stock_mb=64
 
