@@ -23,6 +23,9 @@
 #define LOOK	512
 #define TURN	65536U
 
+/* Looks for somebody who is refused otherwise. */
+#define LOOKS	8
+
 static LIST_HEAD(lost);		/* by page.lru; under pw_pool.lock */
 static DEFINE_MUTEX(look_lock);	/* of who has taken the list; inside size_lock */
 
@@ -153,6 +156,31 @@ unsigned long pw_lost_look_long(void)
 	/* A page of 2 MiB is 512 of those that are counted, and is looked at once. */
 	for (; n; n -= min_t(unsigned int, n, LOOK))
 		got += pw_lost_look();
+	return got;
+}
+
+/**
+ * pw_lost_look_for() - the same for a request that is refused otherwise
+ * @lack: how many would do
+ *
+ * Looks on where nothing has come, if all that are lost would do; but not at so many
+ * again when that was in vain a moment ago. The caller holds size_lock.
+ *
+ * Return: how many.
+ */
+unsigned long pw_lost_look_for(unsigned long lack)
+{
+	static unsigned long in_vain = INITIAL_JIFFIES;
+	unsigned long all = READ_ONCE(pw_pool.lost), got = pw_lost_look();
+	unsigned int i, nr = min_t(unsigned long, DIV_ROUND_UP(all, LOOK), LOOKS);
+
+	lockdep_assert_held(&pw_pool.size_lock);
+	if (got || nr < 2 || lack > all || time_before(jiffies, in_vain))
+		return got;
+	for (i = 1; i < nr && !got; i++)
+		got = pw_lost_look();
+	if (!got)
+		in_vain = jiffies + HZ / 2;
 	return got;
 }
 

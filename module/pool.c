@@ -69,7 +69,7 @@ static bool can_grow(unsigned long lack)
 /* From the kernel, if that could help, or of what was lost. */
 static bool find_more(unsigned long lack)
 {
-	return (can_grow(lack) && pw_supply_grow(lack, false)) || pw_lost_look();
+	return (can_grow(lack) && pw_supply_grow(lack, false)) || pw_lost_look_for(lack);
 }
 
 /* What was taken for a request that is refused goes back. */

@@ -287,6 +287,7 @@ void pw_supply_free_block(struct pw_block *blk);
 void pw_page_lose(u32 pfn);
 unsigned long pw_lost_look(void);
 unsigned long pw_lost_look_long(void);
+unsigned long pw_lost_look_for(unsigned long lack);
 void pw_lost_exit(void);
 
 /* zero.c */

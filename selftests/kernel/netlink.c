@@ -1540,6 +1540,36 @@ TEST_F(ceiling, promises_find_what_was_lost)
 	close(h.fd);
 }
 
+/* Who asks for pages, too, where they would be refused. */
+TEST_F(ceiling, requests_find_what_was_lost)
+{
+	const long lost = 3 * 512, back = 100;
+	int held[2], soon[2];
+	struct pw h;
+	char *p;
+
+	ASSERT_TRUE(pw_pool_found());
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
+	pw_heap(&h, HUGE);
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_NEVER));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, lost * PAGE, HUGE, &p));
+	pw_map_pages(&h, pw_pool("avail_pages"));
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_POPULATE, p, lost * PAGE));
+	ASSERT_EQ(0, pipe(held));
+	ASSERT_EQ(0, pipe(soon));
+	hold(held[1], p, lost - back);
+	hold(soon[1], p + (lost - back) * PAGE, back);
+	ASSERT_EQ(0, pw_unmap(h.fd, p, lost * PAGE));
+	close(soon[0]);
+	close(soon[1]);
+	/* A short look does not get that far. */
+	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, back / 2 * PAGE, 0, NULL));
+	close(held[0]);
+	close(held[1]);
+	close(h.fd);
+	EXPECT_TRUE(pw_pool_found());
+}
+
 TEST_F(ceiling, is_refused)
 {
 	EXPECT_EQ(-EINVAL, pool_set(self->sock, self->family, self->floor - PAGE, &self->a));
