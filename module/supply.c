@@ -558,18 +558,16 @@ static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
 	return spare() + scattered();
 }
 
+/* When lists and hands were emptied last; written under size_lock. */
+static unsigned long last_scan = INITIAL_JIFFIES - HZ;
+
 /*
  * With nothing idle, lists and hands are emptied for others to see it now and then only:
  * reclaim asks over and over, and compaction wants the lock, too.
  */
 static bool may_scan(void)
 {
-	static unsigned long last = INITIAL_JIFFIES - HZ;
-
-	if (!spare() && time_before(jiffies, READ_ONCE(last) + HZ / 10))
-		return false;
-	WRITE_ONCE(last, jiffies);
-	return true;
+	return spare() || time_after_eq(jiffies, READ_ONCE(last_scan) + HZ / 10);
 }
 
 static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
@@ -582,6 +580,7 @@ static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
 	}
 	if (!mutex_trylock(&pw_pool.size_lock))
 		return SHRINK_STOP;
+	WRITE_ONCE(last_scan, jiffies);
 	if (spare() < sc->nr_to_scan)
 		pw_pcp_drain_all();
 	gone = pw_supply_give_back(sc->nr_to_scan);
