@@ -447,6 +447,9 @@ struct block *tcache_refill(size_t c)
 
 	if (unlikely(!t))
 		return NULL;
+	/* What is mapped by itself next, and never cached, must not count as kept. */
+	if (unlikely(!t->full[c].room && !READ_ONCE(pw_fastbins[c].lists)))
+		return NULL;
 	st = stack_of(t, c);
 	if (unlikely(!st))
 		return NULL;

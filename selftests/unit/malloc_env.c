@@ -109,6 +109,7 @@ static void limit_is_for_all_threads(void)
 	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "many-idle"));
 	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "ended"));
 	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "left-behind"));
+	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "mapped"));
 }
 
 /* What is free, or cached, is had again before anything is refused. */
@@ -386,6 +387,19 @@ static void keep_in_turns(void)
 	}
 }
 
+/* With 64 MiB. Blocks that are mapped by themselves are no use to the caches. */
+static void map_many_sizes(void)
+{
+	size_t size, kept;
+
+	CHECK(is_kept(100));
+	kept = tcache_self()->kept;
+	for (size = 160 * KIB; size < 4 * MIB; size += 300 * KIB)
+		CHECK(pw_malloc(size));
+	CHECK(pw_mallinfo2().hblks > 10 && tcache_self()->kept == kept);
+	CHECK(is_kept(20000));
+}
+
 static void *keep_and_end(void *arg)
 {
 	CHECK(is_kept(20000));
@@ -546,6 +560,10 @@ static int again(const char *what)
 	}
 	if (!strcmp(what, "ended")) {
 		keep_after_others();
+		return 0;
+	}
+	if (!strcmp(what, "mapped")) {
+		map_many_sizes();
 		return 0;
 	}
 	if (!strcmp(what, "left-behind"))
