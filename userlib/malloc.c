@@ -678,11 +678,11 @@ static noinline void *aligned_slow(size_t align, size_t size, size_t c)
 	else if (c)
 		p = alloc_slow(class_size((unsigned int)c), c, &zeroed);
 	else
-		p = big_alloc(size, align, &zeroed);
+		p = big_alloc(size, align, &zeroed) ?: pw_no_memory();
 	trace(TRACE_ALIGNED, p, size, align);
 	if (unlikely(pw_heap.slow) && p)
 		perturb_fill(p, size);
-	return p ? p : pw_no_memory();
+	return p;
 }
 
 /* @align is a power of two. */

@@ -718,6 +718,11 @@ static void refused(void)
 	REFUSED(!pagewell_sbrk(b, MIB), 1);
 	/* What makes no sense is not refused for want of memory. */
 	REFUSED(!pagewell_map(0, 0, 0), 0);
+	/* The same where nothing is cached. */
+	CHECK(pw_mallopt(M_PERTURB, 1));
+	REFUSED(!pw_malloc(300), 1);
+	REFUSED(!pw_aligned_alloc(4096, 3 * MIB), 1);
+	REFUSED(!pw_aligned_alloc(4096, 6 * MIB), 1);
 	CHECK(stats_now().brk_moves == moves);
 	pw_os_fail_after = 0;
 	REFUSED(pagewell_sbrk(b, MIB), 0);
