@@ -327,7 +327,7 @@ static int move_break(struct arena *a, struct segment *seg, size_t bytes)
  * By a step that follows the arena's size, or if that is refused by the least.
  * Where moving a break costs nothing, the step is small.
  */
-static int grow_segment(struct arena *a, struct segment *seg, size_t granules)
+int arena_grow_segment(struct arena *a, struct segment *seg, size_t granules)
 {
 	size_t least = (granules << GRANULE_SHIFT) -
 		       ((size_t)(seg->end - seg->top) << GRANULE_SHIFT);
@@ -354,14 +354,14 @@ struct segment *arena_grow(struct arena *a, size_t granules)
 
 	/* One that somebody was in the way of has fallen since, perhaps. */
 	for (seg = a->segments; seg && ret == -EAGAIN; seg = seg->next) {
-		ret = grow_segment(a, seg, granules);
+		ret = arena_grow_segment(a, seg, granules);
 		if (!ret)
 			return seg;
 	}
 	seg = new_segment(a, granules << GRANULE_SHIFT);
 	if (!seg)
 		return NULL;
-	if (!grow_segment(a, seg, granules))
+	if (!arena_grow_segment(a, seg, granules))
 		return seg;
 	drop_segment(a, seg);
 	return NULL;

@@ -178,7 +178,7 @@ bool span_extend(struct arena *a, struct span *s, unsigned int c)
 	size_t size = class_size(c), granules = shape->granules, old = s->granules, i;
 
 	if (c <= s->class || s->nr_blocks != 1 || shape->nr_blocks != 1 ||
-	    (granules > old && !run_extend(a, s->head, old, granules - old)))
+	    (granules > old && !run_extend(a, s->head, old, granules - old, OWN_PAGES)))
 		return false;
 	/* Blocks count with their size, not with that of their span. */
 	arena_count_in(a, (granules - old) << GRANULE_SHIFT);

@@ -242,7 +242,7 @@ static void *run_resize(struct span *s, size_t size)
 		return NULL;
 	lock(&a->lock);
 	if (granules > old)
-		done = run_extend(a, s->head, old, granules - old);
+		done = run_extend(a, s->head, old, granules - old, NEW_PAGES);
 	if (done) {
 		s->granules = (uint32_t)granules;
 		s->size = granules << GRANULE_SHIFT;

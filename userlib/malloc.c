@@ -497,6 +497,20 @@ static void *resize_by_moving(void *p, size_t old, size_t size, size_t ask)
 	return p;
 }
 
+/* What the search for a second block has set free may be enough to make this one longer. */
+static void *move_or_resize(struct span *s, void *p, size_t old, size_t size)
+{
+	int saved = errno;
+	void *q = resize_by_moving(p, old, size, size);
+
+	if (q)
+		return q;
+	q = big_resize(s, size);
+	if (q)
+		not_refused(saved);
+	return q;
+}
+
 /* Blocks of heaps of the program's do not leave them. */
 static void *resize_private(void *p, size_t old, size_t size)
 {
@@ -539,7 +553,7 @@ static noinline void *realloc_big(struct span *s, void *p, size_t size)
 	}
 	if (s->state == SPAN_RUN && span_arena(s)->private)
 		return resize_private(p, old, size);
-	return resize_by_moving(p, old, size, size);
+	return move_or_resize(s, p, old, size);
 }
 
 static bool extend_in_place(void *p, size_t size)

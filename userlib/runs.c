@@ -256,7 +256,14 @@ size_t run_alloc(struct arena *a, size_t granules, size_t align, enum source sou
 	return granule;
 }
 
-bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more)
+static bool top_has(struct arena *a, struct segment *seg, size_t granules, enum source source)
+{
+	return seg->end - seg->top >= granules ||
+	       (source == NEW_PAGES && !arena_grow_segment(a, seg, granules));
+}
+
+bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more,
+		enum source source)
 {
 	struct segment *seg = segment_of(a, granule);
 	struct span *s = run_behind(seg, granule + granules);
@@ -269,7 +276,7 @@ bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more)
 		run_remove(a, s);
 		if (had > more)
 			run_insert(a, at + more, had - more, dirty);
-	} else if (granule + granules == seg->top && seg->end - seg->top >= more) {
+	} else if (granule + granules == seg->top && top_has(a, seg, more, source)) {
 		take_top(a, seg, more, &dirty);
 	} else {
 		return false;

@@ -37,10 +37,12 @@ void run_free(struct arena *a, size_t granule, size_t granules, bool dirty);
  * @granule: the run's first
  * @granules: its length
  * @more: so much longer
+ * @source: NEW_PAGES if the break may move up for the last run; or OWN_PAGES
  *
  * Return: false if what follows is not free.
  */
-bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more);
+bool run_extend(struct arena *a, size_t granule, size_t granules, size_t more,
+		enum source source);
 
 /* Bin of free runs of this length. */
 unsigned int run_bin(size_t granules);

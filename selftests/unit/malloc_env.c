@@ -116,6 +116,8 @@ static void limit_is_for_all_threads(void)
 static void limit_leaves_no_holes(void)
 {
 	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "cached"));
+	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "grown-mapped"));
+	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "grown-run"));
 	CHECK(!run_again("PAGEWELL_LIMIT", "64M", "aligned"));
 	CHECK(!run_again("PAGEWELL_LIMIT", "400M", "uneven"));
 }
@@ -457,6 +459,45 @@ static void want_more_than_cached(void)
 	CHECK(pw_malloc(60 * MIB));
 }
 
+/* With 64 MiB. There is room for it to grow, in place of what is cached, not for a second one. */
+static void grow_mapped(void)
+{
+	void **last = NULL, **p;
+	size_t refused;
+	char *block;
+	int i;
+
+	block = pw_malloc(40 * MIB);
+	CHECK(block);
+	block[40 * MIB - 1] = 1;
+	for (i = 0; i < 100000; i++) {
+		p = pw_malloc(64);
+		CHECK(p);
+		*p = last;
+		last = p;
+	}
+	CHECK(pw_malloc(15 * MIB));
+	free_list(last);
+	refused = READ_ONCE(pw_refused);
+	errno = 0;
+	block = pw_realloc(block, 44 * MIB);
+	CHECK(block && block[40 * MIB - 1] == 1 && !errno && pw_refused == refused);
+}
+
+/* With 64 MiB. The same of what is not mapped by itself, but the last in its arena. */
+static void grow_run(void)
+{
+	char *p, *q;
+
+	pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	p = pw_malloc(30 * MIB);
+	CHECK(p);
+	q = pw_realloc(p, 40 * MIB);
+	CHECK(q == p && !pw_realloc(p, 70 * MIB));
+	/* What is behind is not lost. */
+	CHECK(pw_malloc(20 * MIB));
+}
+
 static void **take_aligned(unsigned int *nr)
 {
 	void **last = NULL;
@@ -574,6 +615,14 @@ static int again(const char *what)
 	}
 	if (!strcmp(what, "cached")) {
 		want_more_than_cached();
+		return 0;
+	}
+	if (!strcmp(what, "grown-mapped")) {
+		grow_mapped();
+		return 0;
+	}
+	if (!strcmp(what, "grown-run")) {
+		grow_run();
 		return 0;
 	}
 	if (!strcmp(what, "aligned")) {
