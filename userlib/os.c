@@ -213,13 +213,17 @@ static int try_brk_move(struct os_brk *b, uintptr_t brk)
 
 int os_brk_move(struct os_brk *b, uintptr_t brk)
 {
+	uintptr_t old = b->brk;
 	int ret;
 
-	if (brk > b->brk && pw_meta_cover(brk))
-		return -ENOMEM;
 	do
 		ret = try_brk_move(b, brk);
 	while (made_room(ret));
+	/* Only now, as tables stay: those for what could not be had would be of no use. */
+	if (!ret && brk > old && pw_meta_cover(brk)) {
+		try_brk_move(b, old);
+		ret = -ENOMEM;
+	}
 	return ret;
 }
 
@@ -336,13 +340,27 @@ static uintptr_t window_end(void)
 	return MAX(os_device_high(), os_anon_high());
 }
 
+/*
+ * Tables for a map that grows by @more, wherever it goes: once it has moved there is no
+ * way back. They stay: before they grow, somebody is asked whether there is so much.
+ */
+static int cover_remap(uintptr_t addr, size_t new_length, size_t more)
+{
+	uintptr_t end = window_end() + MOVE_SLACK + new_length;
+
+	if (in_window(end - 1))
+		return 0;
+	if (over_limit(more) || (!os_device_owns(addr) && !os_anon_could_have(more)))
+		return -ENOMEM;
+	return pw_meta_cover(end);
+}
+
 static int try_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
 {
 	int ret;
 
 	lock(&pw_os_lock);
-	/* Wherever it goes, it ends before this. */
-	if (new_length > old_length && pw_meta_cover(window_end() + MOVE_SLACK + new_length))
+	if (new_length > old_length && cover_remap(*addr, new_length, new_length - old_length))
 		ret = -ENOMEM;
 	else
 		ret = remap(addr, old_length, new_length, may_move);

@@ -277,24 +277,40 @@ int os_anon_brk_create(size_t reserve, struct os_brk *b)
 	return 0;
 }
 
+/* More addresses for a break, if they are free. */
+static bool reserve(struct os_brk *b, uintptr_t end)
+{
+	uint32_t from = (uint32_t)granule_of(b->reserved), to = end_granule(end, 0);
+
+	if (!is_free(from, to) || !take(from, to))
+		return false;
+	b->reserved = granule_addr(to);
+	return true;
+}
+
+static void unreserve(struct os_brk *b, uintptr_t end)
+{
+	if (b->reserved == end)
+		return;
+	os_anon_give_place(end, b->reserved - end);
+	b->reserved = end;
+}
+
 int os_anon_brk_move(struct os_brk *b, uintptr_t brk)
 {
+	uintptr_t reserved = b->reserved;
 	long ret;
 
-	if (brk > b->reserved) {
-		uint32_t start = (uint32_t)granule_of(b->reserved);
-		uint32_t end = end_granule(brk, 0);
-
-		if (!is_free(start, end) || !take(start, end))
-			return -EAGAIN;
-		b->reserved = granule_addr(end);
-	}
+	if (brk > reserved && !reserve(b, brk))
+		return -EAGAIN;
 	if (brk > b->brk)
 		ret = map_fixed(b->brk, brk - b->brk);
 	else
 		ret = brk < b->brk ? sys(SYS_munmap, brk, b->brk - brk) : 0;
-	if (ret < 0)
+	if (ret < 0) {
+		unreserve(b, reserved);
 		return ret == -EEXIST ? -EAGAIN : (int)ret;
+	}
 	b->brk = brk;
 	return 0;
 }
@@ -421,6 +437,14 @@ static int move(uintptr_t *addr, size_t old_length, size_t new_length)
 	os_anon_give_place(*addr, old_length);
 	*addr = to;
 	return 0;
+}
+
+bool os_anon_could_have(size_t bytes)
+{
+	long ret = sys(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+
+	return ret > 0 && !sys(SYS_munmap, ret, bytes);
 }
 
 int os_anon_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)

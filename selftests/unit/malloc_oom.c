@@ -173,6 +173,36 @@ static void larger_than_everything(void)
 	CHECK(!some_work());
 }
 
+/* The address of the lowest gap of a gigabyte. */
+static uintptr_t gap(void)
+{
+	uintptr_t addr;
+
+	CHECK(!os_map(GIB, 0, 0, &addr) && !os_unmap(addr, GIB, 0));
+	return addr;
+}
+
+/* Neither addresses nor tables, which are never given back. */
+static void nothing_of_what_failed(void)
+{
+	void *run, *mapped;
+	size_t tables;
+	uintptr_t at;
+
+	CHECK(pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB));
+	run = pw_malloc(5 * MIB);
+	mapped = pw_malloc(40 * MIB);
+	CHECK(run && mapped);
+	at = gap();
+	tables = pw_meta_bytes();
+	/* For the tables of 1 TiB that would do. */
+	limit_to(RLIMIT_DATA, 16 * GIB);
+	CHECK(!pw_malloc(1024 * GIB) && errno == ENOMEM);
+	CHECK(!pw_realloc(run, 1024 * GIB) && !pw_realloc(mapped, 1024 * GIB));
+	CHECK(pw_mallopt(M_MMAP_MAX, 0) && !pw_malloc(1024 * GIB));
+	CHECK(pw_meta_bytes() == tables && gap() == at);
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -182,6 +212,7 @@ int main(void)
 		{ "a block grows within RLIMIT_DATA", grow_with_little_data },
 		{ "a block grows, with somebody else's memory in the way", grow_beside_others },
 		{ "requests larger than everything", larger_than_everything },
+		{ "nothing is left of what could not be had", nothing_of_what_failed },
 	};
 
 	return run_tests(tests, ARRAY_SIZE(tests));
