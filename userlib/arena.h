@@ -155,6 +155,7 @@ struct decay {
  * @small_map: which small bins may have something in them
  * @unsorted: spans that fell empty
  * @large: free runs, by length
+ * @longest: in each large bin there is no longer one
  * @large_map: which large bins are not empty
  * @segments: the newest first
  * @size: bytes between starts and breaks
@@ -179,6 +180,7 @@ struct arena {
 	uint64_t small_map[(NR_CLASSES + 63) / 64];
 	struct spans unsorted;
 	struct span *large[NR_LARGE_BINS];
+	uint32_t longest[NR_LARGE_BINS];
 	uint64_t large_map[(NR_LARGE_BINS + 63) / 64];
 	struct segment *segments;
 	size_t size;

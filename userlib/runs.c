@@ -35,6 +35,7 @@ static void run_insert(struct arena *a, size_t granule, size_t granules, bool di
 	if (s->next)
 		s->next->prev = s;
 	a->large[bin] = s;
+	a->longest[bin] = MAX(a->longest[bin], s->granules);
 	a->large_map[bin / 64] |= 1UL << (bin % 64);
 	a->free += granules;
 	if (dirty)
@@ -139,19 +140,28 @@ static bool fits(const struct span *s, size_t granules, size_t align)
 			      (size_t)s->head + s->granules);
 }
 
-/* Smallest run of a bin that fits, lowest address first; looks at @looks of them. */
+/*
+ * Smallest run of a bin that fits, lowest address first; looks at @looks of them. Many that
+ * are a bit too short would be gone through each time, if it were not known that they are.
+ */
 static struct span *fit_in_bin(struct arena *a, unsigned int bin, size_t granules, size_t align,
 			       size_t looks)
 {
 	struct span *s, *best = NULL;
+	uint32_t longest = 0;
 
+	if (a->longest[bin] < granules)
+		return NULL;
 	for (s = a->large[bin]; s && looks--; s = s->next) {
+		longest = MAX(longest, s->granules);
 		if (!fits(s, granules, align))
 			continue;
 		if (!best || s->granules < best->granules ||
 		    (s->granules == best->granules && s < best))
 			best = s;
 	}
+	if (!s)
+		a->longest[bin] = longest;
 	return best;
 }
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "malloc_test.h"
+#include "runs.h"
 
 /**
  * struct map - a map of the test
@@ -206,6 +207,57 @@ static void several_kinds(void)
 	check_no_slower(times);
 }
 
+#define PAIRS		8000
+#define MANY		250
+
+/* Time to look for a run of 70 granules, which there is only behind all others. */
+static uint64_t time_to_fail(struct arena *a)
+{
+	uint64_t times[SAMPLE];
+	unsigned int i, k;
+	bool dirty;
+
+	for (i = 0; i < SAMPLE; i++) {
+		times[i] = now();
+		for (k = 0; k < 10; k++)
+			CHECK(!run_alloc(a, 70, 1, USED_PAGES, &dirty));
+		times[i] = now() - times[i];
+	}
+	return median(times, SAMPLE);
+}
+
+/* Free runs in the same bin that are all too short, with something in use between them. */
+static void runs_that_are_too_short(void)
+{
+	struct arena *a = arena_create(true, SIZE_MAX);
+	uint64_t few = 0, many;
+	bool dirty;
+	size_t at;
+	int i;
+
+	pw_free(pw_malloc(100));
+	CHECK(a);
+	lock(&a->lock);
+	for (i = 0; i < PAIRS; i++) {
+		at = run_alloc(a, 65 + 1, 1, NEW_PAGES, &dirty);
+		CHECK(at);
+		run_free(a, at, 65, false);
+		if (i == PAIRS / MANY)
+			few = time_to_fail(a);
+	}
+	many = time_to_fail(a);
+	printf("# %.1f times as long for %d times as many\n", (double)many / (double)few, MANY);
+	CHECK(many < few * 10);
+	/* One that is long enough is seen, and when it has gone, that it has. */
+	at = run_alloc(a, 72 + 1, 1, NEW_PAGES, &dirty);
+	CHECK(at);
+	run_free(a, at, 72, false);
+	CHECK(run_alloc(a, 70, 1, USED_PAGES, &dirty) == at);
+	CHECK(!run_alloc(a, 70, 1, USED_PAGES, &dirty));
+	CHECK(run_alloc(a, 65, 1, USED_PAGES, &dirty));
+	unlock(&a->lock);
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -213,6 +265,7 @@ int main(void)
 		{ "many maps with gaps between them are found a place as fast as few",
 		  gaps_that_do_not_fit },
 		{ "the same with several kinds of maps", several_kinds },
+		{ "many free runs that are too short", runs_that_are_too_short },
 	};
 
 	setenv("PAGEWELL_BACKEND", "anon", 1);
