@@ -22,7 +22,7 @@
 #define SMALL_SHIFT_OUT	6
 #define LARGE_BYTES	(32 * MIB)
 
-/* And no more than their share of this, where there are many threads. */
+/* And no more than their share of this, where there are many threads; as do bins of large ones. */
 #define ALL_SMALL_BYTES	(64 * MIB)
 #define ALL_LARGE_BYTES	(128 * MIB)
 
@@ -271,13 +271,29 @@ static bool may_keep(struct thread *t, size_t bytes)
 	return false;
 }
 
+/*
+ * Bins of large blocks count without a limit, too: one block of each size is many megabytes,
+ * which a thread that does nothing any more keeps.
+ */
+static bool may_keep_bin(struct thread *t, size_t size, size_t bytes)
+{
+	bool counts = size >= LARGE_BLOCK;
+
+	if (counts && t->large_bins + bytes > share(ALL_LARGE_BYTES))
+		return false;
+	if (!may_keep(t, bytes))
+		return false;
+	t->large_bins += counts ? bytes : 0;
+	return true;
+}
+
 /* From now on the thread uses the class, if it may keep a list of it. */
 static noinline struct stack *stack_start(struct thread *t, unsigned int c)
 {
 	unsigned int room = class_room(class_size(c));
 	struct stack *st = &t->full[c];
 
-	if (!may_keep(t, room * class_size(c)))
+	if (!may_keep_bin(t, class_size(c), room * class_size(c)))
 		return NULL;
 	st->room = (uint8_t)room;
 	st->link = c == 1 ? sizeof(struct block *) : sizeof(struct block);
@@ -842,6 +858,7 @@ static void thread_exit(struct thread *t)
 	/* What libc still frees for this thread goes straight to its span. */
 	t->small_bytes = 0;
 	t->large_bytes = 0;
+	t->large_bins = 0;
 	keep_less(t, t->kept);
 	t->ending = false;
 	thread_gone = true;

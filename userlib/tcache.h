@@ -63,6 +63,7 @@ _Static_assert(sizeof(struct tcache_bin) == MAP_UNIT, "the map has distances of 
  * @used: classes that ever had a list here
  * @small_bytes: of the lists of small blocks that the budgets in @full allow
  * @large_bytes: the same of large ones
+ * @large_bins: bytes that bins of large blocks may hold
  * @kept: bytes that bins and full lists may hold, counted under a limit only
  * @spilled: KiB of all lists that had to go
  * @tick: counts down to the next look at the clock
@@ -81,6 +82,7 @@ struct thread {
 	uint64_t used[(NR_CLASSES + 63) / 64];
 	size_t small_bytes;
 	size_t large_bytes;
+	size_t large_bins;
 	size_t kept;
 	uint32_t spilled;
 	uint32_t tick;

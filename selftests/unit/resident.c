@@ -225,6 +225,51 @@ static void *hoard(void *arg)
 	return arg;
 }
 
+#define SIZES	10
+
+/* One block of each of a few sizes, at the same time. */
+static void *use_sizes(void *arg)
+{
+	size_t size = 300 * KIB;
+	void *p[SIZES];
+	int i;
+
+	free(malloc(100));
+	/* How much a thread may keep depends on how many there are. */
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < SIZES; i++, size += 400 * KIB) {
+		p[i] = malloc(size);
+		memset(p[i], 1, size);
+	}
+	for (i = 0; i < SIZES; i++)
+		free(p[i]);
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	return arg;
+}
+
+static bool idle_threads_of_many_sizes(void)
+{
+	pthread_t threads[THREADS];
+	size_t left;
+	int i;
+
+	mallopt(M_MMAP_THRESHOLD, 32 * MIB);
+	left = resident();
+	pthread_barrier_init(&barrier, NULL, THREADS + 1);
+	for (i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, use_sizes, NULL);
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	malloc_trim(0);
+	left = resident() - left;
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	printf("# %zd MiB\n", (ssize_t)left / (ssize_t)MIB);
+	return (ssize_t)left < (ssize_t)(160 * MIB);
+}
+
 /* What threads keep that do nothing any more is out of the others' reach. */
 static bool idle_threads(void)
 {
@@ -284,12 +329,13 @@ static bool addresses(void)
 int main(void)
 {
 	ksft_print_header();
-	ksft_set_plan(6);
+	ksft_set_plan(7);
 	ksft_test_result(all_freed(), "all blocks freed\n");
 	ksft_test_result(most_freed(), "all but a few that lie together\n");
 	ksft_test_result(stays_returned(), "no huge pages where parts went back\n");
 	ksft_test_result(short_threads(), "threads that call nothing leave nothing\n");
 	ksft_test_result(idle_threads(), "caches of threads that are idle\n");
+	ksft_test_result(idle_threads_of_many_sizes(), "the same with blocks of many sizes\n");
 	ksft_test_result(addresses(), "addresses of arenas that fell\n");
 	ksft_finished();
 }
