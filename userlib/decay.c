@@ -53,6 +53,8 @@ static size_t lower_break(struct arena *a, struct segment *seg, size_t pad)
 	if (end >= seg->end)
 		return 0;
 	bytes = (seg->end - end) << GRANULE_SHIFT;
+	if (seg->clean > end)
+		os_drop_pages(granule_addr(end), (seg->clean - end) << GRANULE_SHIFT);
 	if (os_brk_move(&seg->brk, granule_addr(end)))
 		return 0;
 	seg->end = (uint32_t)end;

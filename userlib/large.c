@@ -217,6 +217,8 @@ static void *large_resize(struct span *s, size_t size)
 
 	if (length == old)
 		return (void *)addr;
+	if (length < old)
+		os_drop_pages(addr + length, old - length);
 	/* The old addresses may be somebody's as soon as the block has moved. */
 	*s = (struct span){ .state = SPAN_NONE };
 	if (os_remap(&addr, old, length, true)) {

@@ -232,11 +232,18 @@ bool os_brk_is_cheap(const struct os_brk *b)
 	return os_device_owns(b->start) && os_device_has_control();
 }
 
+void os_drop_pages(uintptr_t addr, size_t length)
+{
+	if (!os_device_owns(addr))
+		os_anon_advise(addr, length, OS_DONTNEED);
+}
+
 int os_brk_destroy(struct os_brk *b)
 {
 	size_t size = b->brk - b->start;
 	int ret;
 
+	os_drop_pages(b->start, size);
 	lock(&pw_os_lock);
 	if (os_device_owns(b->start))
 		ret = os_device_brk_destroy(b);

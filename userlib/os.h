@@ -95,6 +95,12 @@ int os_brk_move(struct os_brk *b, uintptr_t brk);
 /* Is a small move upwards no more than a store? */
 bool os_brk_is_cheap(const struct os_brk *b);
 
+/*
+ * The pages of what is given back next may go: where that takes as long as there are pages,
+ * they go now, while no lock is held that other requests wait for.
+ */
+void os_drop_pages(uintptr_t addr, size_t length);
+
 /* Gives the break, its memory and its addresses back. */
 int os_brk_destroy(struct os_brk *b);
 

@@ -200,13 +200,13 @@ static bool is_unmapped(void)
 }
 
 /* What takes as long as there are pages does not keep others from growing meanwhile. */
-static void beside_the_lock(void *(*call)(void *arg), bool (*is_done)(void))
+static void beside_the_lock(void *(*call)(void *arg), void *arg, bool (*is_done)(void))
 {
 	pthread_t thread;
 	unsigned int ms;
 
 	lock(&pw_os_lock);
-	CHECK(!pthread_create(&thread, NULL, call, NULL));
+	CHECK(!pthread_create(&thread, NULL, call, arg));
 	for (ms = 0; ms < 10000 && !is_done(); ms++)
 		usleep(1000);
 	CHECK(is_done());
@@ -218,9 +218,61 @@ static void long_calls(void)
 {
 	pages = pagewell_map(PAGES_LENGTH, 0, 0);
 	CHECK(pages && !os_is_device((uintptr_t)pages));
-	beside_the_lock(advise, is_advised);
-	beside_the_lock(unmap, is_unmapped);
+	beside_the_lock(advise, NULL, is_advised);
+	beside_the_lock(unmap, NULL, is_unmapped);
 	CHECK(pagewell_map(PAGES_LENGTH, 0, 0) == pages);
+}
+
+/* Still there, but without its page. */
+static bool is_dropped(void)
+{
+	unsigned char resident = 1;
+
+	CHECK(!mincore(pages, PAGE_SIZE, &resident));
+	return !(resident & 1);
+}
+
+static void *trim(void *arg)
+{
+	pw_malloc_trim(0);
+	return arg;
+}
+
+static void *destroy(void *arg)
+{
+	pagewell_heap_destroy(arg);
+	return NULL;
+}
+
+static void *shrink(void *arg)
+{
+	CHECK(pw_realloc(arg, 34 * MIB) == arg);
+	return NULL;
+}
+
+/* A break that falls, one that goes, and the end of a mapped block: pages go first. */
+static void long_ways_down(void)
+{
+	const size_t size = 400 * KIB;
+	pagewell_heap_t *h = pagewell_heap_create(0);
+	char *p;
+
+	CHECK(h && pw_mallopt(M_MMAP_THRESHOLD, 32 * MIB));
+	p = pw_malloc(size);
+	CHECK(p);
+	pages = (char *)ALIGN_UP((uintptr_t)memset(p, 1, size), PAGE_SIZE);
+	pw_free(p);
+	tcache_drain();
+	beside_the_lock(trim, NULL, is_dropped);
+	p = pagewell_heap_alloc(h, size);
+	CHECK(p);
+	pages = (char *)ALIGN_UP((uintptr_t)memset(p, 1, size), PAGE_SIZE);
+	beside_the_lock(destroy, h, is_dropped);
+	p = pw_malloc(40 * MIB);
+	CHECK(p);
+	pages = p + 39 * MIB;
+	memset(pages, 1, MIB);
+	beside_the_lock(shrink, p, is_dropped);
 }
 
 int main(void)
@@ -233,6 +285,7 @@ int main(void)
 		{ "the same when the thread's caches are gone", returned_at_the_end },
 		{ "the same, hardened", returned_hardened },
 		{ "advice and unmapping on anonymous memory, without a lock", long_calls },
+		{ "the pages of what becomes smaller, without a lock", long_ways_down },
 	};
 
 	return run_tests(tests, ARRAY_SIZE(tests));
