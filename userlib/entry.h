@@ -70,6 +70,9 @@ void pw_free_full(void *p, struct tcache_bin *bin);
  */
 void pw_free_twice(void *p, struct tcache_bin *bin);
 
+/* Hardened: returns @p; an error of @call if that block was not asked for with @size bytes. */
+void *pw_check_size(void *p, size_t size, const char *call);
+
 /* Requests of the program's that failed for want of memory. */
 extern size_t pw_refused;
 

@@ -5,6 +5,8 @@
  * Mapped, touched and unmapped each time, a block of some megabytes costs a hundred
  * times as much as one whose pages are there: mappings that nobody has are kept, guard
  * and all, for the next blocks.
+ *
+ * In front of a block is a word that tells of writes there.
  */
 #include <string.h>
 #include <sys/mman.h>
@@ -31,6 +33,9 @@
 
 /* One that is less than so many times as long will do. With 2, twice as many miss. */
 #define FIT_TIMES	4U
+
+/* A canary in front of the block. */
+#define FRONT		sizeof(uint64_t)
 
 /* And so many milliseconds if blocks are freed meanwhile. */
 #define KEPT_MS		1000
@@ -159,7 +164,9 @@ static void link_block(uintptr_t addr, uintptr_t block, bool there)
 
 void *guarded_alloc(size_t size, size_t align, bool *zeroed)
 {
-	size_t length = ALIGN_UP(MAX(size, (size_t)1), GRANULE), offset;
+	/* Room for the word in front, where it does not take more than a granule. */
+	size_t front = MAX(MIN(align, GRANULE), MIN_ALIGN);
+	size_t length = ALIGN_UP(size + front, GRANULE), offset;
 	uintptr_t addr = align <= GRANULE ? take_kept(&length) : 0;
 
 	*zeroed = !addr;
@@ -179,6 +186,8 @@ void *guarded_alloc(size_t size, size_t align, bool *zeroed)
 	link_block(addr, addr + offset, true);
 	large_count(1, (ptrdiff_t)length);
 	harden_seal((void *)(addr + offset), size, length - offset);
+	if (offset)
+		harden_seal((void *)(addr + offset - FRONT), 0, FRONT);
 	if (*zeroed)
 		probe(large_map, addr, length);
 	return (void *)(addr + offset);
@@ -191,8 +200,12 @@ static void *block_of(const struct span *s)
 
 size_t guarded_size(const struct span *s, const char *call)
 {
-	if (!harden_is_sealed(block_of(s), s->asked, guarded_room(s)))
-		pw_heap_error(call, "written past the end of", block_of(s));
+	char *block = block_of(s);
+
+	if (!harden_is_sealed(block, s->asked, guarded_room(s)))
+		pw_heap_error(call, "written past the end of", block);
+	if (s->offset && !harden_is_sealed(block - FRONT, 0, FRONT))
+		pw_heap_error(call, "written in front of", block);
 	return s->asked;
 }
 

@@ -20,7 +20,7 @@ extern struct lock pw_guarded_lock;
  */
 void *guarded_alloc(size_t size, size_t align, bool *zeroed);
 
-/* What was asked for; an error of @call if something was written behind it. */
+/* What was asked for; an error of @call if something was written behind it, or in front. */
 size_t guarded_size(const struct span *s, const char *call);
 
 /* How many bytes there are up to the guard. */

@@ -695,6 +695,11 @@ static size_t program_has(const void *p)
 	       READ_ONCE(*has_entry(distance)) : 0;
 }
 
+bool harden_has(const void *p)
+{
+	return program_has(p);
+}
+
 /*
  * The same of a block of ours, to be read and written. The table's distance from the
  * base, as a constant, would take two more instructions to add.

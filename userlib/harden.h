@@ -16,7 +16,8 @@
  *   be accessed until then.)
  * - Right behind the bytes that were asked for is a canary, looked at by free().
  * - Blocks that are mapped by themselves end at a page that faults, or less than their
- *   alignment before it, with a canary in between.
+ *   alignment before it, with a canary in between, and another one in front.
+ * - What is freed with its size is freed with the one that was asked for.
  */
 #ifndef PW_HARDEN_H
 #define PW_HARDEN_H
@@ -56,6 +57,9 @@ void pw_free_hard(void *p);
 
 /* Hardened: from now on @p, which is in order, has @size bytes, if there is room. */
 bool harden_resize(struct span *s, void *p, size_t size);
+
+/* Does the program have a block of a hardened span there? */
+bool harden_has(const void *p);
 
 /* Hardened: a block came back; false if the program has none of a hardened span there. */
 bool harden_give(void *p, const char *call);

@@ -278,8 +278,11 @@ static struct span *block_span(void *p, const char *call)
 
 static size_t usable(struct span *s, void *p, const char *call)
 {
-	if (s->state == SPAN_LARGE && (s->flags & SPAN_GUARDED))
+	if (s->state == SPAN_LARGE && (s->flags & SPAN_GUARDED)) {
+		if (!big_block_start(s, (uintptr_t)p))
+			pw_heap_error(call, "invalid pointer", p);
 		return guarded_size(s, call);
+	}
 	if (s->state != SPAN_CLASS)
 		return big_usable(s, (uintptr_t)p);
 	return s->hard ? harden_size(s, p, call) : s->block_size;
@@ -806,19 +809,35 @@ PUBLIC void *NAME(pvalloc)(size_t size)
 	return aligned(PAGE_SIZE, size ? ALIGN_UP(size, PAGE_SIZE) : PAGE_SIZE);
 }
 
-/* ---- sized free: the size adds nothing, the address tells the class ---- */
+/* ---- sized free: the address tells the class; hardened, the size is looked at ---- */
+
+/* Does free() take it, of a kind that knows the size to the byte? */
+static bool has_exact_size(const struct span *s, void *p)
+{
+	if (s->state == SPAN_LARGE && (s->flags & SPAN_GUARDED))
+		return big_block_start(s, (uintptr_t)p);
+	return s->state == SPAN_CLASS && s->hard && harden_has(p);
+}
+
+noinline void *pw_check_size(void *p, size_t size, const char *call)
+{
+	struct span *s = in_window((uintptr_t)p) ? span_of((uintptr_t)p) : NULL;
+
+	/* A block of no bytes is one of a byte. */
+	if (s && has_exact_size(s, p) && MAX(usable(s, p, call), 1UL) != MAX(size, 1UL))
+		pw_heap_error(call, "freed with another size:", p);
+	return p;
+}
 
 PUBLIC void NAME(free_sized)(void *p, size_t size)
 {
-	(void)size;
-	fast_free(p);
+	fast_free(unlikely(pw_env.harden) ? pw_check_size(p, size, "free_sized()") : p);
 }
 
 PUBLIC void NAME(free_aligned_sized)(void *p, size_t align, size_t size)
 {
 	(void)align;
-	(void)size;
-	fast_free(p);
+	fast_free(unlikely(pw_env.harden) ? pw_check_size(p, size, "free_aligned_sized()") : p);
 }
 
 /* Programs linked before glibc 2.26 call it. */

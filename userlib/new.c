@@ -11,6 +11,7 @@
 
 #include "catch.h"
 #include "entry.h"
+#include "env.h"
 #include "report.h"
 
 typedef void (*handler)(void);
@@ -241,16 +242,28 @@ BASE(void, delete_aligned, "_ZdlPvSt11align_val_t", void *p, size_t align)
 		base(p, align);						\
 	}
 
+/* Functions of the program's may have asked for more than it did. */
+static inline void *checked(void *p, size_t size)
+{
+	return unlikely(pw_env.harden) && !replaced ?
+	       pw_check_size(p, size, "operator delete()") : p;
+}
+
+#define DELETE_SIZED(base, c_name, linker_name)				\
+	OPERATOR(void, c_name, linker_name, void *p, size_t size)	\
+	{								\
+		base(checked(p, size));					\
+	}
+
 #define DELETE_SIZED_ALIGNED(base, c_name, linker_name)			\
 	OPERATOR(void, c_name, linker_name, void *p, size_t size, size_t align)	\
 	{								\
-		(void)size;						\
-		base(p, align);						\
+		base(checked(p, size), align);				\
 	}
 
 DELETE(BASE, delete_single, delete_array, "_ZdaPv")
-DELETE(OPERATOR, delete_single, delete_sized, "_ZdlPvm")
-DELETE(OPERATOR, delete_array, delete_array_sized, "_ZdaPvm")
+DELETE_SIZED(delete_single, delete_sized, "_ZdlPvm")
+DELETE_SIZED(delete_array, delete_array_sized, "_ZdaPvm")
 DELETE(OPERATOR, delete_single, delete_nothrow, "_ZdlPvRKSt9nothrow_t")
 DELETE(OPERATOR, delete_array, delete_array_nothrow, "_ZdaPvRKSt9nothrow_t")
 DELETE_ALIGNED(BASE, delete_aligned, delete_array_aligned, "_ZdaPvSt11align_val_t")

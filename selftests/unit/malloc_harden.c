@@ -516,6 +516,120 @@ static void guarded_goes(void)
 	pw_free(other);
 }
 
+/* ---- errors: the line that the library says ---- */
+
+static bool ends_with(void (*run)(void), const char *line)
+{
+	static char text[512];
+	int status = in_child(run, text, sizeof(text));
+
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strstr(text, line))
+		return true;
+	printf("# status %#x, said: %s\n", status, text);
+	return false;
+}
+
+/* One word more by as much as another one is less: their sum is what it was. */
+static void write_two_after_free(void)
+{
+	uint64_t *p;
+
+	harden();
+	p = pw_malloc(100);
+	pw_free(p);
+	p[2]++;
+	p[4]--;
+	pw_malloc(100);
+}
+
+static void two_words_after_free(void)
+{
+	CHECK(ends_with(write_two_after_free, "malloc(): written to after free:"));
+}
+
+static size_t front_size, front_align;
+
+static void write_in_front(void)
+{
+	volatile char *p;
+
+	harden();
+	p = pw_aligned_alloc(front_align, front_size);
+	p[-1] ^= 1;
+	pw_free((void *)p);
+}
+
+static void in_front(void)
+{
+	static const size_t sizes[] = { 200000, 256 * KIB, 256 * KIB - 8, MIB };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		front_size = sizes[i];
+		for (front_align = 16; front_align <= PAGE_SIZE; front_align *= 16)
+			CHECK(ends_with(write_in_front, "free(): written in front of"));
+	}
+}
+
+static void ask_the_middle(void)
+{
+	char *p;
+
+	harden();
+	p = pw_malloc(200000);
+	CHECK(pw_malloc_usable_size(p) == 200000);
+	pw_malloc_usable_size(p + 16);
+}
+
+static void usable_size_of_the_middle(void)
+{
+	CHECK(ends_with(ask_the_middle, "malloc_usable_size(): invalid pointer"));
+}
+
+static size_t sized;
+
+static void free_with_one_more(void)
+{
+	harden();
+	pw_free_sized(pw_malloc(sized), sized + (sized ? 1 : 2));
+}
+
+static void free_aligned_with_one_less(void)
+{
+	harden();
+	pw_free_aligned_sized(pw_aligned_alloc(64, sized + 2), 64, sized + 1);
+}
+
+static void other_sizes(void)
+{
+	static const size_t sizes[] = { 0, 1, 100, 104, 5000, 100000, 300000 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		sized = sizes[i];
+		CHECK(ends_with(free_with_one_more, "free_sized(): freed with another size:"));
+		CHECK(ends_with(free_aligned_with_one_less,
+				"free_aligned_sized(): freed with another size:"));
+	}
+}
+
+static void right_sizes(void)
+{
+	size_t size;
+
+	harden();
+	pw_free_sized(NULL, 5);
+	pw_free_sized(pw_malloc(0), 0);
+	pw_free_sized(pw_malloc(0), 1);
+	for (size = 1; size < 400 * KIB; size += size / 8 + 1) {
+		pw_free_sized(pw_malloc(size), size);
+		pw_free_sized(pw_calloc(1, size), size);
+		pw_free_sized(pw_realloc(pw_malloc(size), size + 5), size + 5);
+		pw_free_sized(pw_realloc(pw_malloc(2 * size), size), size);
+		pw_free_aligned_sized(pw_aligned_alloc(256, size), 256, size);
+	}
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -539,6 +653,11 @@ int main(void)
 		{ "a secret that the start-up's bytes do not tell", secrets },
 		{ "statistics", nothing_in_use },
 		{ "blocks that another thread frees", handover },
+		{ "two changes after free that make up for each other", two_words_after_free },
+		{ "a byte in front of a large block", in_front },
+		{ "the usable size of the middle of a large block", usable_size_of_the_middle },
+		{ "freed with another size", other_sizes },
+		{ "freed with the size it has", right_sizes },
 		{ "threads that exchange blocks, and end", threads },
 	};
 
