@@ -342,6 +342,14 @@ static inline size_t nr_queued(const struct hard_bin *bin)
 	return (size_t)(bin->tail - bin->head);
 }
 
+/* There shall be what has to wait and the choices, and one more. */
+static inline size_t nr_missing(const struct hard_bin *bin)
+{
+	size_t enough = delay(bin) + bin->choice + 2, has = bin->nr_choices + nr_queued(bin);
+
+	return enough > has ? enough - has : 0;
+}
+
 /*
  * One of the choices, at random, and the oldest of the queue in its place. The
  * generator's multiplier fits into the instruction; of the state the upper half is
@@ -459,9 +467,10 @@ static unsigned int take_apart(struct thread *t, unsigned int c, unsigned int wa
 
 static bool refill_from_arena(struct thread *t, struct hard_bin *bin, unsigned int c)
 {
+	size_t want = MAX(few(bin), nr_missing(bin));
 	void *blocks[MAGAZINE_BLOCKS];
 	enum content content = WAS_FREE;
-	unsigned int n = take_apart(t, c, few(bin), blocks, &content), i;
+	unsigned int n = take_apart(t, c, (unsigned int)want, blocks, &content), i;
 
 	for (i = 0; i < n && (content == ANY_BYTES || block_size(bin) < LEAVE_FRESH); i++) {
 		if (content == WAS_FREE && untouched(blocks[i], junk_block, bin->junk))
@@ -499,10 +508,9 @@ static bool refill(struct thread *t, struct hard_bin *bin, unsigned int c)
 	return true;
 }
 
-/* There shall be what has to wait and the choices, and one more. */
 static void have_enough(struct thread *t, struct hard_bin *bin, unsigned int c)
 {
-	while (bin->nr_choices + nr_queued(bin) <= delay(bin) + bin->choice + 1U)
+	while (nr_missing(bin))
 		if (!refill(t, bin, c))
 			break;
 }

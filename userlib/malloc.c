@@ -126,9 +126,8 @@ noinline void *pw_malloc_slow(size_t size, struct tcache_bin *bin)
 {
 	void *p;
 
-	if (unlikely(pw_env.harden))
-		return likely(size - 1 < HOT_READ(pw_tune.hard_most)) ? harden_malloc(size) :
-		       pw_malloc_hard(size);
+	if (size - 1 < HOT_READ(pw_tune.hard_most))
+		return harden_malloc(size);
 	p = tcache_pop_list(bin);
 	return likely(p) ? p : malloc_any(size, (size_t)(bin - pw_bins));
 }
