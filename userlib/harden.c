@@ -837,8 +837,10 @@ static void *take_checked(struct thread *t, unsigned int c)
 	p = bin->next ?: take_oldest(bin);
 	if (!p)
 		return NULL;
-	check_untouched(p, bin->junk, block_size(bin) >= LEAVE_FRESH);
-	check_untouched(bin->newest, bin->junk, false);
+	if (!untouched(p, bin->newest, bin->junk)) {
+		check_untouched(p, bin->junk, block_size(bin) >= LEAVE_FRESH);
+		check_untouched(bin->newest, bin->junk, false);
+	}
 	if (p == bin->newest)
 		bin->newest = (void *)junk_block;
 	choose_any(t->hard, bin);
