@@ -4,6 +4,7 @@
 # Included by the top Makefile, or by itself: make -f userlib/build.mk
 
 USERLIB_BUILD	?= build
+OBJCOPY		?= objcopy
 PREFIX		?= /usr/local
 USERLIB_VERSION	?= 1.0
 
@@ -49,9 +50,15 @@ $(USERLIB_BUILD)/libpagewell.so: $(userlib-pic) userlib/libpagewell.map userlib/
 	$(CC) -shared $(USERLIB_CFLAGS) $(userlib-ldflags) -o $@ $(userlib-pic)
 	ln -sf $(@F) $@.1
 
-$(USERLIB_BUILD)/libpagewell.a: $(userlib-objs)
+# One object: what its parts call of each other is nobody else's, and programs may have
+# functions of the same names.
+$(USERLIB_BUILD)/userlib/libpagewell.o: $(userlib-objs)
+	$(LD) -r -o $@ $(userlib-objs)
+	$(OBJCOPY) --localize-hidden $@
+
+$(USERLIB_BUILD)/libpagewell.a: $(USERLIB_BUILD)/userlib/libpagewell.o
 	rm -f $@
-	$(AR) rcs $@ $(userlib-objs)
+	$(AR) rcs $@ $<
 
 $(USERLIB_BUILD)/libpagewell.pc: userlib/pagewell.pc.in
 	@mkdir -p $(@D)

@@ -764,6 +764,40 @@ operators_replaced()
 	done
 }
 
+# What is deleted as what it is passes; then a type is deleted as a shorter one.
+deleted_sized()
+{
+	local -x PAGEWELL_HARDEN=1
+
+	local more
+
+	cat >"$work/sized.cc" <<-'END'
+		#include <string>
+		#include <vector>
+		struct small { char bytes[40]; };
+		struct large { char bytes[41]; };
+		struct alignas(64) lines { char bytes[100]; };
+		int main(int argc, char **)
+		{
+			std::vector<std::string> strings(1000, std::string(100, 'x'));
+			strings.resize(10000);
+			lines *volatile l = new lines;
+			delete l;
+			std::string *volatile s = new std::string[7];
+			delete[] s;
+			large *volatile p = new large;
+			if (argc > 1)
+				delete reinterpret_cast<small *>(p);
+			else
+				delete p;
+			return 0;
+		}
+	END
+	g++ -w -std=c++17 -O1 -fno-builtin -o "$work/sized" "$work/sized.cc" || return 1
+	LD_PRELOAD=$root/build/libpagewell.so "$work/sized" || return 1
+	LD_PRELOAD=$root/build/libpagewell.so "$work/sized" wrong 2>&1 | sed 's/ 0x.*//'
+}
+
 operators_plugin()
 {
 	cc -o "$work/host" "$work/host.c" &&
@@ -833,6 +867,17 @@ symbols()
 		END { if (!bad) print "as they should be" }'
 }
 
+# A program that has the archive may call its own functions what it likes.
+symbols_archive()
+{
+	local libc="malloc|free|calloc|realloc|reallocarray|cfree|memalign|aligned_alloc|valloc|pvalloc"
+
+	nm -g --defined-only "$root/build/libpagewell.a" | awk 'NF == 3 { print $3 }' |
+		grep -vE "^(pagewell_.*|_Z.*|(__libc_)?($libc)|posix_memalign|free_(aligned_)?sized)$" |
+		grep -vE "^mall(opt|info2?|oc_(info|stats|trim|usable_size))$"
+	echo "no others"
+}
+
 # What debuggers and tracers see: a block of 100 bytes, then one too many.
 probes()
 {
@@ -858,7 +903,7 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..21"
+echo "1..23"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
@@ -876,9 +921,12 @@ test_case "loaded by dlopen" loaded loaded
 test_case "operator new and delete, shared" "all forms" operators
 test_case "operator new and delete, archive" "all forms" operators_archive
 test_case "operator new and delete, some of them the program's" replaced operators_replaced
+test_case "delete with the size of another type" \
+	"pagewell: operator delete(): freed with another size:" deleted_sized
 test_case "operator new of a plugin that alone has a C++ runtime" caught operators_plugin
 test_case "the first thread ends, with what it cached" 'tcache" count="1' first_ends
 test_case "the library's header beside the device's" both headers
 test_case "probes" "blocks of 112 no_memory () " probes
 test_case "the exported names and their versions" "as they should be" symbols
+test_case "the archive's names" "no others" symbols_archive
 exit $failed
