@@ -382,6 +382,7 @@ static inline void choose(struct hard *hard, struct hard_bin *bin)
 	*chosen = *bin->head++;
 	bin->next = next;
 	__builtin_prefetch(next, 1);
+	__builtin_prefetch(last_word(next, bin->room), 1);
 }
 
 /* The same when there may be too few blocks; those that have to wait are not chosen. */
