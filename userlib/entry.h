@@ -9,8 +9,10 @@
 #include <stdio.h>
 
 #include "class.h"
+#include "harden.h"
 #include "heap.h"
 #include "tcache.h"
+#include "tune.h"
 
 /* A build for tests has its functions beside those of libc. */
 #ifdef PW_PREFIX
@@ -87,6 +89,11 @@ static inline __attribute__((always_inline)) void *fast_malloc(size_t size)
 	struct tcache_bin *bin;
 	struct block *b;
 
+	/* What pw_malloc_slow() would do, sooner. */
+#ifdef PW_HARDEN
+	if (likely(size - 1 < HOT_READ(pw_tune.hard_most)))
+		return harden_malloc(size);
+#endif
 	if (likely(size <= SMALL_MAX)) {
 		bin = bin_at(small_class(size) * MAP_UNIT);
 		b = bin_pop(bin);
@@ -132,6 +139,13 @@ static inline __attribute__((always_inline)) void fast_free(void *p)
 	struct tcache_bin *bin;
 	struct block *b = p;
 
+	/* As pw_free_slow(). */
+#ifdef PW_HARDEN
+	if (likely(d < HOT_READ(pw_hard_limit))) {
+		harden_free(p, d);
+		return;
+	}
+#endif
 	if (unlikely(d >= HOT_READ(pw_fast_limit))) {
 		pw_free_slow(p, d);
 		return;
