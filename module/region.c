@@ -838,7 +838,9 @@ static void unmap_touched(struct pw_heap *heap, struct span *s)
 	pw_unlock(&heap->lock);
 
 	backed = pw_range_drop(heap, s->lo, s->hi, strict);
-	pw_heap_uncommit(heap, s->hi - s->lo, strict, backed);
+	/* Under a guard may be what an unmap had left, which has been counted off. */
+	if (entry_flags(s->entry) & PW_REGION_MAP)
+		pw_heap_uncommit(heap, s->hi - s->lo, strict, backed);
 
 	pw_lock(&heap->lock);
 	pw_end_drop(heap);

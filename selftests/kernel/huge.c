@@ -600,6 +600,26 @@ TEST_F(huge, held_and_unmapped_by_halves)
 	}
 }
 
+/* A guard counts for nothing, also one above what an unmap had left of a block. */
+TEST_F(huge, held_and_guarded)
+{
+	char *half = self->p + 256 * PAGE;
+	int fds[2];
+
+	fill(self);
+	ASSERT_TRUE(hold(self->p, PAGE, fds));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, half, 256 * PAGE));
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_GUARD | PAGEWELL_MAP_FIXED, half,
+				    256 * PAGE, 0, NULL));
+		ASSERT_EQ(0, pw_unmap(self->h.fd, half, 256 * PAGE));
+	}
+	EXPECT_EQ(0, pw_map(self->h.fd, 0, NULL, PAGE, 0, NULL));
+	ASSERT_EQ(0, pw_set_limit(self->h.fd, 4 * HUGE - 250 * PAGE));
+	EXPECT_EQ(-ENOMEM, pw_map(self->h.fd, 0, NULL, 6 * PAGE, 0, NULL));
+	EXPECT_EQ(0, pw_map(self->h.fd, 0, NULL, 5 * PAGE, 0, NULL));
+}
+
 /* Neither child nor pipe keeps a strict heap from writing; the pipe tells what was there. */
 TEST_F(huge, held_and_written_without_memory)
 {
