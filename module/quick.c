@@ -79,12 +79,18 @@ static __always_inline bool is_over_rlimit(unsigned long nr)
 	return max != RLIM_INFINITY && nr + current->mm->data_vm > max >> PAGE_SHIFT;
 }
 
+/* What is locked as soon as it is mapped is put in place, too: the long way. */
+static __always_inline bool is_locked(const struct pw_heap *heap)
+{
+	return unlikely(READ_ONCE(heap->mm->def_flags) & VM_LOCKED);
+}
+
 static __always_inline bool charge_and_commit(struct pw_heap *heap, unsigned long nr,
 					      unsigned long limit, bool limited)
 {
 	long mapped = atomic_long_read(&heap->mapped);
 
-	if (READ_ONCE(heap->commit) != PAGEWELL_COMMIT_STRICT ||
+	if (READ_ONCE(heap->commit) != PAGEWELL_COMMIT_STRICT || is_locked(heap) ||
 	    (limited && mapped + nr > limit) || is_over_rlimit(mapped + nr) ||
 	    !atomic_long_try_cmpxchg(&heap->mapped, &mapped, mapped + nr))
 		return false;

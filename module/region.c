@@ -453,6 +453,18 @@ static int find_gap(struct pw_heap *heap, unsigned long hint, unsigned long nr,
 	return find_gap_from(heap, 0, nr, align, page);
 }
 
+/*
+ * After mlockall(MCL_FUTURE) what is added is put in place, as far as it can be: as the
+ * kernel does it, who asked for it does not hear of an error.
+ */
+static void populate_locked(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	unsigned long flags = READ_ONCE(heap->mm->def_flags);
+
+	if (unlikely((flags & (VM_LOCKED | VM_LOCKONFAULT)) == VM_LOCKED))
+		pw_populate(heap, lo, hi);
+}
+
 /* Breaks */
 
 static struct pw_break *get_break(struct pw_heap *heap, u32 id)
@@ -659,12 +671,13 @@ static void shrink_break(struct pw_heap *heap, struct pw_break *b,
 int pw_brk_move(struct pw_heap *heap, struct pagewell_brk *arg)
 {
 	struct pw_break *b = get_break(heap, arg->id);
-	unsigned long brk = arg->brk - heap->base;
+	unsigned long brk = arg->brk - heap->base, old;
 	int err = 0;
 
 	if (!b)
 		return -ENOENT;
 	pw_lock(&b->lock);
+	old = pages_up(b->brk);
 	if (b->dead) {
 		err = -ENOENT;
 	} else if (arg->brk && (arg->brk < heap->base ||
@@ -683,6 +696,8 @@ int pw_brk_move(struct pw_heap *heap, struct pagewell_brk *arg)
 	pw_unlock(&b->lock);
 	put_break(b);
 	pw_stat_inc(brk_calls);
+	if (!err && arg->brk)
+		populate_locked(heap, old, pages_up(arg->brk - heap->base));
 	return err;
 }
 
@@ -1053,6 +1068,8 @@ int pw_map(struct pw_heap *heap, struct pagewell_map *arg)
 		/* It may have become a part of its neighbours. */
 		if (err)
 			unmap(heap, page, page + nr, true);
+	} else if (!guard) {
+		populate_locked(heap, page, page + nr);
 	}
 	return err;
 }
@@ -1110,6 +1127,8 @@ int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
 		*addr = pw_heap_addr(heap, page);
 out:
 	pw_unlock(&heap->lock);
+	if (!err)
+		populate_locked(heap, page, page + nr);
 	return err;
 }
 
@@ -1344,11 +1363,12 @@ static int check_remap(struct pw_heap *heap, const struct pagewell_remap *arg,
  */
 int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
 {
-	unsigned long lo, hi, to;
+	unsigned long lo, hi, to, from, nr = pages_up(arg->new_length);
 	int err = check_remap(heap, arg, &lo, &hi, &to);
 
 	if (err)
 		return err;
+	from = lo;
 
 	/* Nobody unmaps while we hold this, so what is mapped stays so. */
 	pw_lock(&heap->unmap_lock);
@@ -1359,12 +1379,15 @@ int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg)
 	} else if (is_full(heap)) {
 		err = -ENOMEM;
 	} else {
-		err = remap(heap, arg->flags, &lo, hi, pages_up(arg->new_length), to);
+		err = remap(heap, arg->flags, &lo, hi, nr, to);
 	}
 	pw_unlock(&heap->unmap_lock);
-	if (!err)
-		arg->addr = pw_heap_addr(heap, lo);
-	return err;
+	if (err)
+		return err;
+	arg->addr = pw_heap_addr(heap, lo);
+	/* What has moved is not mapped where it is now. */
+	populate_locked(heap, lo == from ? hi : lo, lo + nr);
+	return 0;
 }
 
 /* Advice */

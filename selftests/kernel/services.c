@@ -341,6 +341,87 @@ TEST(mlockall_future)
 	close(h.fd);
 }
 
+static long minor_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt;
+}
+
+/* Pages that are resident by now and were not before; each is written without a fault. */
+static long put_in_place(struct pw *h, char *p, long pages)
+{
+	static long before;
+	long now = pw_resident(h->fd) / PAGE, more = now - before;
+	long faults = minor_faults();
+
+	for (long i = 0; p && i < pages; i++)
+		p[i * PAGE] = 1;
+	CHECK(!p || minor_faults() - faults < 4);
+	before = now;
+	return more;
+}
+
+/* What is locked from the beginning is in place when the call returns. */
+TEST(mlockall_future_is_in_place)
+{
+	char *p, *q, *start;
+	uint32_t id;
+	struct pw h;
+
+	pw_heap(&h, 32 * MIB);
+	ASSERT_EQ(0, mlockall(MCL_FUTURE));
+	p = pw_map_pages(&h, 300);
+	EXPECT_EQ(300, put_in_place(&h, p, 300));
+	/* Addresses given up a moment ago, too. */
+	ASSERT_EQ(0, pw_unmap(h.fd, p, 300 * PAGE));
+	EXPECT_EQ(-300, put_in_place(&h, NULL, 0));
+	EXPECT_EQ(p, pw_map_pages(&h, 300));
+	EXPECT_EQ(300, put_in_place(&h, p, 300));
+
+	ASSERT_EQ(0, pw_brk_create(h.fd, HUGE, &id, &start));
+	ASSERT_EQ(0, pw_brk(h.fd, id, start + 10 * PAGE, NULL));
+	EXPECT_EQ(10, put_in_place(&h, start, 10));
+	ASSERT_EQ(0, pw_brk(h.fd, id, start + 9 * PAGE, NULL));
+	EXPECT_EQ(-1, put_in_place(&h, start, 9));
+	ASSERT_EQ(0, pw_brk(h.fd, id, start + 200 * PAGE, NULL));
+	EXPECT_EQ(191, put_in_place(&h, start, 200));
+
+	ASSERT_EQ(0, pw_remap(h.fd, PAGEWELL_REMAP_MAYMOVE, p, 300 * PAGE, 350 * PAGE, &q));
+	EXPECT_EQ(50, put_in_place(&h, q, 350));
+	p = pw_map_pages(&h, 1);
+	ASSERT_EQ(0, pw_remap(h.fd, PAGEWELL_REMAP_MAYMOVE, q, 350 * PAGE, 700 * PAGE, &q));
+	EXPECT_EQ(351, put_in_place(&h, q, 700));
+	ASSERT_EQ(0, pw_map(h.fd, PAGEWELL_MAP_GUARD, NULL, 9 * PAGE, 0, NULL));
+	EXPECT_EQ(0, put_in_place(&h, NULL, 0));
+
+	/* Only when it is touched, or not at all any more. */
+	ASSERT_EQ(0, mlockall(MCL_FUTURE | MCL_ONFAULT));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, 100 * PAGE, 0, &p));
+	EXPECT_EQ(0, put_in_place(&h, NULL, 0));
+	ASSERT_EQ(0, munlockall());
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, 100 * PAGE, 0, &p));
+	EXPECT_EQ(0, put_in_place(&h, NULL, 0));
+	close(h.fd);
+}
+
+/* What there is no memory for is missing: who locked is not told, as by the kernel. */
+TEST(mlockall_future_without_memory)
+{
+	struct pw h;
+	char *p;
+
+	pw_heap(&h, 32 * MIB);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_LAZY));
+	ASSERT_EQ(0, pw_set_limit(h.fd, 100 * PAGE));
+	ASSERT_EQ(0, mlockall(MCL_FUTURE));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, 300 * PAGE, 0, &p));
+	EXPECT_EQ(100 * PAGE, pw_resident(h.fd));
+	EXPECT_EQ(0, munlockall());
+	close(h.fd);
+}
+
 /* Who may not lock so much gets no larger heap, and is told so. */
 TEST(mlockall_future_within_limits)
 {
