@@ -1551,7 +1551,7 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 	int err;
 
 	if (advice < PAGEWELL_ADVISE_POPULATE ||
-	    advice > PAGEWELL_ADVISE_COLLAPSE)
+	    advice > PAGEWELL_ADVISE_HEAPHUGEPAGE)
 		return -EINVAL;
 	if (!length)
 		return 0;
@@ -1569,6 +1569,8 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 		return set_page_size(heap, lo, hi, PW_REGION_HUGE);
 	case PAGEWELL_ADVISE_NOHUGEPAGE:
 		return set_page_size(heap, lo, hi, PW_REGION_SMALL);
+	case PAGEWELL_ADVISE_HEAPHUGEPAGE:
+		return set_page_size(heap, lo, hi, 0);
 	case PAGEWELL_ADVISE_FREE:
 		return for_each_mapped(heap, lo, hi, loosen);
 	case PAGEWELL_ADVISE_COLD:

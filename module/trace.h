@@ -25,7 +25,8 @@
 	{ PAGEWELL_ADVISE_NOHUGEPAGE, "nohugepage" },			\
 	{ PAGEWELL_ADVISE_FREE, "free" },				\
 	{ PAGEWELL_ADVISE_COLD, "cold" },				\
-	{ PAGEWELL_ADVISE_COLLAPSE, "collapse" }
+	{ PAGEWELL_ADVISE_COLLAPSE, "collapse" },			\
+	{ PAGEWELL_ADVISE_HEAPHUGEPAGE, "heaphugepage" }
 #endif
 
 /* A break was moved by an ioctl; what the control page does, only faults show. */

@@ -288,6 +288,7 @@ struct pagewell_remap {
 #define PAGEWELL_ADVISE_FREE		6 /* may be given back until touched again */
 #define PAGEWELL_ADVISE_COLD		7 /* not needed for a while: may be packed */
 #define PAGEWELL_ADVISE_COLLAPSE	8 /* one page of 2 MiB for small ones, now */
+#define PAGEWELL_ADVISE_HEAPHUGEPAGE	9 /* as the policy of the heap says, again */
 
 /**
  * struct pagewell_advise - PAGEWELL_IOC_ADVISE: advice about a range

@@ -125,6 +125,24 @@ TEST_F(huge, advice)
 	EXPECT_EQ(in_kib(3 * SLOT), pmd_kib(self));
 }
 
+/* What was said of a range is taken back: the heap's policy rules, whatever it is by then. */
+TEST_F(huge, advice_taken_back)
+{
+	int fd = self->h.fd;
+
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_NOHUGEPAGE, self->p, 2 * HUGE));
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_HUGEPAGE, self->p + 2 * HUGE, 2 * HUGE));
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_HEAPHUGEPAGE, self->p + HUGE, 2 * HUGE));
+	self->p[0] = 1;
+	self->p[HUGE] = 1;
+	EXPECT_EQ(in_kib(SLOT), pmd_kib(self));
+	ASSERT_EQ(0, pw_set_huge(fd, PAGEWELL_HUGE_NEVER));
+	self->p[2 * HUGE] = 1;
+	self->p[3 * HUGE] = 1;
+	EXPECT_EQ(in_kib(2 * SLOT), pmd_kib(self));
+	EXPECT_EQ(-EINVAL, pw_advise(fd, PAGEWELL_ADVISE_HEAPHUGEPAGE + 1, self->p, HUGE));
+}
+
 TEST_F(huge, populate)
 {
 	ASSERT_EQ(0, pw_advise(self->h.fd, PAGEWELL_ADVISE_POPULATE, self->p, 4 * HUGE));
