@@ -51,10 +51,13 @@ $(USERLIB_BUILD)/libpagewell.so: $(userlib-pic) userlib/libpagewell.map userlib/
 	ln -sf $(@F) $@.1
 
 # One object: what its parts call of each other is nobody else's, and programs may have
-# functions of the same names.
+# functions of the same names. The base of probes is one for the whole program, so
+# objcopy's --localize-hidden will not do.
 $(USERLIB_BUILD)/userlib/libpagewell.o: $(userlib-objs)
 	$(LD) -r -o $@ $(userlib-objs)
-	$(OBJCOPY) --localize-hidden $@
+	readelf -sW $@ | awk '$$6 == "HIDDEN" && $$7 != "UND" && $$8 != "_.stapsdt.base" \
+		{ print $$8 }' >$@.hidden
+	$(OBJCOPY) --localize-symbols=$@.hidden $@
 
 $(USERLIB_BUILD)/libpagewell.a: $(USERLIB_BUILD)/userlib/libpagewell.o
 	rm -f $@

@@ -867,13 +867,30 @@ symbols()
 		END { if (!bad) print "as they should be" }'
 }
 
+# A program with probes of its own, before those of the archive.
+probes_of_two()
+{
+	cat >"$work/own.c" <<-'END'
+		#include <stdio.h>
+		#include <stdlib.h>
+		#include <sys/sdt.h>
+		int main(void)
+		{
+			DTRACE_PROBE(own, begin);
+			free(malloc(10));
+			return puts("linked") < 0;
+		}
+	END
+	gcc -o "$work/own" "$work/own.c" "$root/build/libpagewell.a" -lpthread && "$work/own"
+}
+
 # A program that has the archive may call its own functions what it likes.
 symbols_archive()
 {
 	local libc="malloc|free|calloc|realloc|reallocarray|cfree|memalign|aligned_alloc|valloc|pvalloc"
 
 	nm -g --defined-only "$root/build/libpagewell.a" | awk 'NF == 3 { print $3 }' |
-		grep -vE "^(pagewell_.*|_Z.*|(__libc_)?($libc)|posix_memalign|free_(aligned_)?sized)$" |
+		grep -vE "^(pagewell_.*|_Z.*|_\.stapsdt\.base|(__libc_)?($libc)|posix_memalign|free_(aligned_)?sized)$" |
 		grep -vE "^mall(opt|info2?|oc_(info|stats|trim|usable_size))$"
 	echo "no others"
 }
@@ -903,7 +920,7 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..23"
+echo "1..24"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
@@ -927,6 +944,7 @@ test_case "operator new of a plugin that alone has a C++ runtime" caught operato
 test_case "the first thread ends, with what it cached" 'tcache" count="1' first_ends
 test_case "the library's header beside the device's" both headers
 test_case "probes" "blocks of 112 no_memory () " probes
+test_case "probes of the program's own beside the archive's" linked probes_of_two
 test_case "the exported names and their versions" "as they should be" symbols
 test_case "the archive's names" "no others" symbols_archive
 exit $failed
