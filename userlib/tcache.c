@@ -287,13 +287,42 @@ static bool may_keep_bin(struct thread *t, size_t size, size_t bytes)
 	return true;
 }
 
+static inline void set_bin(struct thread *t, size_t c, struct block *head, unsigned int room)
+{
+	t->bins[c] = (struct tcache_bin){ .head = head, .room = (int32_t)room };
+}
+
+/* Large sizes of which the thread has nothing any more leave their share to others. */
+static bool leave_empty_bins(struct thread *t)
+{
+	unsigned int c = (unsigned int)big_class(LARGE_BLOCK);
+	bool any = false;
+
+	for (; c < NR_CLASSES; c++) {
+		struct stack *st = &t->full[c];
+		size_t bytes = st->size;
+
+		if (!st->room || st->nr || st->budget || t->bins[c].head)
+			continue;
+		t->used[c / 64] &= ~(1UL << (c % 64));
+		*st = (struct stack){ 0 };
+		set_bin(t, c, NULL, 0);
+		t->large_bins -= bytes;
+		keep_less(t, bytes);
+		any = true;
+	}
+	return any;
+}
+
 /* From now on the thread uses the class, if it may keep a list of it. */
 static noinline struct stack *stack_start(struct thread *t, unsigned int c)
 {
 	unsigned int room = class_room(class_size(c));
 	struct stack *st = &t->full[c];
+	size_t size = class_size(c);
 
-	if (!may_keep_bin(t, class_size(c), room * class_size(c)))
+	if (!may_keep_bin(t, size, room * size) &&
+	    !(size >= LARGE_BLOCK && leave_empty_bins(t) && may_keep_bin(t, size, room * size)))
 		return NULL;
 	st->room = (uint8_t)room;
 	st->link = c == 1 ? sizeof(struct block *) : sizeof(struct block);
@@ -311,11 +340,6 @@ static noinline struct stack *stack_start(struct thread *t, unsigned int c)
 static inline struct stack *stack_of(struct thread *t, unsigned int c)
 {
 	return likely(t->full[c].room) ? &t->full[c] : stack_start(t, c);
-}
-
-static inline void set_bin(struct thread *t, size_t c, struct block *head, unsigned int room)
-{
-	t->bins[c] = (struct tcache_bin){ .head = head, .room = (int32_t)room };
 }
 
 /* Empties a bin. Without room for more, its blocks were no full list. */
