@@ -233,7 +233,17 @@ static void *large_resize(struct span *s, size_t size)
 	return (void *)addr;
 }
 
-static void *run_resize(struct span *s, size_t size)
+/*
+ * What would be a mapping of its own takes the arena's top only when nothing else is
+ * left: the pages of a mapping go back when it is freed.
+ */
+static enum source pages_for(const struct arena *a, size_t size, bool must)
+{
+	return must || a->private || size < READ_ONCE(pw_tune.mmap_threshold) ? NEW_PAGES
+									      : OWN_PAGES;
+}
+
+static void *run_resize(struct span *s, size_t size, bool must)
 {
 	size_t granules = ALIGN_UP(size, GRANULE) >> GRANULE_SHIFT;
 	struct arena *a = span_arena(s);
@@ -244,7 +254,7 @@ static void *run_resize(struct span *s, size_t size)
 		return NULL;
 	lock(&a->lock);
 	if (granules > old)
-		done = run_extend(a, s->head, old, granules - old, NEW_PAGES);
+		done = run_extend(a, s->head, old, granules - old, pages_for(a, size, must));
 	if (done) {
 		s->granules = (uint32_t)granules;
 		s->size = granules << GRANULE_SHIFT;
@@ -257,7 +267,7 @@ static void *run_resize(struct span *s, size_t size)
 	return done ? (void *)span_addr(s) : NULL;
 }
 
-void *big_resize(struct span *s, size_t size)
+void *big_resize(struct span *s, size_t size, bool must)
 {
-	return s->state == SPAN_LARGE ? large_resize(s, size) : run_resize(s, size);
+	return s->state == SPAN_LARGE ? large_resize(s, size) : run_resize(s, size, must);
 }

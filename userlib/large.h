@@ -31,8 +31,8 @@ bool big_block_start(const struct span *s, uintptr_t p);
 
 void big_free(struct span *s, const char *call, void *p);
 
-/* The block with at least @size bytes, moved or not; NULL: copy it. */
-void *big_resize(struct span *s, size_t size);
+/* The block with at least @size bytes, moved or not; NULL: copy it, or if it @must be there. */
+void *big_resize(struct span *s, size_t size, bool must);
 
 /* So many mapped blocks more, and so many bytes in them. */
 void large_count(ptrdiff_t blocks, ptrdiff_t bytes);

@@ -507,7 +507,7 @@ static void *move_or_resize(struct span *s, void *p, size_t old, size_t size)
 
 	if (q)
 		return q;
-	q = big_resize(s, size);
+	q = big_resize(s, size, true);
 	if (q)
 		not_refused(saved);
 	return q;
@@ -549,7 +549,7 @@ static noinline void *realloc_big(struct span *s, void *p, size_t size)
 	if (size > old / 2 || size > CLASS_MAX) {
 		if (size <= old && size > old / 2 && old - size < GRANULE)
 			return p;
-		q = big_resize(s, size);
+		q = big_resize(s, size, false);
 		if (q)
 			return q;
 	}
