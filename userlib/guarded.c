@@ -165,8 +165,8 @@ static void link_block(uintptr_t addr, uintptr_t block, bool there)
 void *guarded_alloc(size_t size, size_t align, bool *zeroed)
 {
 	/* Room for the word in front, where it does not take more than a granule. */
-	size_t front = MAX(MIN(align, GRANULE), MIN_ALIGN);
-	size_t length = ALIGN_UP(size + front, GRANULE), offset;
+	size_t front = align <= GRANULE ? MAX(align, MIN_ALIGN) : 0;
+	size_t length = ALIGN_UP(MAX(size + front, 1UL), GRANULE), offset;
 	uintptr_t addr = align <= GRANULE ? take_kept(&length) : 0;
 
 	*zeroed = !addr;

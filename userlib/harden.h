@@ -16,7 +16,8 @@
  *   be accessed until then.)
  * - Right behind the bytes that were asked for is a canary, looked at by free().
  * - Blocks that are mapped by themselves end at a page that faults, or less than their
- *   alignment before it, with a canary in between, and another one in front.
+ *   alignment before it, with a canary in between, and up to an alignment of 16 KiB
+ *   another one in front.
  * - What is freed with its size is freed with the one that was asked for.
  */
 #ifndef PW_HARDEN_H

@@ -308,7 +308,9 @@ int os_anon_brk_move(struct os_brk *b, uintptr_t brk)
 	else
 		ret = brk < b->brk ? sys(SYS_munmap, brk, b->brk - brk) : 0;
 	if (ret < 0) {
-		unreserve(b, reserved);
+		/* Where somebody else is, nobody is to look again. */
+		if (ret != -EEXIST)
+			unreserve(b, reserved);
 		return ret == -EEXIST ? -EAGAIN : (int)ret;
 	}
 	b->brk = brk;
