@@ -80,9 +80,9 @@ static __always_inline bool is_over_rlimit(unsigned long nr)
 }
 
 /* What is locked as soon as it is mapped is put in place, too: the long way. */
-static __always_inline bool is_locked(const struct pw_heap *heap)
+static __always_inline bool is_locked(void)
 {
-	return unlikely(READ_ONCE(heap->mm->def_flags) & VM_LOCKED);
+	return unlikely(data_race(current->mm->def_flags & VM_LOCKED));
 }
 
 static __always_inline bool charge_and_commit(struct pw_heap *heap, unsigned long nr,
@@ -90,7 +90,7 @@ static __always_inline bool charge_and_commit(struct pw_heap *heap, unsigned lon
 {
 	long mapped = atomic_long_read(&heap->mapped);
 
-	if (READ_ONCE(heap->commit) != PAGEWELL_COMMIT_STRICT || is_locked(heap) ||
+	if (READ_ONCE(heap->commit) != PAGEWELL_COMMIT_STRICT || is_locked() ||
 	    (limited && mapped + nr > limit) || is_over_rlimit(mapped + nr) ||
 	    !atomic_long_try_cmpxchg(&heap->mapped, &mapped, mapped + nr))
 		return false;
