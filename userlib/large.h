@@ -31,7 +31,10 @@ bool big_block_start(const struct span *s, uintptr_t p);
 
 void big_free(struct span *s, const char *call, void *p);
 
-/* The block with at least @size bytes, moved or not; NULL: copy it, or if it @must be there. */
+/*
+ * The block with at least @size bytes, moved or not; NULL: copy it. @must: that has been
+ * tried, and there is no memory for a second block.
+ */
 void *big_resize(struct span *s, size_t size, bool must);
 
 /* So many mapped blocks more, and so many bytes in them. */

@@ -22,7 +22,10 @@
 #define SMALL_SHIFT_OUT	6
 #define LARGE_BYTES	(32 * MIB)
 
-/* And no more than their share of this, where there are many threads; as do bins of large ones. */
+/*
+ * And no more than their share of this, where there are many threads. Bins of large blocks
+ * have a share of as much again.
+ */
 #define ALL_SMALL_BYTES	(64 * MIB)
 #define ALL_LARGE_BYTES	(128 * MIB)
 

@@ -422,7 +422,8 @@ static void zeroing(void)
 	ns = counter("zero_ahead_ns") - ns;
 	pages = counter("zeroed_ahead") - pages;
 	late = counter("zeroed_fault") - late;
-	printf("%-44s %10.0f\n", "zeroing ahead, in the background, a page", pages ? ns / pages : 0);
+	printf("%-44s %10.0f\n", "zeroing ahead, in the background, a page",
+	       pages ? ns / pages : 0);
 	printf("%-44s %10.0f\n", "percent of the pages zeroed late",
 	       100 * late / (ZEROING_RUNS * (RUN / PAGE)));
 
