@@ -125,6 +125,15 @@ static inline void pw_vma_start_write(struct vm_area_struct *vma)
 #endif
 }
 
+static inline void pw_vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_set(vma, flags);
+#else
+	vma->vm_flags |= flags;
+#endif
+}
+
 static inline void pw_vm_flags_clear(struct vm_area_struct *vma,
 				     unsigned long flags)
 {

@@ -21,23 +21,29 @@
 #include "stats.h"
 #include "trace.h"
 
-/* Writes to pages that are mapped read-only are ours from here on. */
-static void use_cow_ops(struct vm_area_struct *vma)
+/* What its flags and vm_ops say: as private memory where writes are to come to us. */
+static void set_page_prot(struct vm_area_struct *vma)
 {
 	unsigned long flags = vma->vm_flags;
 
+	if (vma->vm_ops == &pw_vm_ops_cow && (flags & VM_WRITE))
+		flags &= ~VM_SHARED;
+	WRITE_ONCE(vma->vm_page_prot, vm_get_page_prot(flags));
+}
+
+/* Writes to pages that are mapped read-only are ours from here on. */
+static void use_cow_ops(struct vm_area_struct *vma)
+{
 	if (vma->vm_ops == &pw_vm_ops_cow)
 		return;
 	vma->vm_ops = &pw_vm_ops_cow;
-	if (flags & VM_WRITE)
-		flags &= ~VM_SHARED;
-	WRITE_ONCE(vma->vm_page_prot, vm_get_page_prot(flags));
+	set_page_prot(vma);
 }
 
 static void use_plain_ops(struct vm_area_struct *vma)
 {
 	vma->vm_ops = &pw_vm_ops;
-	WRITE_ONCE(vma->vm_page_prot, vm_get_page_prot(vma->vm_flags));
+	set_page_prot(vma);
 }
 
 /*
@@ -75,11 +81,19 @@ static bool is_private(struct pw_heap *heap)
 	return true;
 }
 
-static struct vm_area_struct *next_vma(struct pw_heap *heap,
-				       struct vm_area_struct *vma)
+/**
+ * pw_heap_vma() - the first VMA of a heap that ends behind an address
+ * @heap: the caller's own
+ * @addr: in its window
+ *
+ * Context: mmap_lock held.
+ *
+ * Return: the VMA, or NULL.
+ */
+struct vm_area_struct *pw_heap_vma(struct pw_heap *heap, unsigned long addr)
 {
-	unsigned long addr = vma ? vma->vm_end : heap->base;
 	unsigned long end = pw_heap_addr(heap, heap->window);
+	struct vm_area_struct *vma;
 
 	while (addr < end) {
 		vma = find_vma_intersection(heap->mm, addr, end);
@@ -92,10 +106,42 @@ static struct vm_area_struct *next_vma(struct pw_heap *heap,
 	return NULL;
 }
 
+static struct vm_area_struct *next_vma(struct pw_heap *heap,
+				       struct vm_area_struct *vma)
+{
+	return pw_heap_vma(heap, vma ? vma->vm_end : heap->base);
+}
+
 /* Context: the mmap_lock of the heap's mm is held for write. */
 #define for_each_heap_vma(vma, heap)					\
 	for ((vma) = next_vma(heap, NULL); (vma);			\
 	     (vma) = next_vma(heap, vma))
+
+#define PLAIN		(VM_READ | VM_WRITE)
+#define NOT_PLAIN	(VM_DONTCOPY | VM_DONTDUMP)
+
+/**
+ * pw_vma_is_plain() - has nothing been done to a VMA that would be missed later?
+ * @vma: of a heap
+ */
+bool pw_vma_is_plain(const struct vm_area_struct *vma)
+{
+	return (vma->vm_flags & (PLAIN | NOT_PLAIN)) == PLAIN;
+}
+
+/**
+ * pw_vma_make_plain() - undo what mprotect() and madvise() did to a VMA
+ * @vma: of a heap; no page of it is mapped
+ *
+ * Context: mmap_lock held for write.
+ */
+void pw_vma_make_plain(struct vm_area_struct *vma)
+{
+	pw_vma_start_write(vma);
+	pw_vm_flags_set(vma, PLAIN);
+	pw_vm_flags_clear(vma, NOT_PLAIN);
+	set_page_prot(vma);
+}
 
 /**
  * pw_heap_begin_cow() - have writes to read-only entries come to us
@@ -342,17 +388,23 @@ static struct pw_heap *child_heap(struct pw_heap *parent, struct mm_struct *mm)
 	return child;
 }
 
+static void count_vma(struct pw_heap *heap, int more)
+{
+	heap->vmas += more;
+	WRITE_ONCE(heap->split, heap->vmas > 1);
+}
+
 void pw_vma_open(struct vm_area_struct *vma)
 {
 	struct pw_heap *heap = vma->vm_private_data;
 	struct pw_heap *child;
 
 	if (heap->mm == vma->vm_mm) {
-		heap->vmas++;
+		count_vma(heap, 1);
 		return;
 	}
 	child = child_heap(heap, vma->vm_mm);
-	child->vmas++;
+	count_vma(child, 1);
 	vma->vm_private_data = child;
 	use_cow_ops(vma);
 	if (!child->poisoned)
@@ -381,7 +433,8 @@ void pw_vma_close(struct vm_area_struct *vma)
 {
 	struct pw_heap *heap = vma->vm_private_data;
 
-	if (!--heap->vmas) {
+	count_vma(heap, -1);
+	if (!heap->vmas) {
 		pw_heap_kill(heap);
 		return;
 	}

@@ -241,6 +241,7 @@ struct pw_break {
 #define PW_REGION_READ	0x40	/* read only */
 #define PW_REGION_NONE	0x80	/* neither read nor written */
 #define PW_REGION_SHARED 0x100	/* others have the same pages, on purpose */
+#define PW_REGION_BARRED 0x400	/* a guard of ours: no VMA there, or not as it was */
 
 #define PW_REGION_SPARE	0x200	/* not a flag: the entry of a struct pw_spare */
 
@@ -310,6 +311,9 @@ struct pw_slot_branch {
  * @shares: pages were shared by a fork since then
  * @loose: some of its pages may be taken, as far as is known
  * @ask_cow: something that @cow was set for is gone: is there anything else?
+ * @split: @vmas is above one
+ * @commit: PAGEWELL_COMMIT_
+ * @unusual: these three in one, for quick.c: it is for heaps where all of them are 0
  * @family: the open file it was mapped from
  * @family_node: in @family
  * @hash_node: by @mm, in the table that ioctls look in
@@ -334,7 +338,6 @@ struct pw_slot_branch {
  * @shared_slot: where pages were found to be shared when @ask_cow was answered last
  * @mailbox: user address of a struct pagewell_request, NULL: none
  * @limit: pages that may be mapped or, lazy, resident; PW_NO_LIMIT: none
- * @commit: PAGEWELL_COMMIT_
  * @huge: PAGEWELL_HUGE_
  * @mapped: pages that may be touched; what the limit of a strict heap is for
  * @payers: the user and the cgroup that @committed and @paid are charged to
@@ -367,7 +370,14 @@ struct pw_heap {
 	bool zeros;
 	bool shares;
 	bool loose;
-	bool ask_cow;
+	union {
+		struct {
+			bool ask_cow;
+			bool split;
+			u8 commit;
+		};
+		u32 unusual;
+	};
 	struct pw_family *family;
 	struct list_head family_node;
 	struct hlist_node hash_node;
@@ -394,7 +404,6 @@ struct pw_heap {
 	struct pagewell_request __user *mailbox;
 
 	unsigned long limit;
-	u32 commit;
 	u32 huge;
 
 	atomic_long_t mapped;
@@ -843,6 +852,9 @@ int pw_populate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 /* fork.c */
 int pw_heap_begin_cow(struct pw_heap *heap);
 void pw_heap_end_cow(struct pw_heap *heap);
+struct vm_area_struct *pw_heap_vma(struct pw_heap *heap, unsigned long addr);
+bool pw_vma_is_plain(const struct vm_area_struct *vma);
+void pw_vma_make_plain(struct vm_area_struct *vma);
 void pw_vma_open(struct vm_area_struct *vma);
 void pw_vma_close(struct vm_area_struct *vma);
 

@@ -90,7 +90,7 @@ static __always_inline bool charge_and_commit(struct pw_heap *heap, unsigned lon
 {
 	long mapped = atomic_long_read(&heap->mapped);
 
-	if (READ_ONCE(heap->commit) != PAGEWELL_COMMIT_STRICT || is_locked() ||
+	if (is_locked() ||
 	    (limited && mapped + nr > limit) || is_over_rlimit(mapped + nr) ||
 	    !atomic_long_try_cmpxchg(&heap->mapped, &mapped, mapped + nr))
 		return false;
@@ -267,7 +267,8 @@ static __always_inline struct pw_heap *find_heap(void)
 {
 	struct pw_heap *heap = pw_heap_find(current->mm);
 
-	return heap && likely(!READ_ONCE(heap->ask_cow)) ? heap : NULL;
+	BUILD_BUG_ON(PAGEWELL_COMMIT_STRICT);
+	return heap && likely(!READ_ONCE(heap->unusual)) ? heap : NULL;
 }
 
 static noinline long quick_brk(struct file *file, unsigned long arg)

@@ -454,6 +454,119 @@ static int find_gap(struct pw_heap *heap, unsigned long hint, unsigned long nr,
 }
 
 /*
+ * Split VMAs
+ *
+ * What a program did to a part of the VMA stays with the addresses when its region is
+ * gone: mprotect(), advice, a hole. It must not be met by who is given them next. So
+ * they get back what they had; where that cannot be, because there is no VMA or it
+ * has other regions too, they are not given out again.
+ */
+
+static bool is_plain(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	unsigned long addr = pw_heap_addr(heap, lo), end = pw_heap_addr(heap, hi);
+	struct vm_area_struct *vma;
+	bool plain = true;
+
+	mmap_read_lock(heap->mm);
+	for (; plain && addr < end; addr = vma->vm_end) {
+		vma = pw_heap_vma(heap, addr);
+		if (!vma)
+			break;
+		plain = vma->vm_start <= addr && pw_vma_is_plain(vma);
+	}
+	mmap_read_unlock(heap->mm);
+	return plain;
+}
+
+/* Is there anything in a range that may be touched? */
+static bool is_used(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct span s;
+
+	pw_lock_assert_held(&heap->lock);
+	for_each_span(s, heap, lo, hi)
+		if (entry_flags(s.entry) & PW_REGION_MAP ||
+		    (is_break(s.entry) &&
+		     s.lo < pages_up(READ_ONCE(((struct pw_break *)s.entry)->brk))))
+			return true;
+	return false;
+}
+
+#define BARRED	xa_mk_value(PW_REGION_GUARD | PW_REGION_BARRED)
+
+static void unbar(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct span s;
+
+	for_each_span(s, heap, lo, hi)
+		if (s.entry == BARRED)
+			store_span(heap, s.lo, s.hi, NULL, GFP_UNMAP);
+}
+
+/*
+ * Are addresses fit for anybody, from @lo up to *@end, which is @hi at most? The VMA
+ * may be made so, when nothing else is in it. It is still to come behind the last one.
+ */
+static bool mend(struct pw_heap *heap, unsigned long lo, unsigned long hi, unsigned long *end)
+{
+	struct vm_area_struct *vma = pw_heap_vma(heap, pw_heap_addr(heap, lo));
+	unsigned long first, last;
+
+	*end = hi;
+	if (!vma)
+		return true;
+	first = (vma->vm_start - heap->base) >> PAGE_SHIFT;
+	last = (vma->vm_end - heap->base) >> PAGE_SHIFT;
+	*end = min(hi, lo < first ? first : last);
+	if (lo < first)
+		return false;
+	if (!pw_vma_is_plain(vma) && !is_used(heap, first, last)) {
+		pw_vma_make_plain(vma);
+		unbar(heap, first, last);
+	}
+	return !(~vma->vm_flags & (VM_READ | VM_WRITE));
+}
+
+/* The addresses of what is gone are free, or barred. The mmap_lock is held for write. */
+static void give_up(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	unsigned long end;
+	void *entry;
+
+	for (; lo < hi; lo = end) {
+		entry = mend(heap, lo, hi, &end) ? NULL : BARRED;
+		store_span(heap, lo, end, entry, GFP_UNMAP);
+	}
+}
+
+/* The same for a map that is dying. Return: false when they are as free as any. */
+static bool give_up_split(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	if (likely(!READ_ONCE(heap->split)) || is_plain(heap, lo, hi))
+		return false;
+	mmap_write_lock(heap->mm);
+	pw_lock(&heap->lock);
+	give_up(heap, lo, hi);
+	pw_unlock(&heap->lock);
+	mmap_write_unlock(heap->mm);
+	return true;
+}
+
+/* What a break has left is mended as far as it can be: it may grow there again. */
+static void mend_break(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	if (likely(!READ_ONCE(heap->split)) || is_plain(heap, lo, hi))
+		return;
+	mmap_write_lock(heap->mm);
+	pw_lock(&heap->lock);
+	while (lo < hi)
+		mend(heap, lo, hi, &lo);
+	pw_unlock(&heap->lock);
+	mmap_write_unlock(heap->mm);
+}
+
+/*
  * After mlockall(MCL_FUTURE) what is added is put in place, as far as it can be: as the
  * kernel does it, who asked for it does not hear of an error.
  */
@@ -658,6 +771,28 @@ static void shrink_break(struct pw_heap *heap, struct pw_break *b,
 	pw_end_drop(heap);
 	if (b->strict_from > new)
 		WRITE_ONCE(b->strict_from, new);
+	mend_break(heap, new, old);
+}
+
+/* Nobody knows the break any more. */
+static void remove_break(struct pw_heap *heap, struct pw_break *b)
+{
+	bool split = READ_ONCE(heap->split);
+
+	if (split)
+		mmap_write_lock(heap->mm);
+	pw_lock(&heap->lock);
+	if (split)
+		give_up(heap, b->start, b->end);
+	else
+		store_span(heap, b->start, b->end, NULL, GFP_UNMAP);
+	xa_erase(&heap->breaks, b->id);
+	set_near_break(heap, b->id, NULL);
+	heap->nr_breaks--;
+	b->dead = true;
+	pw_unlock(&heap->lock);
+	if (split)
+		mmap_write_unlock(heap->mm);
 }
 
 /**
@@ -718,13 +853,7 @@ int pw_brk_destroy(struct pw_heap *heap, u32 id)
 	pw_lock(&b->lock);
 	if (!b->dead) {
 		shrink_break(heap, b, b->start << PAGE_SHIFT);
-		pw_lock(&heap->lock);
-		store_span(heap, b->start, b->end, NULL, GFP_UNMAP);
-		xa_erase(&heap->breaks, id);
-		set_near_break(heap, id, NULL);
-		heap->nr_breaks--;
-		b->dead = true;
-		pw_unlock(&heap->lock);
+		remove_break(heap, b);
 		put_break(b);
 		err = 0;
 	}
@@ -824,6 +953,9 @@ static void set_gone(struct pw_heap *heap, const struct span *s,
  */
 static bool unmap_untouched(struct pw_heap *heap, struct span *s)
 {
+	/* It takes a look at the VMAs, for which the lock is let go of. */
+	if (unlikely(READ_ONCE(heap->split)) && entry_flags(s->entry) & PW_REGION_MAP)
+		return false;
 	if (!pw_spare_set(heap, s->lo, s->hi, 0)) {
 		if (pw_range_populated(heap, s->lo, s->hi))
 			return false;
@@ -845,7 +977,7 @@ static bool unmap_untouched(struct pw_heap *heap, struct span *s)
  */
 static void unmap_touched(struct pw_heap *heap, struct span *s)
 {
-	bool strict = entry_is_strict(s->entry);
+	bool strict = entry_is_strict(s->entry), done = false;
 	unsigned long backed;
 
 	pw_begin_drop(heap);
@@ -854,12 +986,14 @@ static void unmap_touched(struct pw_heap *heap, struct span *s)
 
 	backed = pw_range_drop(heap, s->lo, s->hi, strict);
 	/* Under a guard may be what an unmap had left, which has been counted off. */
-	if (entry_flags(s->entry) & PW_REGION_MAP)
+	if (entry_flags(s->entry) & PW_REGION_MAP) {
 		pw_heap_uncommit(heap, s->hi - s->lo, strict, backed);
-
+		done = give_up_split(heap, s->lo, s->hi);
+	}
 	pw_lock(&heap->lock);
 	pw_end_drop(heap);
-	set_gone(heap, s, 0);
+	if (!done)
+		set_gone(heap, s, 0);
 }
 
 /* The common case, without a look at the tree: all of a spare range. */
@@ -1210,6 +1344,16 @@ static int take_target(struct pw_heap *heap, unsigned long to, unsigned long nr)
 	return err;
 }
 
+/* Where a map has moved from, and is marked still. */
+static void free_source(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	if (give_up_split(heap, lo, hi))
+		return;
+	pw_lock(&heap->lock);
+	store_span(heap, lo, hi, NULL, GFP_UNMAP);
+	pw_unlock(&heap->lock);
+}
+
 /*
  * To *@to, or to where there is room when that is PW_ANYWHERE.
  * Both ranges are marked while pages are on the way from one to the other, so
@@ -1219,6 +1363,7 @@ static int take_target(struct pw_heap *heap, unsigned long to, unsigned long nr)
 static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
 		    unsigned long nr, unsigned long to, const void *entry)
 {
+	bool split = READ_ONCE(heap->split);
 	unsigned long from = *lo;
 	int err = 0;
 
@@ -1249,12 +1394,15 @@ static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
 		store_span(heap, to, to + nr, NULL, GFP_UNMAP);
 	} else {
 		unmark_target(heap, to, to + nr);
-		store_span(heap, from, hi, NULL, GFP_UNMAP);
+		if (!split)
+			store_span(heap, from, hi, NULL, GFP_UNMAP);
 		*lo = to;
 	}
 	pw_unlock(&heap->lock);
 out:
 	mmap_read_unlock(heap->mm);
+	if (split && !err)
+		free_source(heap, from, hi);
 	return err;
 }
 

@@ -214,7 +214,8 @@ struct pagewell_brk_destroy {
  * @align: a power of two; 0 means a page
  *
  * Without a fixed address a range of this length that was given up just before is
- * taken, or else the lowest gap that fits. With FIXED the new map is counted before
+ * taken, or else the lowest gap that fits; not where the program has left a hole in the
+ * mapping. With FIXED the new map is counted before
  * what it replaces is given back. Errors: ENOMEM (limit, RLIMIT_DATA, pool,
  * addresses, longer than the window, too many regions), EEXIST (FIXED_NOREPLACE on
  * something; FIXED on a break), EINVAL (alignment, a fixed range outside the window).

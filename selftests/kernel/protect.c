@@ -153,6 +153,124 @@ TEST_F(protect, with_mprotect)
 	EXPECT_EQ(-1, pw_wrong(p, 20, 4));
 }
 
+static char *mapped(struct pw *h, long pages)
+{
+	char *p = pw_map_pages(h, pages);
+
+	pw_fill(p, pages, 1);
+	return p;
+}
+
+/* Mapped and written as if nobody had been there before; then gone again. Return: where. */
+static char *as_new(struct pw *h, long pages)
+{
+	char *p = mapped(h, pages);
+
+	CHECK(pw_wrong(p, pages, 1) == -1);
+	CHECK(pw_unmap(h->fd, p, pages * PAGE) == 0);
+	return p;
+}
+
+/* What a program did to the VMA ends with the map that it did it to. */
+TEST_F(protect, mprotect_ends_with_the_map)
+{
+	static const int prots[] = { PROT_NONE, PROT_READ };
+	struct pw *h = &self->h;
+	char *p = as_new(h, 256), *q, *start;
+	uint32_t id;
+
+	for (int i = 0; i < 300; i++) {
+		bool touched = i % 2;
+
+		q = pw_map_pages(h, 256);
+		ASSERT_EQ(p, q);
+		if (touched)
+			pw_fill(q, 256, 3);
+		ASSERT_EQ(0, mprotect(q + i % 256 * PAGE, PAGE, prots[i / 2 % 2]));
+		ASSERT_EQ(0, pw_unmap(h->fd, q, 256 * PAGE));
+		ASSERT_EQ(p, as_new(h, 256));
+	}
+	/* One that moves away leaves nothing behind, too. */
+	q = mapped(h, 256);
+	ASSERT_EQ(p, q);
+	ASSERT_EQ(0, mprotect(q + 255 * PAGE, PAGE, PROT_NONE));
+	ASSERT_EQ(0, pw_map(h->fd, PAGEWELL_MAP_FIXED_NOREPLACE, q + 256 * PAGE, PAGE, 0, NULL));
+	ASSERT_EQ(0, pw_remap(h->fd, PAGEWELL_REMAP_MAYMOVE, q, 256 * PAGE, 300 * PAGE, &q));
+	ASSERT_NE(p, q);
+	EXPECT_EQ(p, as_new(h, 256));
+
+	ASSERT_EQ(0, pw_brk_create(h->fd, HUGE, &id, &start));
+	pw_cover(h, start + HUGE);
+	ASSERT_EQ(0, pw_brk(h->fd, id, start + 64 * PAGE, NULL));
+	ASSERT_EQ(0, mprotect(start + 40 * PAGE, PAGE, PROT_NONE));
+	ASSERT_EQ(0, pw_brk(h->fd, id, start + 10 * PAGE, NULL));
+	ASSERT_EQ(0, pw_brk(h->fd, id, start + 64 * PAGE, NULL));
+	pw_fill(start, 64, 5);
+	ASSERT_EQ(0, mprotect(start + 3 * PAGE, PAGE, PROT_NONE));
+	ASSERT_EQ(0, pw_brk_destroy(h->fd, id));
+	ASSERT_EQ(0, pw_map(h->fd, PAGEWELL_MAP_FIXED_NOREPLACE, start, 64 * PAGE, 0, NULL));
+	pw_fill(start, 64, 6);
+}
+
+/* Two maps have been protected together: what the first one was is not given out before. */
+TEST_F(protect, mprotect_of_neighbours)
+{
+	struct pw *h = &self->h;
+	char *p = mapped(h, 200), *q;
+
+	ASSERT_EQ(0, mprotect(p + 90 * PAGE, 20 * PAGE, PROT_NONE));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, 100 * PAGE));
+	EXPECT_EQ(p, as_new(h, 90));
+	q = as_new(h, 91);
+	EXPECT_TRUE(q >= p + 200 * PAGE);
+	/* Who wants just that place has it, as it is. */
+	ASSERT_EQ(0, pw_map(h->fd, PAGEWELL_MAP_FIXED, p, 100 * PAGE, 0, NULL));
+	EXPECT_EQ(SIGSEGV, pw_try_write(p + 90 * PAGE, 1));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, 100 * PAGE));
+	ASSERT_EQ(0, pw_unmap(h->fd, p + 100 * PAGE, 100 * PAGE));
+	EXPECT_EQ(p, as_new(h, 200));
+}
+
+/* Where the VMA has a hole, with somebody else in it or not, nothing is given out. */
+TEST_F(protect, a_hole_is_not_given_out)
+{
+	struct pw *h = &self->h;
+	char *p = mapped(h, 256), *hole = p + 100 * PAGE, *q;
+
+	ASSERT_EQ(0, munmap(hole, 4 * PAGE));
+	ASSERT_EQ(hole, mmap(hole, PAGE, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+	pw_fill(hole, 1, 7);
+	ASSERT_EQ(0, pw_unmap(h->fd, p, 256 * PAGE));
+	q = mapped(h, 256);
+	EXPECT_EQ(hole + 4 * PAGE, q);
+	EXPECT_EQ(p, as_new(h, 100));
+	EXPECT_EQ(-1, pw_wrong(hole, 1, 7));
+	/* Behind the mapping there is no hole: it can grow. */
+	ASSERT_EQ(0, pw_map(h->fd, 0, NULL, h->len, 0, &p));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, h->len));
+	ASSERT_EQ(0, pw_map(h->fd, 0, NULL, h->len, 0, &q));
+	EXPECT_EQ(p, q);
+}
+
+/* Nor is the next one missing in a child. */
+TEST_F(protect, advice_ends_with_the_map)
+{
+	struct pw *h = &self->h;
+	char *p = mapped(h, 200);
+	pid_t pid;
+
+	ASSERT_EQ(0, madvise(p + 10 * PAGE, 10 * PAGE, MADV_DONTFORK));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, 200 * PAGE));
+	ASSERT_EQ(p, mapped(h, 200));
+	pid = pw_fork();
+	if (!pid) {
+		CHECK(pw_wrong(p, 200, 1) == -1);
+		_exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+}
+
 TEST_F(protect, fork)
 {
 	int fd = self->h.fd;
