@@ -11,6 +11,7 @@
  */
 #include <linux/highmem.h>
 #include <linux/mmu_notifier.h>
+#include <linux/pkeys.h>
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 
@@ -118,7 +119,8 @@ static struct vm_area_struct *next_vma(struct pw_heap *heap,
 	     (vma) = next_vma(heap, vma))
 
 #define PLAIN		(VM_READ | VM_WRITE)
-#define NOT_PLAIN	(VM_DONTCOPY | VM_DONTDUMP)
+#define PROTECTED	ARCH_VM_PKEY_FLAGS
+#define NOT_PLAIN	(PROTECTED | VM_DONTCOPY | VM_DONTDUMP)
 
 /**
  * pw_vma_is_plain() - has nothing been done to a VMA that would be missed later?
@@ -127,6 +129,15 @@ static struct vm_area_struct *next_vma(struct pw_heap *heap,
 bool pw_vma_is_plain(const struct vm_area_struct *vma)
 {
 	return (vma->vm_flags & (PLAIN | NOT_PLAIN)) == PLAIN;
+}
+
+/**
+ * pw_vma_is_open() - may its pages be read and written, as far as the VMA goes?
+ * @vma: of a heap
+ */
+bool pw_vma_is_open(const struct vm_area_struct *vma)
+{
+	return (vma->vm_flags & (PLAIN | PROTECTED)) == PLAIN;
 }
 
 /**
@@ -391,7 +402,8 @@ static struct pw_heap *child_heap(struct pw_heap *parent, struct mm_struct *mm)
 static void count_vma(struct pw_heap *heap, int more)
 {
 	heap->vmas += more;
-	WRITE_ONCE(heap->split, heap->vmas > 1);
+	WRITE_ONCE(heap->split, heap->vmas > 1 || heap->headless ||
+		   pw_heap_has_bars(heap, 0, heap->window));
 }
 
 void pw_vma_open(struct vm_area_struct *vma)
@@ -404,6 +416,9 @@ void pw_vma_open(struct vm_area_struct *vma)
 		return;
 	}
 	child = child_heap(heap, vma->vm_mm);
+	/* The first one is the lowest. */
+	if (!child->vmas)
+		child->headless = vma->vm_pgoff;
 	count_vma(child, 1);
 	vma->vm_private_data = child;
 	use_cow_ops(vma);
@@ -425,6 +440,21 @@ static bool still_mapped(struct pw_heap *heap, unsigned long page,
 }
 
 /*
+ * Where a VMA was is a hole now, unless it was the last: the heap can grow there again.
+ * A process that ends asks for no addresses.
+ */
+static void bar_hole(struct pw_heap *heap, struct vm_area_struct *closing)
+{
+	if (!atomic_read(&heap->mm->mm_users))
+		return;
+	if (!closing->vm_pgoff)
+		heap->headless = true;
+	if (pw_heap_vma(heap, closing->vm_end))
+		pw_region_bar(heap, closing->vm_pgoff,
+			      closing->vm_pgoff + vma_pages(closing));
+}
+
+/*
  * Pages go with the VMA that showed them. Not so when it was a copy that
  * mremap() made and was refused, or half of a split that failed: then another
  * VMA shows the same pages.
@@ -433,14 +463,15 @@ void pw_vma_close(struct vm_area_struct *vma)
 {
 	struct pw_heap *heap = vma->vm_private_data;
 
-	count_vma(heap, -1);
-	if (!heap->vmas) {
+	if (heap->vmas == 1) {
+		count_vma(heap, -1);
 		pw_heap_kill(heap);
 		return;
 	}
-	if (vma->vm_start != pw_heap_addr(heap, vma->vm_pgoff) ||
-	    still_mapped(heap, vma->vm_pgoff, vma))
-		return;
-	pw_range_forget(heap, vma->vm_pgoff,
-			vma->vm_pgoff + vma_pages(vma));
+	if (vma->vm_start == pw_heap_addr(heap, vma->vm_pgoff) &&
+	    !still_mapped(heap, vma->vm_pgoff, vma)) {
+		bar_hole(heap, vma);
+		pw_range_forget(heap, vma->vm_pgoff, vma->vm_pgoff + vma_pages(vma));
+	}
+	count_vma(heap, -1);
 }

@@ -311,7 +311,9 @@ struct pw_slot_branch {
  * @shares: pages were shared by a fork since then
  * @loose: some of its pages may be taken, as far as is known
  * @ask_cow: something that @cow was set for is gone: is there anything else?
- * @split: @vmas is above one
+ * @split: the VMA is in parts, or has been; then what has been done to a part is
+ *         looked at before its addresses are given out again
+ * @headless: page 0 has no VMA any more
  * @commit: PAGEWELL_COMMIT_
  * @unusual: these three in one, for quick.c: it is for heaps where all of them are 0
  * @family: the open file it was mapped from
@@ -327,6 +329,8 @@ struct pw_slot_branch {
  * @spares: ranges that were given up a moment ago
  * @spares_moved: counts how often one stopped to stand for its range
  * @next_spare: the one to use next
+ * @bar_lo: no page below is barred
+ * @bar_hi: nor one from here on; none at all when that is not above @bar_lo
  * @map_size: pages of the map that was made last
  * @layout: counts changes that take away what may be touched, or how
  * @breaks: by id
@@ -370,6 +374,7 @@ struct pw_heap {
 	bool zeros;
 	bool shares;
 	bool loose;
+	bool headless;
 	union {
 		struct {
 			bool ask_cow;
@@ -391,6 +396,8 @@ struct pw_heap {
 	struct pw_spare spares[PW_SPARES];
 	unsigned long spares_moved;
 	unsigned int next_spare;
+	unsigned long bar_lo;
+	unsigned long bar_hi;
 	unsigned long map_size;
 	atomic_long_t layout;
 	struct xarray breaks;
@@ -424,6 +431,13 @@ struct pw_heap {
 	long guessed;
 	struct pw_streams streams;
 };
+
+/* May there be bars in a range? */
+static inline bool pw_heap_has_bars(const struct pw_heap *heap, unsigned long lo,
+				    unsigned long hi)
+{
+	return max(lo, READ_ONCE(heap->bar_lo)) < min(hi, READ_ONCE(heap->bar_hi));
+}
 
 /* device.c */
 int pw_device_init(void);
@@ -505,6 +519,7 @@ int pw_region_fork(struct pw_heap *child, struct pw_heap *parent);
 int pw_region_store(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		    void *entry, gfp_t gfp);
 unsigned long pw_region_count(struct pw_heap *heap);
+void pw_region_bar(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg);
 int pw_brk_move(struct pw_heap *heap, struct pagewell_brk *arg);
 int pw_brk_destroy(struct pw_heap *heap, u32 id);
@@ -854,6 +869,7 @@ int pw_heap_begin_cow(struct pw_heap *heap);
 void pw_heap_end_cow(struct pw_heap *heap);
 struct vm_area_struct *pw_heap_vma(struct pw_heap *heap, unsigned long addr);
 bool pw_vma_is_plain(const struct vm_area_struct *vma);
+bool pw_vma_is_open(const struct vm_area_struct *vma);
 void pw_vma_make_plain(struct vm_area_struct *vma);
 void pw_vma_open(struct vm_area_struct *vma);
 void pw_vma_close(struct vm_area_struct *vma);

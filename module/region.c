@@ -462,6 +462,66 @@ static int find_gap(struct pw_heap *heap, unsigned long hint, unsigned long nr,
  * has other regions too, they are not given out again.
  */
 
+#define BAR	(PW_REGION_GUARD | PW_REGION_BARRED)
+#define BARRED	xa_mk_value(BAR)
+
+/* That all bars lie between two pages is enough to find them by, and not for nothing. */
+static void note_bar(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	bool first = !pw_heap_has_bars(heap, 0, heap->window);
+
+	WRITE_ONCE(heap->bar_lo, first ? lo : min(lo, heap->bar_lo));
+	WRITE_ONCE(heap->bar_hi, first ? hi : max(hi, heap->bar_hi));
+}
+
+static void bar(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	store_span(heap, lo, hi, BARRED, GFP_UNMAP);
+	note_bar(heap, lo, hi);
+}
+
+static void unbar(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct span s;
+
+	lo = max(lo, heap->bar_lo);
+	hi = min(hi, heap->bar_hi);
+	if (lo >= hi)
+		return;
+	for_each_span(s, heap, lo, hi)
+		if (s.entry == BARRED)
+			store_span(heap, s.lo, s.hi, NULL, GFP_UNMAP);
+	if (lo == heap->bar_lo)
+		WRITE_ONCE(heap->bar_lo, hi);
+	else if (hi == heap->bar_hi)
+		WRITE_ONCE(heap->bar_hi, lo);
+}
+
+/**
+ * pw_region_bar() - do not give out addresses that are free
+ * @heap: whose
+ * @lo: first page of a range that has no VMA any more
+ * @hi: page behind the last
+ *
+ * Context: mmap_lock held.
+ */
+void pw_region_bar(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct span s;
+
+	pw_lock(&heap->lock);
+	for_each_span(s, heap, lo, hi)
+		if (!s.entry)
+			bar(heap, s.lo, s.hi);
+	pw_unlock(&heap->lock);
+}
+
+static unsigned long page_of(const struct pw_heap *heap, unsigned long addr)
+{
+	return (addr - heap->base) >> PAGE_SHIFT;
+}
+
+/* Nothing to mend, and no bar that could be lifted. */
 static bool is_plain(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {
 	unsigned long addr = pw_heap_addr(heap, lo), end = pw_heap_addr(heap, hi);
@@ -473,7 +533,9 @@ static bool is_plain(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 		vma = pw_heap_vma(heap, addr);
 		if (!vma)
 			break;
-		plain = vma->vm_start <= addr && pw_vma_is_plain(vma);
+		plain = vma->vm_start <= addr && pw_vma_is_plain(vma) &&
+			!pw_heap_has_bars(heap, page_of(heap, vma->vm_start),
+					  page_of(heap, vma->vm_end));
 	}
 	mmap_read_unlock(heap->mm);
 	return plain;
@@ -493,17 +555,6 @@ static bool is_used(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 	return false;
 }
 
-#define BARRED	xa_mk_value(PW_REGION_GUARD | PW_REGION_BARRED)
-
-static void unbar(struct pw_heap *heap, unsigned long lo, unsigned long hi)
-{
-	struct span s;
-
-	for_each_span(s, heap, lo, hi)
-		if (s.entry == BARRED)
-			store_span(heap, s.lo, s.hi, NULL, GFP_UNMAP);
-}
-
 /*
  * Are addresses fit for anybody, from @lo up to *@end, which is @hi at most? The VMA
  * may be made so, when nothing else is in it. It is still to come behind the last one.
@@ -516,31 +567,34 @@ static bool mend(struct pw_heap *heap, unsigned long lo, unsigned long hi, unsig
 	*end = hi;
 	if (!vma)
 		return true;
-	first = (vma->vm_start - heap->base) >> PAGE_SHIFT;
-	last = (vma->vm_end - heap->base) >> PAGE_SHIFT;
+	first = page_of(heap, vma->vm_start);
+	last = page_of(heap, vma->vm_end);
 	*end = min(hi, lo < first ? first : last);
 	if (lo < first)
 		return false;
-	if (!pw_vma_is_plain(vma) && !is_used(heap, first, last)) {
+	if (!pw_vma_is_plain(vma) && !is_used(heap, first, last))
 		pw_vma_make_plain(vma);
-		unbar(heap, first, last);
-	}
-	return !(~vma->vm_flags & (VM_READ | VM_WRITE));
+	if (!pw_vma_is_open(vma))
+		return false;
+	/* The program may have undone itself what they were for. */
+	unbar(heap, first, last);
+	return true;
 }
 
 /* The addresses of what is gone are free, or barred. The mmap_lock is held for write. */
 static void give_up(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {
 	unsigned long end;
-	void *entry;
 
 	for (; lo < hi; lo = end) {
-		entry = mend(heap, lo, hi, &end) ? NULL : BARRED;
-		store_span(heap, lo, end, entry, GFP_UNMAP);
+		if (mend(heap, lo, hi, &end))
+			store_span(heap, lo, end, NULL, GFP_UNMAP);
+		else
+			bar(heap, lo, end);
 	}
 }
 
-/* The same for a map that is dying. Return: false when they are as free as any. */
+/* The same for what is marked as dying. Return: false when they are as free as any. */
 static bool give_up_split(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {
 	if (likely(!READ_ONCE(heap->split)) || is_plain(heap, lo, hi))
@@ -954,7 +1008,7 @@ static void set_gone(struct pw_heap *heap, const struct span *s,
 static bool unmap_untouched(struct pw_heap *heap, struct span *s)
 {
 	/* It takes a look at the VMAs, for which the lock is let go of. */
-	if (unlikely(READ_ONCE(heap->split)) && entry_flags(s->entry) & PW_REGION_MAP)
+	if (unlikely(READ_ONCE(heap->split)))
 		return false;
 	if (!pw_spare_set(heap, s->lo, s->hi, 0)) {
 		if (pw_range_populated(heap, s->lo, s->hi))
@@ -977,7 +1031,7 @@ static bool unmap_untouched(struct pw_heap *heap, struct span *s)
  */
 static void unmap_touched(struct pw_heap *heap, struct span *s)
 {
-	bool strict = entry_is_strict(s->entry), done = false;
+	bool strict = entry_is_strict(s->entry), done;
 	unsigned long backed;
 
 	pw_begin_drop(heap);
@@ -986,10 +1040,9 @@ static void unmap_touched(struct pw_heap *heap, struct span *s)
 
 	backed = pw_range_drop(heap, s->lo, s->hi, strict);
 	/* Under a guard may be what an unmap had left, which has been counted off. */
-	if (entry_flags(s->entry) & PW_REGION_MAP) {
+	if (entry_flags(s->entry) & PW_REGION_MAP)
 		pw_heap_uncommit(heap, s->hi - s->lo, strict, backed);
-		done = give_up_split(heap, s->lo, s->hi);
-	}
+	done = give_up_split(heap, s->lo, s->hi);
 	pw_lock(&heap->lock);
 	pw_end_drop(heap);
 	if (!done)
@@ -1016,7 +1069,8 @@ static bool unmap_spare(struct pw_heap *heap, unsigned long lo,
 /*
  * The part of a span that may be unmapped; whole slots of what is shared, whatever
  * the protection of their parts. The lock is let go of between one map and the
- * next: a break, or a shared slot that the range cuts, may have come by then.
+ * next: a break, or a shared slot that the range cuts, may have come by then. A bar is
+ * no map, and stays.
  */
 static bool unmappable(const struct span *s, unsigned long lo,
 		       unsigned long hi, struct span *part)
@@ -1027,7 +1081,7 @@ static bool unmappable(const struct span *s, unsigned long lo,
 		part->hi = min(ALIGN(s->hi, PW_SLOT_PAGES),
 			       ALIGN_DOWN(hi, PW_SLOT_PAGES));
 	}
-	return s->entry && !is_break(s->entry) && part->lo < part->hi;
+	return s->entry && s->entry != BARRED && !is_break(s->entry) && part->lo < part->hi;
 }
 
 /* Unmap every map in [lo, hi). */
@@ -1046,12 +1100,23 @@ static void unmap_spans(struct pw_heap *heap, unsigned long lo,
 	}
 }
 
-/* [lo, hi) for a new map at a fixed place. */
+/* Who asks for just these addresses has them, barred or not. */
+static bool may_be_placed(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct span s;
+
+	for_each_span(s, heap, lo, hi)
+		if (s.entry && s.entry != BARRED)
+			return false;
+	return true;
+}
+
+/* [lo, hi) for a new map at a fixed place, which takes that of bars, too. */
 static int clear_fixed(struct pw_heap *heap, u32 flags, unsigned long lo,
 		       unsigned long hi)
 {
 	if (flags & PAGEWELL_MAP_FIXED_NOREPLACE)
-		return span_is_free(heap, lo, hi) ? 0 : -EEXIST;
+		return may_be_placed(heap, lo, hi) ? 0 : -EEXIST;
 	do {
 		if (span_has_break(heap, lo, hi))
 			return -EEXIST;
@@ -1059,7 +1124,7 @@ static int clear_fixed(struct pw_heap *heap, u32 flags, unsigned long lo,
 			return -EINVAL;
 		unmap_spans(heap, lo, hi);
 		/* It let go of the lock: someone may have mapped there. */
-	} while (!span_is_free(heap, lo, hi));
+	} while (!may_be_placed(heap, lo, hi));
 	return 0;
 }
 
@@ -1344,8 +1409,8 @@ static int take_target(struct pw_heap *heap, unsigned long to, unsigned long nr)
 	return err;
 }
 
-/* Where a map has moved from, and is marked still. */
-static void free_source(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+/* Where a map has moved from, or could not move to; it is marked still. */
+static void free_marked(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {
 	if (give_up_split(heap, lo, hi))
 		return;
@@ -1365,6 +1430,7 @@ static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
 {
 	bool split = READ_ONCE(heap->split);
 	unsigned long from = *lo;
+	struct span gone;
 	int err = 0;
 
 	if (to != PW_ANYWHERE)
@@ -1380,8 +1446,10 @@ static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
 		mark_target(heap, to, to + (hi - from), from, hi, NULL);
 	}
 	pw_unlock(&heap->lock);
-	if (err)
-		goto out;
+	if (err) {
+		mmap_read_unlock(heap->mm);
+		return err;
+	}
 
 	err = pw_range_vacate(heap, to, to + nr) ?:
 	      pw_range_cut(heap, from, to, hi - from);
@@ -1391,18 +1459,18 @@ static int move_map(struct pw_heap *heap, unsigned long *lo, unsigned long hi,
 	pw_lock(&heap->lock);
 	if (err) {
 		unmark_target(heap, from, hi);
-		store_span(heap, to, to + nr, NULL, GFP_UNMAP);
+		gone = (struct span){ .lo = to, .hi = to + nr };
 	} else {
 		unmark_target(heap, to, to + nr);
-		if (!split)
-			store_span(heap, from, hi, NULL, GFP_UNMAP);
+		gone = (struct span){ .lo = from, .hi = hi };
 		*lo = to;
 	}
+	if (!split)
+		store_span(heap, gone.lo, gone.hi, NULL, GFP_UNMAP);
 	pw_unlock(&heap->lock);
-out:
 	mmap_read_unlock(heap->mm);
-	if (split && !err)
-		free_source(heap, from, hi);
+	if (split)
+		free_marked(heap, gone.lo, gone.hi);
 	return err;
 }
 
@@ -1762,8 +1830,14 @@ static int fork_map(struct pw_heap *child, struct pw_heap *parent,
 {
 	unsigned long flags = entry_flags(s->entry);
 
-	if (flags & PW_REGION_DYING)
-		return 0;
+	if (flags & PW_REGION_DYING) {
+		if (!parent->split)
+			return 0;
+		/* What has been done to the VMA, the child's has, too. */
+		flags = BAR;
+	}
+	if (flags & PW_REGION_BARRED)
+		note_bar(child, s->lo, s->hi);
 	if (flags & PW_REGION_MAP) {
 		flags |= PW_REGION_LAZY;
 		atomic_long_add(s->hi - s->lo, &child->mapped);

@@ -215,8 +215,8 @@ struct pagewell_brk_destroy {
  *
  * Without a fixed address a range of this length that was given up just before is
  * taken, or else the lowest gap that fits; not where the program has left a hole in the
- * mapping. With FIXED the new map is counted before
- * what it replaces is given back. Errors: ENOMEM (limit, RLIMIT_DATA, pool,
+ * mapping, or a protection that other maps have, too. With FIXED the new map is counted
+ * before what it replaces is given back. Errors: ENOMEM (limit, RLIMIT_DATA, pool,
  * addresses, longer than the window, too many regions), EEXIST (FIXED_NOREPLACE on
  * something; FIXED on a break), EINVAL (alignment, a fixed range outside the window).
  * When populating finds no page, the region is taken back: ENOMEM.

@@ -215,6 +215,10 @@ TEST_F(protect, mprotect_ends_with_the_map)
 /* Two maps have been protected together: what the first one was is not given out before. */
 TEST_F(protect, mprotect_of_neighbours)
 {
+	static const unsigned int flags[] = {
+		PAGEWELL_MAP_FIXED, PAGEWELL_MAP_FIXED_NOREPLACE,
+		PAGEWELL_MAP_FIXED | PAGEWELL_MAP_GUARD,
+	};
 	struct pw *h = &self->h;
 	char *p = mapped(h, 200), *q;
 
@@ -223,12 +227,50 @@ TEST_F(protect, mprotect_of_neighbours)
 	EXPECT_EQ(p, as_new(h, 90));
 	q = as_new(h, 91);
 	EXPECT_TRUE(q >= p + 200 * PAGE);
-	/* Who wants just that place has it, as it is. */
-	ASSERT_EQ(0, pw_map(h->fd, PAGEWELL_MAP_FIXED, p, 100 * PAGE, 0, NULL));
-	EXPECT_EQ(SIGSEGV, pw_try_write(p + 90 * PAGE, 1));
-	ASSERT_EQ(0, pw_unmap(h->fd, p, 100 * PAGE));
+	/* Who wants just that place has it, as it is; a guard, too. */
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		ASSERT_EQ(0, pw_map(h->fd, flags[i], p, 100 * PAGE, 0, NULL));
+		EXPECT_EQ(SIGSEGV, pw_try_write(p + 90 * PAGE, 1));
+		ASSERT_EQ(0, pw_unmap(h->fd, p, 100 * PAGE));
+		/* Once more: there is nothing. */
+		ASSERT_EQ(0, pw_unmap(h->fd, p, 100 * PAGE));
+		/* Each of another length: the last place is taken again where it fits. */
+		EXPECT_EQ(q, as_new(h, 92 + i));
+	}
 	ASSERT_EQ(0, pw_unmap(h->fd, p + 100 * PAGE, 100 * PAGE));
 	EXPECT_EQ(p, as_new(h, 200));
+}
+
+/* What the program itself makes as it was is given out again. */
+TEST_F(protect, mprotect_and_back)
+{
+	struct pw *h = &self->h;
+	char *p = mapped(h, 200);
+
+	ASSERT_EQ(0, mprotect(p + 90 * PAGE, 20 * PAGE, PROT_NONE));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, 100 * PAGE));
+	ASSERT_EQ(0, mprotect(p + 90 * PAGE, 20 * PAGE, PROT_READ | PROT_WRITE));
+	ASSERT_EQ(0, pw_unmap(h->fd, p + 100 * PAGE, 100 * PAGE));
+	EXPECT_EQ(p, as_new(h, 200));
+}
+
+TEST_F(protect, a_key_ends_with_the_map)
+{
+	struct pw *h = &self->h;
+	int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
+	char *p, *q;
+
+	if (key < 0)
+		SKIP(return, "no protection keys here");
+	p = mapped(h, 200);
+	ASSERT_EQ(0, pkey_mprotect(p + 10 * PAGE, PAGE, PROT_READ | PROT_WRITE, key));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, 200 * PAGE));
+	ASSERT_EQ(p, mapped(h, 200));
+	ASSERT_EQ(0, pkey_mprotect(p + 90 * PAGE, 20 * PAGE, PROT_READ | PROT_WRITE, key));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, 100 * PAGE));
+	q = as_new(h, 100);
+	EXPECT_TRUE(q >= p + 200 * PAGE);
+	pkey_free(key);
 }
 
 /* Where the VMA has a hole, with somebody else in it or not, nothing is given out. */
@@ -245,12 +287,56 @@ TEST_F(protect, a_hole_is_not_given_out)
 	q = mapped(h, 256);
 	EXPECT_EQ(hole + 4 * PAGE, q);
 	EXPECT_EQ(p, as_new(h, 100));
+	/* An unmap of it makes it no better. */
+	ASSERT_EQ(0, pw_unmap(h->fd, p, 104 * PAGE));
+	EXPECT_TRUE(as_new(h, 101) > q);
 	EXPECT_EQ(-1, pw_wrong(hole, 1, 7));
 	/* Behind the mapping there is no hole: it can grow. */
 	ASSERT_EQ(0, pw_map(h->fd, 0, NULL, h->len, 0, &p));
 	ASSERT_EQ(0, pw_unmap(h->fd, p, h->len));
 	ASSERT_EQ(0, pw_map(h->fd, 0, NULL, h->len, 0, &q));
 	EXPECT_EQ(p, q);
+}
+
+/* The same where nothing was mapped when the hole was made. */
+TEST_F(protect, a_hole_in_what_is_free)
+{
+	struct pw *h = &self->h;
+	char *p = as_new(h, 256);
+
+	ASSERT_EQ(0, munmap(p + 100 * PAGE, 4 * PAGE));
+	EXPECT_EQ(p + 104 * PAGE, as_new(h, 256));
+	EXPECT_EQ(p, as_new(h, 100));
+}
+
+/* The mapping is in one piece still, but does not begin where it did. */
+TEST_F(protect, a_hole_at_the_head)
+{
+	struct pw *h = &self->h;
+	char *p = self->p;
+
+	ASSERT_EQ(h->base, p);
+	ASSERT_EQ(0, munmap(p, 4 * PAGE));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, NR * PAGE));
+	EXPECT_EQ(p + 4 * PAGE, as_new(h, NR));
+}
+
+/* So does that of a child. */
+TEST_F(protect, a_child_without_the_head)
+{
+	struct pw *h = &self->h;
+	char *p = self->p;
+	pid_t pid;
+
+	ASSERT_EQ(h->base, p);
+	ASSERT_EQ(0, madvise(p, 4 * PAGE, MADV_DONTFORK));
+	pid = pw_fork();
+	if (!pid) {
+		CHECK(pw_unmap(h->fd, p, NR * PAGE) == 0);
+		CHECK(as_new(h, NR) == p + 4 * PAGE);
+		_exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
 }
 
 /* Nor is the next one missing in a child. */
@@ -392,6 +478,40 @@ struct race {
 	char *p;
 	int stop;
 };
+
+static void *unmapper(void *arg)
+{
+	struct race *r = arg;
+	char *p;
+
+	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED)) {
+		CHECK(pw_map(r->h->fd, 0, NULL, NR * PAGE, HUGE, &p) == 0);
+		pw_fill(p, NR, 2);
+		CHECK(mprotect(p, NR * PAGE, PROT_READ) == 0);
+		CHECK(pw_unmap(r->h->fd, p, NR * PAGE) == 0);
+	}
+	return NULL;
+}
+
+/* A child does not get for free what is on its way to be, and protected still. */
+TEST_F(protect, fork_against_unmap)
+{
+	struct race r = { &self->h };
+	pthread_t t;
+
+	ASSERT_EQ(0, pthread_create(&t, NULL, unmapper, &r));
+	for (long i = 0, n = pw_scaled(100); i < n; i++) {
+		pid_t pid = pw_fork();
+
+		if (!pid) {
+			mapped(r.h, NR);
+			_exit(0);
+		}
+		ASSERT_EQ(0, pw_wait(pid));
+	}
+	__atomic_store_n(&r.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(t, NULL);
+}
 
 static void *writer(void *arg)
 {
