@@ -718,7 +718,7 @@ static vm_fault_t copy(struct touch *t, bool mapped)
 		if (pw_chunk_clear_suspect(t->c, i, mapped)) {
 			if (pays)
 				pw_page_uncharge(pfn_to_page(old));
-			pw_pool_free(&new, 1, 0);
+			pw_pool_free_one(new, 0);
 			return insert(t, t->page, 1);
 		}
 		pw_pages_drop(&old, 1, 0);

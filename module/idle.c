@@ -44,7 +44,7 @@ static bool bring_back(struct pw_heap *heap, struct pw_chunk *c, unsigned int i)
 	    !(pw_heaps_reclaim(1) && pw_pool_alloc(&pfn, 1, 0)))
 		return false;
 	if (!pw_unpack(entry, pfn_to_page(pfn))) {
-		pw_pool_free(&pfn, 1, 0);
+		pw_pool_free_one(pfn, 0);
 		return false;
 	}
 	c->pfn[i] = pfn;

@@ -100,7 +100,7 @@ static void give_back(struct page *page)
 	if (PageHead(page))
 		pw_pool_free_huge(pfn, 0);
 	else
-		pw_pool_free(&pfn, 1, 0);
+		pw_pool_free_one(pfn, 0);
 }
 
 /**

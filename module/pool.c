@@ -457,6 +457,23 @@ void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags)
 		free_slow(pfns, nr, flags);
 }
 
+/* The long way, with the page in memory: so who hits needs no stack. */
+static noinline void free_one_slow(u32 pfn, unsigned int flags)
+{
+	free_slow(&pfn, 1, flags);
+}
+
+/**
+ * pw_pool_free_one() - pw_pool_free() of one page
+ * @pfn: its page frame number
+ * @flags: PW_FREE_
+ */
+void pw_pool_free_one(u32 pfn, unsigned int flags)
+{
+	if (unlikely(!pw_hit_free(pfn, flags)))
+		free_one_slow(pfn, flags);
+}
+
 /**
  * pw_pool_set_max() - move the ceiling
  * @max: pages

@@ -78,6 +78,7 @@ int pw_pool_reserve_over(unsigned long nr);
 void pw_pool_unreserve(unsigned long nr);
 unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags);
 void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags);
+void pw_pool_free_one(u32 pfn, unsigned int flags);
 u32 pw_pool_alloc_huge(unsigned int flags);
 void pw_pool_free_huge(u32 pfn, unsigned int flags);
 void pw_pool_split_huge(u32 pfn);

@@ -65,11 +65,11 @@ static void bench_lists(void)
 	through(16, 1, 0);
 	MEASURE("4 KiB, from the list and back", ROUNDS, 1, {
 		pfn = pw_pool_alloc_one(PW_ALLOC_PROMISED);
-		pw_pool_free(&pfn, 1, PW_FREE_PROMISED);
+		pw_pool_free_one(pfn, PW_FREE_PROMISED);
 	});
 	MEASURE("4 KiB, the same without a promise", ROUNDS, 1, {
 		pfn = pw_pool_alloc_one(0);
-		pw_pool_free(&pfn, 1, 0);
+		pw_pool_free_one(pfn, 0);
 	});
 	MEASURE("4 KiB, the same by calls of any length", ROUNDS, 1, {
 		pw_pool_alloc(&pfn, 1, PW_ALLOC_PROMISED);

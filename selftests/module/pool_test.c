@@ -555,7 +555,7 @@ static void node_pages(u32 *pfns, int nid)
 	/* Where they are freed must not matter. */
 	set_cpus_allowed_ptr(current, cpu_online_mask);
 	while (nr)
-		pw_pool_free(&pfns[--nr], 1, 0);
+		pw_pool_free_one(pfns[--nr], 0);
 }
 
 static void expect_near(const u32 *pfns, unsigned int nr, int nid, const char *what)
@@ -627,7 +627,7 @@ static void node_lists(u32 *pfns, unsigned int total, int nid)
 
 	pw_pool_free(pfns + first, nr - first, 0);
 	for (i = 0; i < first; i++)
-		pw_pool_free(&pfns[i], 1, 0);
+		pw_pool_free_one(pfns[i], 0);
 	pfn = pw_pool_alloc_huge(0);
 	if (!pfn || page_to_nid(pfn_to_page(pfn)) != nid)
 		pool_error("no page of 2 MiB from node %d", nid);
@@ -732,7 +732,7 @@ static int test_bare(void)
 		bare++;
 		check_zeroed_ahead(pfns, nr, nid);
 		while (nr)
-			pw_pool_free(&pfns[--nr], 1, 0);
+			pw_pool_free_one(pfns[--nr], 0);
 		migrate_disable();
 		if (!this_cpu_read(pw_pool.pcp->nr[PW_DIRTY]))
 			pool_error("no list has what was freed on node %d", nid);
@@ -828,7 +828,7 @@ static int test_parts(void)
 	for (i = 0; i < nr; i++) {
 		struct page *page = pfn_to_page(pfns[i]);
 
-		pw_pool_free(&pfns[i], 1, 0);
+		pw_pool_free_one(pfns[i], 0);
 		if (pfns[i] % PW_BLOCK_PAGES == 300)
 			put_page(page);
 	}
