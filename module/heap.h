@@ -210,7 +210,7 @@ struct pw_chunk {
  * @end: page behind the reserve; the region tree holds [start, end)
  * @brk: the break, bytes from the heap's base; faults read it without a lock
  * @settled: the same, but not what is only tried; a fork reads it without a lock
- * @huge: PW_REGION_HUGE, PW_REGION_SMALL or 0, then the heap's policy rules
+ * @huge: PW_REGION_HUGE, _SMALL, _AUTO or 0, then the heap's policy rules
  * @control: the program's word for where its break is, up to @brk; or NULL
  * @strict_from: pages from here to the break are promised, those below are
  *               lazy: what a child inherits, or all of it in a lazy heap
@@ -238,6 +238,7 @@ struct pw_break {
 #define PW_REGION_DYING	0x8	/* being unmapped, addresses not free yet */
 #define PW_REGION_HUGE	0x10	/* 2 MiB pages wherever one fits */
 #define PW_REGION_SMALL	0x20	/* never 2 MiB pages */
+#define PW_REGION_AUTO	0x30	/* in a long walk, whatever the heap's policy is */
 #define PW_REGION_READ	0x40	/* read only */
 #define PW_REGION_NONE	0x80	/* neither read nor written */
 #define PW_REGION_SHARED 0x100	/* others have the same pages, on purpose */

@@ -32,8 +32,7 @@ MODULE_PARM_DESC(max_regions, "regions that one heap may have");
 #define PW_ANYWHERE	ULONG_MAX
 
 /* What a map keeps when it moves, part by part. */
-#define PW_KEPT	(PW_REGION_LAZY | PW_REGION_HUGE | PW_REGION_SMALL | \
-		 PW_REGION_READ | PW_REGION_NONE)
+#define PW_KEPT	(PW_REGION_LAZY | PW_REGION_AUTO | PW_REGION_READ | PW_REGION_NONE)
 
 /* A range of pages, [lo, hi), and what the tree has there. */
 struct span {
@@ -125,11 +124,16 @@ void pw_region_destroy(struct pw_heap *heap)
 /* What the flags of a region say about page size, or else the heap. */
 static u32 huge_policy(const struct pw_heap *heap, unsigned long flags)
 {
-	if (flags & PW_REGION_HUGE)
+	switch (flags & PW_REGION_AUTO) {
+	case 0:
+		return READ_ONCE(heap->huge);
+	case PW_REGION_HUGE:
 		return PAGEWELL_HUGE_ALWAYS;
-	if (flags & PW_REGION_SMALL)
+	case PW_REGION_SMALL:
 		return PAGEWELL_HUGE_NEVER;
-	return READ_ONCE(heap->huge);
+	default:
+		return PAGEWELL_HUGE_AUTO;
+	}
 }
 
 static u32 protection(unsigned long flags)
@@ -1692,8 +1696,7 @@ static int set_page_size(struct pw_heap *heap, unsigned long lo,
 	for_each_span(s, heap, lo, hi)
 		if (is_break(s.entry))
 			WRITE_ONCE(((struct pw_break *)s.entry)->huge, size);
-	err = change_flags(heap, lo, hi, PW_REGION_HUGE | PW_REGION_SMALL,
-			   size);
+	err = change_flags(heap, lo, hi, PW_REGION_AUTO, size);
 	pw_region_changed(heap);
 	pw_unlock(&heap->lock);
 	return err;
@@ -1767,7 +1770,7 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 	int err;
 
 	if (advice < PAGEWELL_ADVISE_POPULATE ||
-	    advice > PAGEWELL_ADVISE_HEAPHUGEPAGE)
+	    advice > PAGEWELL_ADVISE_AUTOHUGEPAGE)
 		return -EINVAL;
 	if (!length)
 		return 0;
@@ -1787,6 +1790,8 @@ int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice)
 		return set_page_size(heap, lo, hi, PW_REGION_SMALL);
 	case PAGEWELL_ADVISE_HEAPHUGEPAGE:
 		return set_page_size(heap, lo, hi, 0);
+	case PAGEWELL_ADVISE_AUTOHUGEPAGE:
+		return set_page_size(heap, lo, hi, PW_REGION_AUTO);
 	case PAGEWELL_ADVISE_FREE:
 		return for_each_mapped(heap, lo, hi, loosen);
 	case PAGEWELL_ADVISE_COLD:

@@ -290,6 +290,7 @@ struct pagewell_remap {
 #define PAGEWELL_ADVISE_COLD		7 /* not needed for a while: may be packed */
 #define PAGEWELL_ADVISE_COLLAPSE	8 /* one page of 2 MiB for small ones, now */
 #define PAGEWELL_ADVISE_HEAPHUGEPAGE	9 /* as the policy of the heap says, again */
+#define PAGEWELL_ADVISE_AUTOHUGEPAGE	10 /* in a long walk, and when populating */
 
 /**
  * struct pagewell_advise - PAGEWELL_IOC_ADVISE: advice about a range

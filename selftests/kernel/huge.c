@@ -140,7 +140,23 @@ TEST_F(huge, advice_taken_back)
 	self->p[2 * HUGE] = 1;
 	self->p[3 * HUGE] = 1;
 	EXPECT_EQ(in_kib(2 * SLOT), pmd_kib(self));
-	EXPECT_EQ(-EINVAL, pw_advise(fd, PAGEWELL_ADVISE_HEAPHUGEPAGE + 1, self->p, HUGE));
+	EXPECT_EQ(-EINVAL, pw_advise(fd, PAGEWELL_ADVISE_AUTOHUGEPAGE + 1, self->p, HUGE));
+}
+
+/* A range follows the walk where the heap's policy is always, and where it is never. */
+TEST_F(huge, advice_automatic)
+{
+	int fd = self->h.fd;
+
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_AUTOHUGEPAGE, self->p, 4 * HUGE));
+	self->p[0] = 1;
+	EXPECT_EQ(0, pmd_kib(self));
+	ASSERT_EQ(0, pw_set_huge(fd, PAGEWELL_HUGE_NEVER));
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_POPULATE, self->p + 2 * HUGE, HUGE));
+	EXPECT_EQ(in_kib(SLOT), pmd_kib(self));
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_HEAPHUGEPAGE, self->p + 3 * HUGE, HUGE));
+	ASSERT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_POPULATE, self->p + 3 * HUGE, HUGE));
+	EXPECT_EQ(in_kib(SLOT), pmd_kib(self));
 }
 
 TEST_F(huge, populate)
