@@ -450,8 +450,8 @@ static void bar_hole(struct pw_heap *heap, struct vm_area_struct *closing)
 	if (!closing->vm_pgoff)
 		heap->headless = true;
 	if (pw_heap_vma(heap, closing->vm_end))
-		pw_region_bar(heap, closing->vm_pgoff,
-			      closing->vm_pgoff + vma_pages(closing));
+		pw_bar_free(heap, closing->vm_pgoff,
+			    closing->vm_pgoff + vma_pages(closing));
 }
 
 /*

@@ -520,17 +520,27 @@ int pw_region_fork(struct pw_heap *child, struct pw_heap *parent);
 int pw_region_store(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		    void *entry, gfp_t gfp);
 unsigned long pw_region_count(struct pw_heap *heap);
-void pw_region_bar(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+
+/* bar.c */
+void pw_bar_free(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+
+/* brk.c */
 int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg);
 int pw_brk_move(struct pw_heap *heap, struct pagewell_brk *arg);
 int pw_brk_destroy(struct pw_heap *heap, u32 id);
+
+/* mmap.c */
 int pw_map(struct pw_heap *heap, struct pagewell_map *arg);
 int pw_unmap(struct pw_heap *heap, u64 addr, u64 length);
-int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg);
-int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot);
-int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice);
 int pw_region_add_shared(struct pw_heap *heap, struct pw_shared *s,
 			 unsigned long nr, bool strict, u64 *addr);
+
+/* remap.c */
+int pw_remap(struct pw_heap *heap, struct pagewell_remap *arg);
+
+/* advice.c */
+int pw_protect(struct pw_heap *heap, u64 addr, u64 length, u32 prot);
+int pw_advise(struct pw_heap *heap, u64 addr, u64 length, u32 advice);
 
 /* collapse.c */
 int pw_collapse(struct pw_heap *heap, unsigned long lo, unsigned long hi);

@@ -8,7 +8,7 @@
  * reference, and without a word to anybody about it.
  *
  * Preemption is off, so all that is found is found under RCU. Whatever is not
- * plain is refused, unchanged, and goes the long way (region.c), where errors are
+ * plain is refused, unchanged, and goes the long way (brk.c, mmap.c), where errors are
  * made, too; so does everything while somebody listens to the tracepoints.
  */
 #include <linux/mm.h>
