@@ -2,7 +2,6 @@
 /*
  * brk.c - breaks: regions that grow and shrink at their end
  */
-#include <linux/mmap_lock.h>
 #include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -218,25 +217,19 @@ static void shrink_break(struct pw_heap *heap, struct pw_break *b,
 	pw_bar_mend(heap, new, old);
 }
 
-/* Nobody knows the break any more. */
+/* Nobody knows the break any more, and its addresses are for others before that. */
 static void remove_break(struct pw_heap *heap, struct pw_break *b)
 {
-	bool split = READ_ONCE(heap->split);
+	bool done = pw_bar_give_up(heap, b->start, b->end);
 
-	if (split)
-		mmap_write_lock(heap->mm);
 	pw_lock(&heap->lock);
-	if (split)
-		pw_give_up(heap, b->start, b->end);
-	else
+	if (!done)
 		pw_span_store(heap, b->start, b->end, NULL, PW_GFP_UNMAP);
 	xa_erase(&heap->breaks, b->id);
 	set_near_break(heap, b->id, NULL);
 	heap->nr_breaks--;
 	b->dead = true;
 	pw_unlock(&heap->lock);
-	if (split)
-		mmap_write_unlock(heap->mm);
 }
 
 /**

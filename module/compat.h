@@ -125,6 +125,15 @@ static inline void pw_vma_start_write(struct vm_area_struct *vma)
 #endif
 }
 
+static inline bool pw_vma_is_sealed(const struct vm_area_struct *vma)
+{
+#ifdef VM_SEALED
+	return vma->vm_flags & VM_SEALED;
+#else
+	return false;
+#endif
+}
+
 static inline void pw_vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)

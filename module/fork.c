@@ -11,7 +11,6 @@
  */
 #include <linux/highmem.h>
 #include <linux/mmu_notifier.h>
-#include <linux/pkeys.h>
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 
@@ -22,8 +21,15 @@
 #include "stats.h"
 #include "trace.h"
 
-/* What its flags and vm_ops say: as private memory where writes are to come to us. */
-static void set_page_prot(struct vm_area_struct *vma)
+/**
+ * pw_vma_set_prot() - have the page tables of a VMA say what its flags and vm_ops say
+ * @vma: of a heap
+ *
+ * As of private memory where writes are to come to us.
+ *
+ * Context: mmap_lock held for write.
+ */
+void pw_vma_set_prot(struct vm_area_struct *vma)
 {
 	unsigned long flags = vma->vm_flags;
 
@@ -38,13 +44,13 @@ static void use_cow_ops(struct vm_area_struct *vma)
 	if (vma->vm_ops == &pw_vm_ops_cow)
 		return;
 	vma->vm_ops = &pw_vm_ops_cow;
-	set_page_prot(vma);
+	pw_vma_set_prot(vma);
 }
 
 static void use_plain_ops(struct vm_area_struct *vma)
 {
 	vma->vm_ops = &pw_vm_ops;
-	set_page_prot(vma);
+	pw_vma_set_prot(vma);
 }
 
 /*
@@ -117,42 +123,6 @@ static struct vm_area_struct *next_vma(struct pw_heap *heap,
 #define for_each_heap_vma(vma, heap)					\
 	for ((vma) = next_vma(heap, NULL); (vma);			\
 	     (vma) = next_vma(heap, vma))
-
-#define PLAIN		(VM_READ | VM_WRITE)
-#define PROTECTED	ARCH_VM_PKEY_FLAGS
-#define NOT_PLAIN	(PROTECTED | VM_DONTCOPY | VM_DONTDUMP)
-
-/**
- * pw_vma_is_plain() - has nothing been done to a VMA that would be missed later?
- * @vma: of a heap
- */
-bool pw_vma_is_plain(const struct vm_area_struct *vma)
-{
-	return (vma->vm_flags & (PLAIN | NOT_PLAIN)) == PLAIN;
-}
-
-/**
- * pw_vma_is_open() - may its pages be read and written, as far as the VMA goes?
- * @vma: of a heap
- */
-bool pw_vma_is_open(const struct vm_area_struct *vma)
-{
-	return (vma->vm_flags & (PLAIN | PROTECTED)) == PLAIN;
-}
-
-/**
- * pw_vma_make_plain() - undo what mprotect() and madvise() did to a VMA
- * @vma: of a heap; no page of it is mapped
- *
- * Context: mmap_lock held for write.
- */
-void pw_vma_make_plain(struct vm_area_struct *vma)
-{
-	pw_vma_start_write(vma);
-	pw_vm_flags_set(vma, PLAIN);
-	pw_vm_flags_clear(vma, NOT_PLAIN);
-	set_page_prot(vma);
-}
 
 /**
  * pw_heap_begin_cow() - have writes to read-only entries come to us
@@ -399,27 +369,19 @@ static struct pw_heap *child_heap(struct pw_heap *parent, struct mm_struct *mm)
 	return child;
 }
 
-static void count_vma(struct pw_heap *heap, int more)
-{
-	heap->vmas += more;
-	WRITE_ONCE(heap->split, heap->vmas > 1 || heap->headless ||
-		   pw_heap_has_bars(heap, 0, heap->window));
-}
-
 void pw_vma_open(struct vm_area_struct *vma)
 {
 	struct pw_heap *heap = vma->vm_private_data;
 	struct pw_heap *child;
 
 	if (heap->mm == vma->vm_mm) {
-		count_vma(heap, 1);
+		pw_bar_look(heap, vma);
+		heap->vmas++;
 		return;
 	}
 	child = child_heap(heap, vma->vm_mm);
-	/* The first one is the lowest. */
-	if (!child->vmas)
-		child->headless = vma->vm_pgoff;
-	count_vma(child, 1);
+	pw_bar_look(child, vma);
+	child->vmas++;
 	vma->vm_private_data = child;
 	use_cow_ops(vma);
 	if (!child->poisoned)
@@ -440,21 +402,6 @@ static bool still_mapped(struct pw_heap *heap, unsigned long page,
 }
 
 /*
- * Where a VMA was is a hole now, unless it was the last: the heap can grow there again.
- * A process that ends asks for no addresses.
- */
-static void bar_hole(struct pw_heap *heap, struct vm_area_struct *closing)
-{
-	if (!atomic_read(&heap->mm->mm_users))
-		return;
-	if (!closing->vm_pgoff)
-		heap->headless = true;
-	if (pw_heap_vma(heap, closing->vm_end))
-		pw_bar_free(heap, closing->vm_pgoff,
-			    closing->vm_pgoff + vma_pages(closing));
-}
-
-/*
  * Pages go with the VMA that showed them. Not so when it was a copy that
  * mremap() made and was refused, or half of a split that failed: then another
  * VMA shows the same pages.
@@ -463,15 +410,13 @@ void pw_vma_close(struct vm_area_struct *vma)
 {
 	struct pw_heap *heap = vma->vm_private_data;
 
-	if (heap->vmas == 1) {
-		count_vma(heap, -1);
+	if (!--heap->vmas) {
 		pw_heap_kill(heap);
 		return;
 	}
 	if (vma->vm_start == pw_heap_addr(heap, vma->vm_pgoff) &&
 	    !still_mapped(heap, vma->vm_pgoff, vma)) {
-		bar_hole(heap, vma);
+		pw_bar_hole(heap, vma);
 		pw_range_forget(heap, vma->vm_pgoff, vma->vm_pgoff + vma_pages(vma));
 	}
-	count_vma(heap, -1);
 }

@@ -312,9 +312,8 @@ struct pw_slot_branch {
  * @shares: pages were shared by a fork since then
  * @loose: some of its pages may be taken, as far as is known
  * @ask_cow: something that @cow was set for is gone: is there anything else?
- * @split: the VMA is in parts, or has been; then what has been done to a part is
- *         looked at before its addresses are given out again
- * @headless: page 0 has no VMA any more
+ * @split: the VMA is in parts, or has been, or a part is missing; then what has been
+ *         done to it is looked at before addresses are given out again (bar.c)
  * @commit: PAGEWELL_COMMIT_
  * @unusual: these three in one, for quick.c: it is for heaps where all of them are 0
  * @family: the open file it was mapped from
@@ -325,13 +324,12 @@ struct pw_slot_branch {
  * @unmap_lock: one unmap, replacing map, remap or protect at a time: what they
  *              drop stays reserved until no PTE maps it any more
  * @regions: pages to regions; read under RCU
+ * @bars: ranges of @regions that are barred, and perhaps some that were
  * @nr_entries: of @regions, those of spares too
  * @nr_read: of these, read-only ones
  * @spares: ranges that were given up a moment ago
  * @spares_moved: counts how often one stopped to stand for its range
  * @next_spare: the one to use next
- * @bar_lo: no page below is barred
- * @bar_hi: nor one from here on; none at all when that is not above @bar_lo
  * @map_size: pages of the map that was made last
  * @layout: counts changes that take away what may be touched, or how
  * @breaks: by id
@@ -375,7 +373,6 @@ struct pw_heap {
 	bool zeros;
 	bool shares;
 	bool loose;
-	bool headless;
 	union {
 		struct {
 			bool ask_cow;
@@ -392,13 +389,12 @@ struct pw_heap {
 	struct pw_lock lock;
 	struct pw_lock unmap_lock;
 	struct maple_tree regions;
+	struct maple_tree bars;
 	unsigned long nr_entries;
 	unsigned long nr_read;
 	struct pw_spare spares[PW_SPARES];
 	unsigned long spares_moved;
 	unsigned int next_spare;
-	unsigned long bar_lo;
-	unsigned long bar_hi;
 	unsigned long map_size;
 	atomic_long_t layout;
 	struct xarray breaks;
@@ -432,13 +428,6 @@ struct pw_heap {
 	long guessed;
 	struct pw_streams streams;
 };
-
-/* May there be bars in a range? */
-static inline bool pw_heap_has_bars(const struct pw_heap *heap, unsigned long lo,
-				    unsigned long hi)
-{
-	return max(lo, READ_ONCE(heap->bar_lo)) < min(hi, READ_ONCE(heap->bar_hi));
-}
 
 /* device.c */
 int pw_device_init(void);
@@ -522,7 +511,8 @@ int pw_region_store(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 unsigned long pw_region_count(struct pw_heap *heap);
 
 /* bar.c */
-void pw_bar_free(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+void pw_bar_look(struct pw_heap *heap, const struct vm_area_struct *vma);
+void pw_bar_hole(struct pw_heap *heap, struct vm_area_struct *closing);
 
 /* brk.c */
 int pw_brk_create(struct pw_heap *heap, struct pagewell_brk_create *arg);
@@ -879,9 +869,7 @@ int pw_populate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 int pw_heap_begin_cow(struct pw_heap *heap);
 void pw_heap_end_cow(struct pw_heap *heap);
 struct vm_area_struct *pw_heap_vma(struct pw_heap *heap, unsigned long addr);
-bool pw_vma_is_plain(const struct vm_area_struct *vma);
-bool pw_vma_is_open(const struct vm_area_struct *vma);
-void pw_vma_make_plain(struct vm_area_struct *vma);
+void pw_vma_set_prot(struct vm_area_struct *vma);
 void pw_vma_open(struct vm_area_struct *vma);
 void pw_vma_close(struct vm_area_struct *vma);
 

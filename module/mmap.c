@@ -104,7 +104,7 @@ static void unmap_touched(struct pw_heap *heap, struct pw_span *s)
 	/* Under a guard may be what an unmap had left, which has been counted off. */
 	if (pw_entry_flags(s->entry) & PW_REGION_MAP)
 		pw_heap_uncommit(heap, s->hi - s->lo, strict, backed);
-	done = pw_give_up_split(heap, s->lo, s->hi);
+	done = pw_bar_give_up(heap, s->lo, s->hi);
 	pw_lock(&heap->lock);
 	pw_end_drop(heap);
 	if (!done)

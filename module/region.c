@@ -49,6 +49,7 @@ struct pw_span pw_span_at(struct pw_heap *heap, unsigned long page,
 void pw_region_init(struct pw_heap *heap)
 {
 	mt_init_flags(&heap->regions, MT_FLAGS_ALLOC_RANGE | MT_FLAGS_USE_RCU);
+	mt_init_flags(&heap->bars, MT_FLAGS_USE_RCU);
 	atomic_long_set(&heap->layout, 1);
 }
 
@@ -59,6 +60,7 @@ void pw_region_init(struct pw_heap *heap)
 void pw_region_destroy(struct pw_heap *heap)
 {
 	pw_brk_forget(heap);
+	mtree_destroy(&heap->bars);
 	mtree_destroy(&heap->regions);
 }
 

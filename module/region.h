@@ -72,8 +72,7 @@ int pw_user_range(struct pw_heap *heap, u64 addr, u64 length, unsigned long *lo,
 
 /* bar.c */
 void pw_bar_note(struct pw_heap *heap, unsigned long lo, unsigned long hi);
-void pw_give_up(struct pw_heap *heap, unsigned long lo, unsigned long hi);
-bool pw_give_up_split(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+bool pw_bar_give_up(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 void pw_bar_mend(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 
 /* brk.c */

@@ -92,7 +92,7 @@ static int take_target(struct pw_heap *heap, unsigned long to, unsigned long nr)
 /* Where a map has moved from, or could not move to; it is marked still. */
 static void free_marked(struct pw_heap *heap, unsigned long lo, unsigned long hi)
 {
-	if (pw_give_up_split(heap, lo, hi))
+	if (pw_bar_give_up(heap, lo, hi))
 		return;
 	pw_lock(&heap->lock);
 	pw_span_store(heap, lo, hi, NULL, PW_GFP_UNMAP);

@@ -270,6 +270,15 @@ TEST_F(protect, a_key_ends_with_the_map)
 	ASSERT_EQ(0, pw_unmap(h->fd, p, 100 * PAGE));
 	q = as_new(h, 100);
 	EXPECT_TRUE(q >= p + 200 * PAGE);
+	/* What all has, nobody misses: addresses are used again. */
+	ASSERT_EQ(0, pkey_mprotect(h->base, h->len, PROT_READ | PROT_WRITE, key));
+	ASSERT_EQ(0, mprotect(q, PAGE, PROT_NONE));
+	p = pw_map_pages(h, 100);
+	pw_map_pages(h, 100);
+	for (int i = 0; i < 10; i++) {
+		ASSERT_EQ(0, pw_unmap(h->fd, p, 100 * PAGE));
+		ASSERT_EQ(p, pw_map_pages(h, 100));
+	}
 	pkey_free(key);
 }
 
@@ -296,6 +305,63 @@ TEST_F(protect, a_hole_is_not_given_out)
 	ASSERT_EQ(0, pw_unmap(h->fd, p, h->len));
 	ASSERT_EQ(0, pw_map(h->fd, 0, NULL, h->len, 0, &q));
 	EXPECT_EQ(p, q);
+}
+
+/* When all behind a hole has gone, too, it is no hole any more. */
+TEST_F(protect, a_hole_that_became_the_end)
+{
+	struct pw *h = &self->h;
+	size_t len = h->len;
+	char *p = mapped(h, 256);
+
+	ASSERT_EQ(0, munmap(p + 100 * PAGE, 4 * PAGE));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, 256 * PAGE));
+	ASSERT_EQ(0, munmap(p + 104 * PAGE, h->base + len - (p + 104 * PAGE)));
+	ASSERT_EQ(h->base, mremap(h->base, p + 100 * PAGE - h->base, len, 0));
+	EXPECT_EQ(p, as_new(h, 256));
+}
+
+/* One VMA is left, as the program has made it. */
+TEST_F(protect, what_is_left_ends_with_the_map)
+{
+	struct pw *h = &self->h;
+	char *p = self->p;
+
+	ASSERT_EQ(h->base, p);
+	ASSERT_EQ(0, mprotect(p, NR * PAGE, PROT_NONE));
+	ASSERT_EQ(0, munmap(p + NR * PAGE, h->len - NR * PAGE));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, NR * PAGE));
+	EXPECT_EQ(p, as_new(h, NR));
+}
+
+/* What an unmap of @nr maps of a page takes, beside holes. */
+static double unmaps_time(struct pw *h, char *at, long nr)
+{
+	double t = pw_now();
+
+	for (long i = 0; i < nr; i++)
+		CHECK(pw_unmap(h->fd, at + 4 * i * PAGE, PAGE) == 0);
+	return (pw_now() - t) / nr;
+}
+
+/* Nobody looks for bars through all maps of a VMA that has none. */
+TEST_F(protect, holes_on_both_sides)
+{
+	const long few = 100, many = 8000;
+	struct pw *h = &self->h;
+	char *p = mapped(h, 4 * many + 8), *q = p + PAGE;
+	double usual;
+
+	for (long i = 0; i < few; i++)
+		ASSERT_EQ(0, pw_protect(h->fd, PW_READ, q + 4 * i * PAGE, PAGE));
+	ASSERT_EQ(0, munmap(p, PAGE));
+	ASSERT_EQ(0, munmap(p + (4 * many + 7) * PAGE, PAGE));
+	ASSERT_EQ(0, pw_unmap(h->fd, p, PAGE));
+	ASSERT_EQ(0, pw_unmap(h->fd, p + (4 * many + 7) * PAGE, PAGE));
+	usual = unmaps_time(h, q, few);
+	for (long i = few; i < many; i++)
+		ASSERT_EQ(0, pw_protect(h->fd, PW_READ, q + 4 * i * PAGE, PAGE));
+	EXPECT_LE(unmaps_time(h, q + 4 * few * PAGE, few), 10 * usual);
 }
 
 /* The same where nothing was mapped when the hole was made. */
