@@ -417,6 +417,12 @@ PUBLIC int NAME(malloc_info)(int options, FILE *fp)
 	return 0;
 }
 
+#ifndef PW_PREFIX
+/* glibc's own names, as for malloc() and its kin. */
+PUBLIC extern struct mallinfo __libc_mallinfo(void) __attribute__((alias("mallinfo")));
+PUBLIC extern __typeof__(mallopt) __libc_mallopt __attribute__((alias("mallopt"), copy(mallopt)));
+#endif
+
 /* ---- pagewell.h ---- */
 
 PUBLIC int pagewell_get_stats(struct pagewell_stats *stats, size_t size)

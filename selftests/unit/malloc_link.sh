@@ -541,6 +541,8 @@ cat >"$work/wrap.c" <<'END'
 extern void *__libc_malloc(size_t size);
 extern void *__libc_realloc(void *p, size_t size);
 extern void __libc_free(void *p);
+extern int __libc_mallopt(int param, int value);
+extern struct mallinfo __libc_mallinfo(void);
 
 static int taken, freed;
 
@@ -561,11 +563,21 @@ int main(void)
 	void *p[6] = { malloc(100), calloc(1, 100), aligned_alloc(64, 128), strdup("libc's"),
 		       realloc(malloc(100), 100000), __libc_realloc(malloc(100), 100000) };
 	int i, before = freed;
+	struct mallinfo seen;
 
 	if (taken != 4)
 		return 1;
 	for (i = 0; i < 6; i++)
 		free(p[i]);
+	/* What it tunes and sees is the heap that it uses. */
+	seen = __libc_mallinfo();
+	if (!__libc_mallopt(M_MMAP_MAX, 0))
+		return 2;
+	p[0] = malloc(4 << 20);
+	if (__libc_mallinfo().hblks != seen.hblks ||
+	    __libc_mallinfo().uordblks - seen.uordblks < 4 << 20)
+		return 3;
+	__libc_free(p[0]);
 	puts(freed - before == 6 ? "wrapped" : "not wrapped");
 	return 0;
 }
