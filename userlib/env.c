@@ -156,7 +156,10 @@ static void read_variable(const char *name, const char *value)
 	} else if (same(name, "PAGEWELL_TRACE")) {
 		set_trace(name, value);
 	} else if (same(name, "PAGEWELL_TRACE_PID")) {
-		traced = pw_parse_size(value, &pid) && pid == (size_t)sys(SYS_getpid);
+		if (pw_parse_size(value, &pid))
+			traced = pid == (size_t)sys(SYS_getpid);
+		else
+			pw_note("%s=%s is no number and has no effect", name, value);
 	}
 }
 

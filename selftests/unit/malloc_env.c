@@ -131,6 +131,7 @@ static void bad_values(void)
 		{ "PAGEWELL_LIMIT", "lots" },
 		{ "PAGEWELL_STATS", "yes" },
 		{ "PAGEWELL_HARDEN", "2" },
+		{ "PAGEWELL_TRACE_PID", "mine" },
 	};
 	unsigned int i;
 
