@@ -60,6 +60,9 @@ void *pw_malloc_slow(size_t size, struct tcache_bin *bin);
 /* free() of what the map does not tell of; @distance is that of @p. */
 void pw_free_slow(void *p, uintptr_t distance);
 
+/* free() for @call, of a block that is not hardened, or no block. */
+void pw_free_any(void *p, const char *call);
+
 /*
  * free() of a block for which @bin, counted down, had no room: it is full, is bin 0 and
  * @p no block of a class, or the thread has no bins yet.

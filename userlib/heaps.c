@@ -153,7 +153,7 @@ PUBLIC void *pagewell_heap_realloc(pagewell_heap_t *heap, void *p, size_t size)
 		return size <= old ? p : pw_no_memory();
 	if (q)
 		memcpy(q, p, MIN(old, size));
-	pw_free_slow(p, distance(p));
+	pw_free_any(p, "pagewell_heap_realloc()");
 	return q;
 }
 
@@ -162,7 +162,7 @@ PUBLIC void pagewell_heap_free(pagewell_heap_t *heap, void *p)
 	if (!p)
 		return;
 	check_block(heap, p, "pagewell_heap_free()");
-	pw_free_slow(p, distance(p));
+	pw_free_any(p, "pagewell_heap_free()");
 }
 
 PUBLIC size_t pagewell_heap_size(pagewell_heap_t *heap, size_t *in_use)

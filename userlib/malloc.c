@@ -181,7 +181,7 @@ static void give(struct span *s, struct block *b, const char *call)
 		pw_heap_error(call, ret == GIVE_TWICE ? "double free of" : "invalid pointer", b);
 }
 
-static void free_any(void *p, const char *call)
+noinline void pw_free_any(void *p, const char *call)
 {
 	struct span *s;
 
@@ -219,19 +219,19 @@ noinline void pw_free_slow(void *p, uintptr_t d)
 	if (likely(d < HOT_READ(pw_hard_limit)))
 		harden_free(p, d);
 	else
-		free_any(p, "free()");
+		pw_free_any(p, "free()");
 }
 
 noinline void pw_free_hard(void *p)
 {
 	if (!harden_give(p, "free()"))
-		free_any(p, "free()");
+		pw_free_any(p, "free()");
 }
 
 static noinline void free_unusual(void *p, size_t c)
 {
 	if (!c) {
-		free_any(p, "free()");
+		pw_free_any(p, "free()");
 		return;
 	}
 	check_not_free(p, "free()");

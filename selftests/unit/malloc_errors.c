@@ -286,6 +286,25 @@ static void wrong_heap(void)
 	pagewell_heap_free(b, p);
 }
 
+static void twice_in_heap(void)
+{
+	pagewell_heap_t *heap = pagewell_heap_create(0);
+	void *p = pagewell_heap_alloc(heap, 100);
+
+	pagewell_heap_free(heap, p);
+	expect("pagewell_heap_free(): double free of", p);
+	pagewell_heap_free(heap, p);
+}
+
+static void middle_of_heap_block(void)
+{
+	pagewell_heap_t *heap = pagewell_heap_create(0);
+	char *p = pagewell_heap_alloc(heap, 300000);
+
+	expect("pagewell_heap_free(): invalid pointer", p + 16);
+	pagewell_heap_free(heap, p + 16);
+}
+
 static void wrong_heap_realloc(void)
 {
 	pagewell_heap_t *a = pagewell_heap_create(0);
@@ -712,6 +731,8 @@ int main(void)
 		{ "realloc of the middle of a mapped block, smaller", realloc_middle_of_mapped },
 		{ "realloc of the middle of a run, smaller", realloc_middle_of_run },
 		{ "a block given to another heap", wrong_heap },
+		{ "a block given to its heap twice", twice_in_heap },
+		{ "the middle of a block given to its heap", middle_of_heap_block },
 		{ "a block of malloc given to a heap", wrong_heap_realloc },
 		{ "an object given to another pool", wrong_pool },
 		{ "the middle of an object given to its pool", middle_of_object },
