@@ -8,6 +8,7 @@
 #include "fork.h"
 #include "heap.h"
 #include "os.h"
+#include "report.h"
 #include "tcache.h"
 #include "tracer.h"
 #include "tune.h"
@@ -45,6 +46,8 @@ bool pw_heap_start(void)
 	ready = pw_heap.ready;
 	if (!ready) {
 		pw_env_read();
+		if (pw_env.stats)
+			pw_keep_stderr();
 		arenas_start();
 		if (pw_env.harden || pw_env.trace)
 			pw_heap_slow_mode();
@@ -72,6 +75,8 @@ __attribute__((constructor)) static void loaded(void)
 
 __attribute__((destructor)) static void unloaded(void)
 {
-	if (pw_env.stats)
-		pw_print_stats();
+	if (!pw_env.stats)
+		return;
+	pw_reopen_stderr();
+	pw_print_stats();
 }

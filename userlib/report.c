@@ -2,12 +2,20 @@
 /*
  * report.c - lines on standard error, without stdio and without malloc
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lock.h"
 #include "report.h"
 #include "sys.h"
+
+/* Above the numbers that programs get, and within what select() takes. */
+#define KEPT_FD	1000
+
+static int kept = -1;
+static struct stat kept_file;
 
 struct out {
 	char *buf;
@@ -126,7 +134,7 @@ static void write_line(const char *prefix, const char *fmt, va_list ap)
 	len += (size_t)pw_vformat(buf + len, sizeof(buf) - len - 1, fmt, ap);
 	buf[len++] = '\n';
 	while (done < len) {
-		long n = sys(SYS_write, 2, buf + done, len - done);
+		long n = sys(SYS_write, STDERR_FILENO, buf + done, len - done);
 
 		if (n == -EINTR)
 			continue;
@@ -152,6 +160,28 @@ void pw_line(const char *fmt, ...)
 	va_start(ap, fmt);
 	write_line("", fmt, ap);
 	va_end(ap);
+}
+
+void pw_keep_stderr(void)
+{
+	kept = (int)sys(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, KEPT_FD);
+	if (kept >= 0 && sys(SYS_fstat, kept, &kept_file))
+		kept = -1;
+}
+
+/* Is the copy still ours? The program may have closed it and taken the number. */
+static bool kept_is_ours(void)
+{
+	struct stat st;
+
+	return kept >= 0 && !sys(SYS_fstat, kept, &st) && st.st_dev == kept_file.st_dev &&
+	       st.st_ino == kept_file.st_ino;
+}
+
+void pw_reopen_stderr(void)
+{
+	if (sys(SYS_fcntl, STDERR_FILENO, F_GETFD) == -EBADF && kept_is_ours())
+		sys(SYS_dup3, kept, STDERR_FILENO, O_CLOEXEC);
 }
 
 void pw_heap_error(const char *call, const char *what, const void *p)

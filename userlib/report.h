@@ -23,6 +23,13 @@ __attribute__((format(printf, 1, 2)))
 void pw_line(const char *fmt, ...);
 
 /*
+ * Commands close standard error before they end, to see whether all was written. A copy
+ * serves those who have something to say after that.
+ */
+void pw_keep_stderr(void);
+void pw_reopen_stderr(void);
+
+/*
  * A heap error: one line that names the call and the address, then abort(). Locks may
  * be held: a handler of SIGABRT that allocates passes them.
  */

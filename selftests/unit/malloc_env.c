@@ -58,6 +58,22 @@ static void stats(void)
 	CHECK(!run_again("PAGEWELL_STATS", "0", "allocate") && !text[0]);
 }
 
+#define ELSEWHERE	50
+
+/* Many commands close standard error before they end; then it is had again, and nothing else. */
+static void stats_after_close(void)
+{
+	FILE *other = tmpfile();
+	struct stat st;
+
+	CHECK(!run_again("PAGEWELL_STATS", "1", "close-error"));
+	CHECK(strstr(text, "pagewell: statistics of process "));
+	CHECK(other && dup2(fileno(other), ELSEWHERE) == ELSEWHERE);
+	CHECK(!run_again("PAGEWELL_STATS", "1", "replace-error") && !text[0]);
+	CHECK(!fstat(ELSEWHERE, &st) && !st.st_size);
+	CHECK(!close(ELSEWHERE) && !fclose(other));
+}
+
 static void device_or_nothing(void)
 {
 	int status = run_again("PAGEWELL_BACKEND", "device", "allocate");
@@ -218,6 +234,16 @@ static void replace(void)
 	use(3);
 	for (fd = 3; fd < end; fd++)
 		CHECK(fcntl(fd, F_GETFD) >= 0 && lseek(fd, 0, SEEK_END) > 0);
+}
+
+/* With what is already open. */
+static void replace_all(void)
+{
+	int fd;
+
+	for (fd = 3; fd < 1100; fd++)
+		if (fd != ELSEWHERE && dup2(ELSEWHERE, fd) < 0)
+			break;
 }
 
 /* With 32 MiB. */
@@ -645,6 +671,11 @@ static int again(const char *what)
 		syscall(SYS_close_range, 3, ~0U, 0);
 	if (!strcmp(what, "title"))
 		write_over_environment();
+	if (!strcmp(what, "replace-error"))
+		replace_all();
+	if (!strcmp(what, "replace-error") || !strcmp(what, "close-error")) {
+		return close(STDERR_FILENO);
+	}
 	if (!strcmp(what, "replace")) {
 		replace();
 		/* Sanitizers want descriptors at the end, and there may be none left. */
@@ -667,6 +698,7 @@ int main(int argc, char **argv)
 	static const struct test tests[] = {
 		{ "nothing is said without being asked", quiet_without },
 		{ "PAGEWELL_STATS", stats },
+		{ "PAGEWELL_STATS after standard error is closed", stats_after_close },
 		{ "PAGEWELL_BACKEND=device", device_or_nothing },
 		{ "PAGEWELL_LIMIT", limits },
 		{ "all sizes may use what is limited", limit_is_for_all_sizes },
