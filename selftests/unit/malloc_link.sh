@@ -899,11 +899,13 @@ probes_of_two()
 # A program that has the archive may call its own functions what it likes.
 symbols_archive()
 {
-	local libc="malloc|free|calloc|realloc|reallocarray|cfree|memalign|aligned_alloc|valloc|pvalloc"
+	local libc="malloc|free|calloc|realloc|reallocarray|cfree|memalign|aligned_alloc"
+
+	libc+="|valloc|pvalloc|mallopt|mallinfo"
 
 	nm -g --defined-only "$root/build/libpagewell.a" | awk 'NF == 3 { print $3 }' |
 		grep -vE "^(pagewell_.*|_Z.*|_\.stapsdt\.base|(__libc_)?($libc)|posix_memalign|free_(aligned_)?sized)$" |
-		grep -vE "^mall(opt|info2?|oc_(info|stats|trim|usable_size))$"
+		grep -vE "^mall(info2|oc_(info|stats|trim|usable_size))$" && return 1
 	echo "no others"
 }
 
