@@ -315,6 +315,12 @@ void arenas_start(void);
 /* A new arena, or NULL. Not locked. */
 struct arena *arena_create(bool private, size_t limit);
 
+/*
+ * A block of a private arena, or NULL and ENOMEM, within the library: what it exports, it
+ * would look up whenever a program starts. Not locked.
+ */
+void *private_alloc(struct arena *a, size_t size);
+
 /* Gives all memory of a private arena back; nothing else refers to it then. */
 void arena_destroy(struct arena *a);
 

@@ -11,10 +11,10 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
-#include <string.h>
 #include <unwind.h>
 
 #include "catch.h"
+#include "types.h"
 
 typedef void (*end_fn)(void);
 
@@ -107,7 +107,7 @@ static const ElfW(Sym) *look_up(const struct symbols *s, const struct search *w)
 		/* Its lowest bit says that it is the last of the bucket. */
 		hash = hashes[i++ - first];
 		if ((hash | 1) == (w->hash | 1) && sym->st_shndx != SHN_UNDEF &&
-		    !strcmp(s->names + sym->st_name, w->name))
+		    same_string(s->names + sym->st_name, w->name))
 			return sym;
 	} while (!(hash & 1));
 	return NULL;

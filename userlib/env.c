@@ -36,16 +36,6 @@ static char **first_environment(void)
 	return (char **)(stack + 1 + stack[0] + 1);
 }
 
-/* By hand: each function of libc's is looked up whenever a program starts. */
-static bool same(const char *a, const char *b)
-{
-	while (*a && *a == *b) {
-		a++;
-		b++;
-	}
-	return *a == *b;
-}
-
 /* How many bits to the left for a unit, 0 if it is none. */
 static unsigned int unit_shift(char unit)
 {
@@ -96,7 +86,7 @@ static int one_of(const char *name, const char *value, const char *const *words)
 	int i;
 
 	for (i = 0; words[i]; i++)
-		if (same(value, words[i]))
+		if (same_string(value, words[i]))
 			return i;
 	pw_note("%s=%s is not understood and has no effect: it may be %s, %s%s%s", name, value,
 		words[0], words[1], i > 2 ? ", " : "", i > 2 ? words[2] : "");
@@ -134,28 +124,28 @@ static void read_variable(const char *name, const char *value)
 	size_t pid;
 	int i;
 
-	if (same(name, "PAGEWELL_BACKEND")) {
+	if (same_string(name, "PAGEWELL_BACKEND")) {
 		i = one_of(name, value, backends);
 		if (i >= 0)
 			pw_env.backend = (enum backend_choice)i;
-	} else if (same(name, "PAGEWELL_HUGE")) {
+	} else if (same_string(name, "PAGEWELL_HUGE")) {
 		i = one_of(name, value, huges);
 		if (i >= 0)
 			pw_env.huge = (enum huge_choice)i;
-	} else if (same(name, "PAGEWELL_COMMIT")) {
+	} else if (same_string(name, "PAGEWELL_COMMIT")) {
 		i = one_of(name, value, commits);
 		if (i >= 0)
 			pw_env.lazy = i;
-	} else if (same(name, "PAGEWELL_LIMIT")) {
+	} else if (same_string(name, "PAGEWELL_LIMIT")) {
 		if (!pw_parse_size(value, &pw_env.limit))
 			pw_note("%s=%s is no size and has no effect", name, value);
-	} else if (same(name, "PAGEWELL_STATS")) {
+	} else if (same_string(name, "PAGEWELL_STATS")) {
 		set_switch(name, value, &pw_env.stats);
-	} else if (same(name, "PAGEWELL_HARDEN")) {
+	} else if (same_string(name, "PAGEWELL_HARDEN")) {
 		set_switch(name, value, &pw_env.harden);
-	} else if (same(name, "PAGEWELL_TRACE")) {
+	} else if (same_string(name, "PAGEWELL_TRACE")) {
 		set_trace(name, value);
-	} else if (same(name, "PAGEWELL_TRACE_PID")) {
+	} else if (same_string(name, "PAGEWELL_TRACE_PID")) {
 		if (pw_parse_size(value, &pid))
 			traced = pid == (size_t)sys(SYS_getpid);
 		else

@@ -70,21 +70,24 @@ static void *run_block(struct arena *a, size_t size, bool *zeroed)
 	return p;
 }
 
-static void *alloc(pagewell_heap_t *heap, size_t size, bool *zeroed)
+static void *alloc(struct arena *a, size_t size, bool *zeroed)
 {
-	struct arena *a = to_arena(heap);
-
 	if (size <= CLASS_MAX)
 		return class_block(a, size, zeroed);
 	return size <= PTRDIFF_MAX ? run_block(a, size, zeroed) : NULL;
 }
 
-PUBLIC void *pagewell_heap_alloc(pagewell_heap_t *heap, size_t size)
+void *private_alloc(struct arena *a, size_t size)
 {
 	bool zeroed;
-	void *p = alloc(heap, size, &zeroed);
+	void *p = alloc(a, size, &zeroed);
 
 	return p ? p : pw_no_memory();
+}
+
+PUBLIC void *pagewell_heap_alloc(pagewell_heap_t *heap, size_t size)
+{
+	return private_alloc(to_arena(heap), size);
 }
 
 PUBLIC void *pagewell_heap_calloc(pagewell_heap_t *heap, size_t n, size_t size)
@@ -94,7 +97,7 @@ PUBLIC void *pagewell_heap_calloc(pagewell_heap_t *heap, size_t n, size_t size)
 
 	if (__builtin_mul_overflow(n, size, &size))
 		return pw_no_memory();
-	p = alloc(heap, size, &zeroed);
+	p = alloc(to_arena(heap), size, &zeroed);
 	if (!p)
 		return pw_no_memory();
 	return zeroed ? p : memset(p, 0, size);
@@ -147,7 +150,7 @@ PUBLIC void *pagewell_heap_realloc(pagewell_heap_t *heap, void *p, size_t size)
 	old = s->state == SPAN_CLASS ? s->block_size : big_usable(s, (uintptr_t)p);
 	if (size && size <= old && size > old / 2)
 		return p;
-	q = size ? alloc(heap, size, &zeroed) : NULL;
+	q = size ? alloc(to_arena(heap), size, &zeroed) : NULL;
 	/* Shrinking needs no memory: where there is none to move to, the block stays. */
 	if (size && !q)
 		return size <= old ? p : pw_no_memory();

@@ -41,7 +41,7 @@ PUBLIC pagewell_pool_t *pagewell_pool_create(size_t size, size_t align, size_t l
 	a = pw_heap_start() ? arena_create(true, limit ? limit : SIZE_MAX) : NULL;
 	if (!a)
 		return pw_no_memory();
-	pool = pagewell_heap_alloc((pagewell_heap_t *)a, sizeof(*pool));
+	pool = private_alloc(a, sizeof(*pool));
 	if (!pool) {
 		arena_destroy(a);
 		return NULL;

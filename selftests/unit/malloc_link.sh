@@ -909,6 +909,14 @@ symbols_archive()
 	echo "no others"
 }
 
+# Each takes a thousand instructions when a program starts. What programs may replace is one.
+looked_up()
+{
+	readelf -rW "$root/build/libpagewell.so" | awk '/GLOB_DAT|JUMP_SLO/ { print $5 }' |
+		grep -E "^(pagewell_.*|str(n?cmp|r?chr)|memchr)@" && return 1
+	echo "only what must be"
+}
+
 # What debuggers and tracers see: a block of 100 bytes, then one too many.
 probes()
 {
@@ -961,4 +969,5 @@ test_case "probes" "blocks of 112 no_memory () " probes
 test_case "probes of the program's own beside the archive's" linked probes_of_two
 test_case "the exported names and their versions" "as they should be" symbols
 test_case "the archive's names" "no others" symbols_archive
+test_case "names that are looked up at the start" "only what must be" looked_up
 exit $failed
