@@ -164,6 +164,7 @@ struct decay {
  * @free: granules in the large bins
  * @dirty: granules of those, and of the top, that were used
  * @sorted_size: what @size was when cached blocks were last sorted back for more
+ * @sorted_used: what arena_used() was when there were so many that sorting was considered
  * @blocks_out: bytes of blocks and runs that left the bins
  * @decay: what is returned, and when
  * @next_free: the next one that nobody has, while nobody has this one
@@ -189,6 +190,7 @@ struct arena {
 	size_t free;
 	size_t dirty;
 	size_t sorted_size;
+	size_t sorted_used;
 	size_t blocks_out;
 	struct decay decay;
 	struct arena *next_free;
@@ -268,6 +270,17 @@ static inline void arena_count_out(struct arena *a, size_t bytes)
 static inline void arena_count_in(struct arena *a, size_t bytes)
 {
 	WRITE_ONCE(a->blocks_out, a->blocks_out - bytes);
+}
+
+/* Bytes of an arena, which is locked, but for what of its tops was never used. */
+static inline size_t arena_used(const struct arena *a)
+{
+	const struct segment *seg;
+	size_t used = a->size;
+
+	for (seg = a->segments; seg; seg = seg->next)
+		used -= (size_t)(seg->end - seg->clean) << GRANULE_SHIFT;
+	return used;
 }
 
 /* Takes the lock of another arena, and lets go of the one before. */
@@ -377,12 +390,15 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source so
 	      struct batch *b);
 
 /*
- * The same of larger classes, up to so many times the size and as aligned as those
- * of class @c: free blocks in spans that cannot be used for anything else because of
- * the others in them.
+ * The same of larger classes, up to @times the size and as aligned as those of class
+ * @c: free blocks in spans that cannot be used for anything else because of the others
+ * in them. HOLE_TIMES is the most; none are larger than HOLE_MAX.
  */
-#define HOLE_TIMES	4
-bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, struct batch *b);
+#define HOLE_MAX		(4 * KIB)
+#define HOLE_TIMES		4
+#define HOLE_TIMES_EARLY	2
+bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, size_t times,
+		     struct batch *b);
 
 /* What there is in blocks that nothing is written to. */
 enum content {

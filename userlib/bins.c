@@ -494,7 +494,6 @@ bool bin_take(struct arena *a, unsigned int c, unsigned int want, enum source so
 #else
 #define HOLES_FROM	(2 * MIB)
 #endif
-#define HOLE_MAX	(4 * KIB)
 
 /* The span among the first of a bin that has free blocks. */
 static struct span *span_with_holes(struct arena *a, unsigned int c)
@@ -508,7 +507,8 @@ static struct span *span_with_holes(struct arena *a, unsigned int c)
 	return s && s->nr_free ? s : NULL;
 }
 
-bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, struct batch *b)
+bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, size_t times,
+		     struct batch *b)
 {
 	size_t size = class_size(c), align = size & -size;
 	unsigned int got = 0, larger = c, last;
@@ -517,11 +517,11 @@ bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, struct 
 	*b = (struct batch){ .first = NULL };
 	b->end = &b->rest;
 	/* A list of the smallest class has no room for a larger block's key. */
-	if (a->size < HOLES_FROM || size >= HOLE_MAX || c == 1)
+	if (a->size < HOLES_FROM || c == 1)
 		return false;
-	last = (unsigned int)class_of(MIN(HOLE_TIMES * size, HOLE_MAX));
+	last = (unsigned int)class_of(MIN(times * size, HOLE_MAX));
 	/* is_free() looks no further. */
-	if (class_size(last) > HOLE_TIMES * size)
+	if (class_size(last) > times * size)
 		last--;
 	while (got < want && (larger = next_small(a, larger, last))) {
 		size_t more = class_size(larger);

@@ -66,7 +66,20 @@
 #define WORTH_SHIFT	4
 #define WORTH_SMALL_SHIFT	3
 #define WORTH_LEAST	(128 * KIB)
+#ifdef PW_TEST
+#define SORT_MAX	(512 * KIB)
+#else
 #define SORT_MAX	(8 * MIB)
+#endif
+
+/*
+ * It takes less in a heap above that of which a good part is free, most of it in parts of
+ * spans: a cached block may be what keeps a whole span from falling empty. They are looked
+ * at whenever the heap has used so much more.
+ */
+#define HOLES_SHIFT	2
+#define WORTH_HOLES_SHIFT	7
+#define USED_STEP_SHIFT	6
 
 struct thread pw_nobody;
 __thread struct tcache_bin *pw_bins __attribute__((tls_model("initial-exec"))) = pw_nobody.bins;
@@ -572,11 +585,46 @@ bool tcache_worth_sorting(struct thread *t, struct arena *a)
 	return cached > MAX(a->size >> WORTH_SMALL_SHIFT, WORTH_LEAST);
 }
 
+/* Is a good part of a large heap free? */
+static bool has_holes(const struct arena *a)
+{
+	size_t used;
+
+	if (a->size <= SORT_MAX)
+		return false;
+	used = arena_used(a);
+	return used - MIN(used, a->blocks_out) >= used >> HOLES_SHIFT;
+}
+
+/* Is it worth sorting them back before a page of the top is first used? */
+static bool worth_sorting_for_pages(struct thread *t, struct arena *a)
+{
+	size_t used;
+
+	if (!has_holes(a))
+		return false;
+	used = arena_used(a);
+	/* It fell since, or grew by a step. */
+	if (used - a->sorted_used < used >> USED_STEP_SHIFT)
+		return false;
+	a->sorted_used = used;
+	return thread_bytes(t, 0) + READ_ONCE(pw_fastbin_bytes) > used >> WORTH_HOLES_SHIFT;
+}
+
 static struct arena *enter(struct thread *t, unsigned int c)
 {
 	struct arena *big = pw_arenas[BIG_ARENA];
 
 	return arena_enter(class_size(c) >= BIG_SIZE ? &big : &t->arena);
+}
+
+/* Sorts all back that is cached, @a unlocked meanwhile; the thread's arena, locked. */
+static struct arena *sort_all_back(struct thread *t, struct arena *a, unsigned int c)
+{
+	unlock(&a->lock);
+	drain_all(t);
+	fastbins_sort_back();
+	return enter(t, c);
 }
 
 /*
@@ -600,6 +648,19 @@ static bool take_left(struct thread *t, unsigned int c, struct batch *batch)
 
 	unlock(&a->lock);
 	return done;
+}
+
+/* What is free or cached in place of pages that were never used, which it touches. */
+static bool take_for_pages(struct thread *t, struct arena **a, unsigned int c,
+			   unsigned int want, struct batch *batch)
+{
+	if (bin_take_larger(*a, c, want, HOLE_TIMES, batch))
+		return true;
+	if (!worth_sorting_for_pages(t, *a))
+		return false;
+	*a = sort_all_back(t, *a, c);
+	return bin_take(*a, c, want, USED_PAGES, batch) ||
+	       bin_take_larger(*a, c, want, HOLE_TIMES, batch);
 }
 
 struct wanted {
@@ -632,16 +693,21 @@ static bool take_anywhere(struct wanted *w)
 
 static bool take(struct thread *t, unsigned int c, unsigned int want, struct batch *batch)
 {
-	bool is_large = class_size(c) >= LARGE_BLOCK, done;
+	bool is_large = class_size(c) >= LARGE_BLOCK, fits_holes = class_size(c) < HOLE_MAX, done;
 	struct arena *a, *roomy;
 
 	if (class_size(c) >= BIG_SIZE && take_left(t, c, batch))
 		return true;
 	a = enter(t, c);
-	done = bin_take(a, c, want, USED_PAGES, batch);
+	/* Empty spans can become anything, so first what is of no other use. */
+	done = fits_holes && !a->small[c].first && has_holes(a) &&
+	       bin_take_larger(a, c, want, HOLE_TIMES_EARLY, batch);
+	if (!done)
+		done = bin_take(a, c, want, USED_PAGES, batch);
+	if (!done && fits_holes)
+		done = take_for_pages(t, &a, c, want, batch);
 	if (!done && !is_large)
-		done = bin_take_larger(a, c, want, batch) ||
-		       bin_take(a, c, want, OWN_PAGES, batch);
+		done = bin_take(a, c, want, OWN_PAGES, batch);
 
 	/* Pages that this thread keeps in another size are better than fresh ones. */
 	if (!done && is_large) {
@@ -650,12 +716,8 @@ static bool take(struct thread *t, unsigned int c, unsigned int want, struct bat
 		a = enter(t, c);
 		done = bin_take(a, c, want, OWN_PAGES, batch);
 	}
-	if (!done && tcache_worth_sorting(t, a)) {
-		unlock(&a->lock);
-		drain_all(t);
-		fastbins_sort_back();
-		a = enter(t, c);
-	}
+	if (!done && tcache_worth_sorting(t, a))
+		a = sort_all_back(t, a, c);
 	if (!done && !a->big) {
 		roomy = enter_roomy(t);
 		if (roomy) {

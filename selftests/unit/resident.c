@@ -146,6 +146,74 @@ static bool stays_returned(void)
 	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
 }
 
+/* ---- phases of other sizes, of which a few blocks are left each time ---- */
+
+#define SLOTS	60000
+#define PHASES	40
+
+static struct slot {
+	char *block;
+	size_t size;
+} slots[SLOTS];
+
+/* Gives most slots blocks of new sizes; how many bytes the blocks have then. */
+static size_t phase(uint32_t *state)
+{
+	size_t from = 16 + next(state) % 60 * 16, range = 16 + next(state) % 500, sum = 0;
+	struct slot *s;
+
+	for (s = slots; s < slots + SLOTS; s++) {
+		if (!s->block || next(state) % 5) {
+			free(s->block);
+			s->size = from + next(state) % range;
+			s->block = malloc(s->size);
+			if (!s->block)
+				ksft_exit_fail_msg("no memory\n");
+			s->block[0] = 1;
+		}
+		sum += s->size;
+	}
+	return sum;
+}
+
+/* The most that is resident is less than 15/8 of the most that the program had. */
+static bool phases_are_few_bytes(uint32_t state)
+{
+	size_t most = 0, had = 0, before, now;
+	int i;
+
+	memset(slots, 0, sizeof(slots));
+	before = resident();
+	for (i = 0; i < PHASES; i++) {
+		now = phase(&state);
+		had = now > had ? now : had;
+		now = resident() - before;
+		most = now > most ? now : most;
+	}
+	printf("# %zu MiB of blocks, %zu MiB resident\n", had / MIB, most / MIB);
+	fflush(stdout);
+	return most < had / 8 * 15;
+}
+
+static bool phases(void)
+{
+	static const uint32_t seeds[] = { 1, 3, 6 };
+	bool good = true;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++) {
+		int status;
+		pid_t pid;
+
+		fflush(stdout);
+		pid = fork();
+		if (!pid)
+			_exit(!phases_are_few_bytes(seeds[i]));
+		good &= pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+	}
+	return good;
+}
+
 /* ---- threads ---- */
 
 /* libc may free something for a thread when its end was seen already. */
@@ -329,10 +397,11 @@ static bool addresses(void)
 int main(void)
 {
 	ksft_print_header();
-	ksft_set_plan(7);
+	ksft_set_plan(8);
 	ksft_test_result(all_freed(), "all blocks freed\n");
 	ksft_test_result(most_freed(), "all but a few that lie together\n");
 	ksft_test_result(stays_returned(), "no huge pages where parts went back\n");
+	ksft_test_result(phases(), "phases of other sizes\n");
 	ksft_test_result(short_threads(), "threads that call nothing leave nothing\n");
 	ksft_test_result(idle_threads(), "caches of threads that are idle\n");
 	ksft_test_result(idle_threads_of_many_sizes(), "the same with blocks of many sizes\n");
