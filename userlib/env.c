@@ -106,7 +106,7 @@ static void set_switch(const char *name, const char *value, bool *flag)
 static void set_trace(const char *name, const char *value)
 {
 	static char copy[PATH_MAX];
-	size_t size = strlen(value) + 1;
+	size_t size = string_length(value) + 1;
 
 	if (size > sizeof(copy))
 		pw_note("%s is too long and has no effect", name);

@@ -47,7 +47,7 @@ static void put_number(struct out *o, unsigned long v, unsigned int base, int wi
 static void put_string(struct out *o, const char *s, int width)
 {
 	bool left = width < 0;
-	int len = (int)strlen(s);
+	int len = (int)string_length(s);
 	int pad = (left ? -width : width) - len;
 
 	for (; !left && pad > 0; pad--)
@@ -128,7 +128,7 @@ int pw_format(char *buf, size_t size, const char *fmt, ...)
 static void write_line(const char *prefix, const char *fmt, va_list ap)
 {
 	char buf[512];
-	size_t len = strlen(prefix), done = 0;
+	size_t len = string_length(prefix), done = 0;
 
 	memcpy(buf, prefix, len);
 	len += (size_t)pw_vformat(buf + len, sizeof(buf) - len - 1, fmt, ap);

@@ -81,6 +81,18 @@ static inline bool same_string(const char *a, const char *b)
 	return *a == *b;
 }
 
+static inline size_t string_length(const char *s)
+{
+	const char *end = s;
+
+	while (*end) {
+		end++;
+		/* Or else the compiler knows a function for it. */
+		__asm__("" : "+r" (end));
+	}
+	return (size_t)(end - s);
+}
+
 /**
  * struct block - a free block
  * @next: the next block of the list
