@@ -727,14 +727,10 @@ static u32 swap_block(struct pw_heap *heap, unsigned long holes, bool promised,
 		*used = pw_counter_take_some(&heap->promised, holes);
 		atomic_long_add(holes, &heap->resident);
 	}
-	if (!pw_pool_reserve(PW_SLOT_PAGES - *used)) {
-		pfn = pw_pool_alloc_huge(PW_ALLOC_PROMISED);
-		if (pfn)
-			return pfn;
-		pw_pool_unreserve(PW_SLOT_PAGES - *used);
-	}
-	unswap(heap, holes, promised, *used);
-	return 0;
+	pfn = pw_pool_swap_huge(*used);
+	if (!pfn)
+		unswap(heap, holes, promised, *used);
+	return pfn;
 }
 
 /**

@@ -150,20 +150,39 @@ static void zero_block(u32 pfn)
 	}
 }
 
-static noinline u32 alloc_slow(enum pw_kind liked, unsigned int flags)
+static u32 find(enum pw_kind *kind)
 {
-	enum pw_kind kind = liked;
-	u32 pfn = pw_pcp_alloc_huge(&kind);
+	const enum pw_kind liked = *kind;
+	u32 pfn = pw_pcp_alloc_huge(kind);
 
 	if (!pfn) {
-		kind = liked;
-		pfn = search(&kind);
+		*kind = liked;
+		pfn = search(kind);
 	}
-	if (!pfn) {
-		if (!(flags & PW_ALLOC_PROMISED))
-			pw_pool_unreserve(PW_BLOCK_PAGES);
+	if (!pfn)
 		pw_evac_want(1);
+	return pfn;
+}
+
+/* With @nr pages that are not promised: they go back when there is none. */
+static u32 try(enum pw_kind *kind, unsigned int nr)
+{
+	u32 pfn = 0;
+
+	down_read(&pw_pool.trials);
+	if (pw_avail_try(nr)) {
+		pfn = find(kind);
+		if (!pfn)
+			pw_pool_unreserve(nr);
 	}
+	up_read(&pw_pool.trials);
+	return pfn;
+}
+
+static noinline u32 alloc_slow(enum pw_kind kind, unsigned int flags)
+{
+	u32 pfn = flags & PW_ALLOC_PROMISED ? find(&kind) : try(&kind, PW_BLOCK_PAGES);
+
 	if (pfn && flags & PW_ALLOC_ZERO && kind != PW_CLEAR) {
 		zero_block(pfn);
 		pw_stat_add(zeroed_fault, PW_BLOCK_PAGES);
@@ -182,12 +201,22 @@ static noinline u32 alloc_slow(enum pw_kind liked, unsigned int flags)
 u32 pw_pool_alloc_huge(unsigned int flags)
 {
 	enum pw_kind kind = flags & PW_ALLOC_ZERO ? PW_CLEAR : PW_DIRTY;
-	u32 pfn;
+	u32 pfn = pw_hit_alloc_huge(kind, flags);
 
-	if (!(flags & PW_ALLOC_PROMISED) && pw_pool_reserve(PW_BLOCK_PAGES))
-		return 0;
-	pfn = pw_hit_alloc_huge(kind);
 	return likely(pfn) ? pfn : alloc_slow(kind, flags);
+}
+
+/**
+ * pw_pool_swap_huge() - take a page of 2 MiB in whose place small ones will go
+ * @promised: of its 512 pages, those that the caller holds promises for
+ *
+ * Return: as pw_pool_alloc_huge(); contents undefined.
+ */
+u32 pw_pool_swap_huge(unsigned int promised)
+{
+	enum pw_kind kind = PW_DIRTY;
+
+	return try(&kind, PW_BLOCK_PAGES - promised);
 }
 
 /* As pw_page_recycle() for small pages. */

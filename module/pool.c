@@ -123,7 +123,7 @@ static void was_taken(void)
 }
 
 /* Grow until @nr pages can be taken; all credits are in avail meanwhile. */
-static bool avail_take_grow(unsigned long nr)
+static bool take_grow(unsigned long nr)
 {
 	unsigned long held;
 	bool taken;
@@ -144,7 +144,57 @@ static bool avail_take_grow(unsigned long nr)
 		shrink_to(held);
 	open_lists();
 	mutex_unlock(&pw_pool.size_lock);
+	return taken;
+}
+
+/* What is refused now, no try has. */
+static noinline bool take_last(unsigned long nr)
+{
+	bool taken;
+
+	down_write(&pw_pool.trials);
+	taken = take_grow(nr);
+	up_write(&pw_pool.trials);
+	return taken;
+}
+
+static bool avail_take_grow(unsigned long nr)
+{
+	/* Nobody is held up for what can never be had. */
+	bool taken = nr <= READ_ONCE(pw_pool.max) && (take_grow(nr) || take_last(nr));
+
 	tell_low(!taken);
+	return taken;
+}
+
+static bool take_at_hand(unsigned long nr)
+{
+	if (likely(pw_pcp_credit_take(nr)))
+		return true;
+	if (!pw_avail_take(nr))
+		return false;
+	was_taken();
+	return true;
+}
+
+/**
+ * pw_avail_try() - take pages out of what is not promised, for a try
+ * @nr: how many
+ *
+ * As pw_pool_reserve(), but it may be refused what another try gives back. The caller
+ * holds pw_pool.trials for reading.
+ *
+ * Return: whether there were as many.
+ */
+bool pw_avail_try(unsigned long nr)
+{
+	bool taken = take_at_hand(nr);
+
+	lockdep_assert_held(&pw_pool.trials);
+	if (!taken && nr <= READ_ONCE(pw_pool.max)) {
+		taken = take_grow(nr);
+		tell_low(false);
+	}
 	return taken;
 }
 
@@ -160,18 +210,7 @@ static bool avail_take_grow(unsigned long nr)
  */
 int pw_pool_reserve(unsigned long nr)
 {
-	if (likely(pw_pcp_credit_take(nr)))
-		return 0;
-	if (pw_avail_take(nr)) {
-		was_taken();
-		return 0;
-	}
-	/* Nobody is held up for what can never be had. */
-	if (nr > READ_ONCE(pw_pool.max)) {
-		tell_low(true);
-		return -ENOMEM;
-	}
-	return avail_take_grow(nr) ? 0 : -ENOMEM;
+	return take_at_hand(nr) || avail_take_grow(nr) ? 0 : -ENOMEM;
 }
 
 /**
@@ -684,6 +723,7 @@ int pw_pool_init(unsigned long floor, unsigned long max)
 	pw_pool.max = max;
 	pw_pool.low = max / 16;
 	xa_init(&pw_pool.blocks);
+	init_rwsem(&pw_pool.trials);
 	mutex_init(&pw_pool.size_lock);
 	spin_lock_init(&pw_pool.lock);
 	shelves = kcalloc(nr_node_ids, sizeof(*shelves), GFP_KERNEL);

@@ -80,6 +80,7 @@ unsigned int pw_pool_alloc(u32 *pfns, unsigned int nr, unsigned int flags);
 void pw_pool_free(const u32 *pfns, unsigned int nr, unsigned int flags);
 void pw_pool_free_one(u32 pfn, unsigned int flags);
 u32 pw_pool_alloc_huge(unsigned int flags);
+u32 pw_pool_swap_huge(unsigned int promised);
 void pw_pool_free_huge(u32 pfn, unsigned int flags);
 void pw_pool_split_huge(u32 pfn);
 int pw_pool_set_max(unsigned long max);

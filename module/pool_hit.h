@@ -158,8 +158,8 @@ static __always_inline bool pw_hit_unreserve(unsigned long nr)
 	return hit;
 }
 
-/* Return: the head of a page of 2 MiB, or 0. The caller holds promises. */
-static __always_inline u32 pw_hit_alloc_huge(enum pw_kind kind)
+/* Return: the head of a page of 2 MiB, or 0. @flags: PW_ALLOC_ */
+static __always_inline u32 pw_hit_alloc_huge(enum pw_kind kind, unsigned int flags)
 {
 	struct pw_pcp *pcp;
 	u32 pfn = 0, nr;
@@ -168,7 +168,7 @@ static __always_inline u32 pw_hit_alloc_huge(enum pw_kind kind)
 		return 0;
 	pcp = pw_pcp_get();
 	nr = pcp->nr_huge[kind];
-	if (likely(nr)) {
+	if (likely(nr) && (flags & PW_ALLOC_PROMISED || pw_hit_reserve(PW_BLOCK_PAGES))) {
 		pcp->nr_huge[kind] = --nr;
 		pfn = pcp->huge[kind][nr];
 	}

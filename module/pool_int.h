@@ -23,8 +23,13 @@
  * more is in use or promised than the ceiling, and nobody is promised anything. Until
  * it is not below zero any more the lists stay closed (pw_avail_heed()).
  *
+ * A page of 2 MiB that was not promised is looked for with 512 pages out of avail, and
+ * they go back where there is none. That is a try, and holds pw_pool.trials for reading:
+ * nobody else is refused before he has asked with that held for writing.
+ *
  * Lock order:
  *
+ *	pw_pool.trials
  *	pw_pool.size_lock
  *	  look_lock (lost.c)
  *	  pw_pcp.lock (one at a time), pw_hand.lock
@@ -44,6 +49,7 @@
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/xarray.h>
 
@@ -131,6 +137,8 @@ struct pw_hand {
  * @scarce: somebody is looking for the last pages: nothing may leave the buddy
  *          for a hand. Read under its lock.
  * @blocks: struct pw_block by pfn / PW_BLOCK_PAGES
+ * @trials: held for reading by who takes pages out of avail and may give them back, for
+ *	   writing by who is not refused on account of those
  * @size_lock: whoever takes blocks from the kernel or gives them back
  * @hand: of the zeroing threads, by node
  * @over: pages held beyond the ceiling when this was last settled; written under
@@ -149,6 +157,8 @@ struct pw_pool {
 	struct pw_pcp __percpu *pcp;
 	atomic_t scarce;
 	struct xarray blocks;
+
+	struct rw_semaphore trials;	/* see above */
 
 	struct mutex size_lock ____cacheline_aligned_in_smp;	/* see above */
 	struct pw_hand *hand;
@@ -232,6 +242,7 @@ static inline struct pw_block *pw_pool_block(u32 pfn)
 
 /* pool.c */
 bool pw_avail_take(unsigned long nr);
+bool pw_avail_try(unsigned long nr);
 unsigned int pw_avail_take_some(unsigned int nr);
 void pw_avail_heed(void);
 void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind);

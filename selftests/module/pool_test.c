@@ -21,6 +21,7 @@
  *	numbers	what is free and promised, seen while it changes
  *	debt	a request that finds less than was not promised
  *	vain	a list is not emptied again for 2 MiB that were not there
+ *	tries	nobody is refused on account of tries for 2 MiB
  *	bench	instructions of single operations, in a VM that counts those
  */
 #define pr_fmt(fmt) "pagewell_test: " fmt
@@ -43,7 +44,7 @@
 static char *test = "random";
 module_param(test, charp, 0444);
 MODULE_PARM_DESC(test, "random, last, order, node, bare, share, far, zero, return, parts, marks, "
-		 "numbers, debt, vain or bench");
+		 "numbers, debt, vain, tries or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -429,7 +430,7 @@ static void check_rest(void)
 		pool_error("held %lu, floor %lu", st.held, st.floor);
 }
 
-static int run_threads(void)
+static int run_threads(int (*thread)(void *))
 {
 	struct taker *users = vzalloc(array_size(threads, sizeof(*users)));
 	const char *bad;
@@ -440,7 +441,7 @@ static int run_threads(void)
 	for (i = 0; i < threads; i++) {
 		users[i].id = i + 1;
 		init_completion(&users[i].done);
-		if (IS_ERR(kthread_run(user_thread, &users[i], "pool_test/%u", i)))
+		if (IS_ERR(kthread_run(thread, &users[i], "pool_test/%u", i)))
 			complete(&users[i].done);
 	}
 	for (i = 0; i < threads; i++)
@@ -1002,10 +1003,92 @@ static int test_vain(void)
 	return 0;
 }
 
+/* Looks for 2 MiB, by itself and in the place of small pages, where there are none. */
+static int try_thread(void *unused)
+{
+	while (!kthread_should_stop()) {
+		if (pw_pool_alloc_huge(0) || pw_pool_swap_huge(PW_PCP_BATCH))
+			pool_error("a block that is not whole");
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Promises, and pages, up to so many: there are as many for everybody who does this. */
+static void share_step(struct taker *u, unsigned int share)
+{
+	unsigned int nr = 0, want;
+
+	while (nr < share) {
+		want = min(1 + get_random_u32() % 100, share - nr);
+		if (pw_pool_reserve(want)) {
+			pool_error("%u pages refused to %llu, who has %u of %u", want, u->id,
+				   nr, share);
+			break;
+		}
+		nr += want;
+	}
+	pw_pool_unreserve(nr);
+	for (nr = 0; nr < share; nr++) {
+		if (!pw_pool_alloc(&u->small[nr], 1, 0)) {
+			pool_error("no page for %llu, who has %u of %u", u->id, nr, share);
+			break;
+		}
+	}
+	while (nr) {
+		want = min(1 + get_random_u32() % 100, nr);
+		nr -= want;
+		pw_pool_free(u->small + nr, want, 0);
+	}
+	atomic_long_inc(&operations);
+}
+
+static unsigned int share_of_each;
+
+static int share_thread(void *arg)
+{
+	unsigned long end = jiffies + secs * HZ;
+	struct taker *u = arg;
+
+	while (time_before(jiffies, end)) {
+		share_step(u, share_of_each);
+		cond_resched();
+	}
+	complete(&u->done);
+	return 0;
+}
+
+/* One page of each block is in use; the others are enough for everybody, to the last. */
+static int test_tries(void)
+{
+	unsigned int total = max_mb << (20 - PAGE_SHIFT), nr, first;
+	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
+	struct task_struct *task;
+	int err = -ENOMEM;
+
+	if (!pfns)
+		return -ENOMEM;
+	nr = pw_pool_alloc(pfns, total, 0);
+	first = sort_out(pfns, nr);
+	pw_pool_free(pfns + first, nr - first, 0);
+	share_of_each = min(SMALL, (nr - first - PW_PCP_BATCH) / threads);
+	/* What remains, and what the tries in the place of small pages had before. */
+	pw_pool_reserve(nr - first - threads * share_of_each);
+	task = kthread_run(try_thread, NULL, "pool_test/try");
+	if (!IS_ERR(task)) {
+		err = run_threads(share_thread);
+		kthread_stop(task);
+	}
+	pw_pool_unreserve(nr - first - threads * share_of_each);
+	pw_pool_free(pfns, first, 0);
+	vfree(pfns);
+	return err;
+}
+
 static int run(void)
 {
 	if (!strcmp(test, "random") || !strcmp(test, "last"))
-		return run_threads();
+		return run_threads(user_thread);
 	if (!strcmp(test, "order"))
 		return test_order();
 	if (!strcmp(test, "node"))
@@ -1030,6 +1113,8 @@ static int run(void)
 		return test_debt();
 	if (!strcmp(test, "vain"))
 		return test_vain();
+	if (!strcmp(test, "tries"))
+		return test_tries();
 	if (!strcmp(test, "bench"))
 		return pool_bench();
 	return -EINVAL;
