@@ -262,7 +262,7 @@ void pw_pool_free_huge(u32 pfn, unsigned int flags)
 	else if (unlikely(!pw_hit_free_huge(pfn)))
 		pw_pcp_free_huge(pfn, PW_DIRTY);
 	if (!(flags & PW_FREE_PROMISED))
-		atomic_long_add(PW_BLOCK_PAGES, &pw_pool.avail);
+		pw_pcp_credit_give(PW_BLOCK_PAGES);
 }
 
 /**

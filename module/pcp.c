@@ -54,6 +54,7 @@ static void set_high(struct pw_pcp *pcp, u32 high)
 {
 	pcp->high = high;
 	pcp->limit = pcp->closed ? 0 : high;
+	pcp->credit_limit = READ_ONCE(pw_pool.shut) ? 0 : pcp->limit;
 }
 
 /* The list is empty: take pages from the buddy, some more for the list. */
@@ -458,7 +459,7 @@ bool pw_pcp_credit_take(unsigned long nr)
 	if (nr > PW_PCP_BATCH)
 		return false;
 	pcp = pw_pcp_get();
-	if (pcp->credit < nr && pcp->limit && pw_avail_take(nr + PW_PCP_BATCH))
+	if (pcp->credit < nr && pcp->credit_limit && pw_avail_take(nr + PW_PCP_BATCH))
 		pcp->credit += nr + PW_PCP_BATCH;
 	ok = pcp->credit >= nr;
 	if (ok)
@@ -477,13 +478,16 @@ void pw_pcp_credit_give(unsigned long nr)
 
 	if (nr > PW_PCP_BATCH) {
 		atomic_long_add(nr, &pw_pool.avail);
+		pw_avail_came();
 		return;
 	}
 	pcp = pw_pcp_get();
 	pcp->credit += nr;
-	if (pcp->credit > pcp->limit)
-		credit_drain(pcp, pcp->limit ? pcp->credit - PW_PCP_BATCH : pcp->credit);
+	if (pcp->credit > pcp->credit_limit)
+		credit_drain(pcp, pcp->credit_limit ? pcp->credit - PW_PCP_BATCH :
+			     pcp->credit);
 	pw_pcp_unlock(pcp);
+	pw_avail_came();
 }
 
 /**
@@ -520,6 +524,24 @@ void pw_pcp_open(void)
 		pw_pcp_lock(pcp);
 		pcp->closed--;
 		set_high(pcp, pcp->high);
+		pw_pcp_unlock(pcp);
+	}
+}
+
+/**
+ * pw_pcp_heed() - let CPUs have credit, or none, as pw_pool.shut says now
+ */
+void pw_pcp_heed(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct pw_pcp *pcp = per_cpu_ptr(pw_pool.pcp, cpu);
+
+		pw_pcp_lock(pcp);
+		set_high(pcp, pcp->high);
+		if (!pcp->credit_limit)
+			credit_drain(pcp, pcp->credit);
 		pw_pcp_unlock(pcp);
 	}
 }

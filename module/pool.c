@@ -84,7 +84,7 @@ static void shrink_to(unsigned long held)
 }
 
 /**
- * pw_avail_heed() - keep the lists closed while avail is below zero, no longer
+ * pw_avail_heed() - keep CPUs from credit while avail is below zero, no longer
  *
  * What is freed then makes up for what is missing: as the credit of a CPU it would be
  * promised again. The caller holds size_lock, and has changed avail.
@@ -93,16 +93,30 @@ void pw_avail_heed(void)
 {
 	lockdep_assert_held(&pw_pool.size_lock);
 	if (!pw_pool.shut && atomic_long_read(&pw_pool.avail) < 0) {
-		pw_pcp_close();
 		WRITE_ONCE(pw_pool.shut, true);
+		pw_pcp_heed();
 		/* Whoever uses what he has only does not look; the decay does. */
 		pw_supply_tick();
 	}
 	/* The credits may have done. */
 	if (pw_pool.shut && atomic_long_read(&pw_pool.avail) >= 0) {
 		WRITE_ONCE(pw_pool.shut, false);
-		pw_pcp_open();
+		pw_pcp_heed();
 	}
+}
+
+/**
+ * pw_avail_came() - something has come to avail: it may not be below zero any more
+ *
+ * Does not sleep.
+ */
+void pw_avail_came(void)
+{
+	if (likely(!READ_ONCE(pw_pool.shut)) || atomic_long_read(&pw_pool.avail) < 0 ||
+	    !mutex_trylock(&pw_pool.size_lock))
+		return;
+	pw_avail_heed();
+	mutex_unlock(&pw_pool.size_lock);
 }
 
 /* End of what pw_pcp_close() began, under size_lock. */
@@ -116,10 +130,7 @@ static void open_lists(void)
 static void was_taken(void)
 {
 	tell_low(false);
-	if (unlikely(READ_ONCE(pw_pool.shut)) && mutex_trylock(&pw_pool.size_lock)) {
-		pw_avail_heed();
-		mutex_unlock(&pw_pool.size_lock);
-	}
+	pw_avail_came();
 }
 
 /* Grow until @nr pages can be taken; all credits are in avail meanwhile. */

@@ -91,7 +91,7 @@ static __always_inline bool pw_hit_free(u32 pfn, unsigned int flags)
 	if (unlikely(nr >= pcp->limit) || pw_is_far(pcp, pfn))
 		goto miss;
 	if (!(flags & PW_FREE_PROMISED)) {
-		if (unlikely(pcp->credit >= pcp->limit))
+		if (unlikely(pcp->credit >= pcp->credit_limit))
 			goto miss;
 		pcp->credit++;
 	}
@@ -140,7 +140,7 @@ static __always_inline bool pw_hit_reserve(unsigned long nr)
 	return hit;
 }
 
-/* The other way round. */
+/* The other way round. If CPUs are kept from credit, the next few pages end that. */
 static __always_inline bool pw_hit_unreserve(unsigned long nr)
 {
 	struct pw_pcp *pcp;
@@ -151,7 +151,7 @@ static __always_inline bool pw_hit_unreserve(unsigned long nr)
 		return true;
 	}
 	pcp = pw_pcp_get_here();
-	hit = nr + pcp->credit <= pcp->limit;
+	hit = nr + pcp->credit <= pcp->credit_limit;
 	if (likely(hit))
 		pcp->credit += nr;
 	pw_pcp_put_here(pcp);

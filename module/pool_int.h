@@ -21,7 +21,7 @@
  * collected into avail and are kept out of the CPUs (pw_pcp_close()). What the pool
  * holds beyond its ceiling is taken out of avail, which may so fall below zero: then
  * more is in use or promised than the ceiling, and nobody is promised anything. Until
- * it is not below zero any more the lists stay closed (pw_avail_heed()).
+ * it is not below zero any more no CPU has credit (pw_avail_heed()).
  *
  * A page of 2 MiB that was not promised is looked for with 512 pages out of avail, and
  * they go back where there is none. That is a try, and holds pw_pool.trials for reading:
@@ -83,13 +83,14 @@ struct pw_pcp_lock {
 /**
  * struct pw_pcp - pages at hand on one CPU, the hottest on top
  * @lock: taken by its own CPU all the time, by others to empty it
- * @limit: what each list, and @credit, may grow to now: @high, or none while
- *	   others want everything to be in the buddy and in avail
+ * @limit: what each list may grow to now: @high, or none while others want
+ *	   everything to be in the buddy and in avail
  * @credit: pages taken out of avail that nobody has been given
+ * @credit_limit: what that may grow to now: @limit, or none while avail is below zero
  * @nr: pages on each list
  * @nr_huge: pages of 2 MiB on each list of those
  * @high: a list that would grow past this is drained; follows demand
- * @closed: how many want @limit to be 0
+ * @closed: how many want both limits to be 0
  * @node: the CPU's own, see pw_node_of(): pages of others do not get on a list
  * @turn: the node that interleaving took last
  * @used: was touched since the last tick of decay
@@ -100,6 +101,7 @@ struct pw_pcp {
 	struct pw_pcp_lock lock;	/* see above */
 	u32 limit;
 	u32 credit;
+	u32 credit_limit;
 	u32 nr[PW_KINDS];
 	u32 nr_huge[PW_KINDS];
 	u32 high;
@@ -143,7 +145,7 @@ struct pw_hand {
  * @hand: of the zeroing threads, by node
  * @over: pages held beyond the ceiling when this was last settled; written under
  *	  @size_lock
- * @shut: the lists are closed as avail is below zero; written under @size_lock
+ * @shut: no CPU has credit as avail is below zero; written under @size_lock
  * @avail: free pages - promised pages - credit of all CPUs - @over
  * @lock: protects @buddy, @lost and @moving; innermost
  * @buddy: pages neither in a heap nor on a list nor in a hand
@@ -245,6 +247,7 @@ bool pw_avail_take(unsigned long nr);
 bool pw_avail_try(unsigned long nr);
 unsigned int pw_avail_take_some(unsigned int nr);
 void pw_avail_heed(void);
+void pw_avail_came(void);
 void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind);
 void pw_pay_debt(void);
 
@@ -273,6 +276,7 @@ bool pw_pcp_credit_take(unsigned long nr);
 void pw_pcp_credit_give(unsigned long nr);
 void pw_pcp_close(void);
 void pw_pcp_open(void);
+void pw_pcp_heed(void);
 unsigned int pw_pcp_rescue(u32 *pfns, unsigned int nr);
 void pw_pcp_drain_all(void);
 void pw_pcp_drain_idle(void);

@@ -667,8 +667,8 @@ static void decay_give_back(unsigned long nr)
 }
 
 /*
- * Have the floor in blocks, and all of it, and no more than the ceiling, and the lists
- * open. Return: whether there is more to do.
+ * Have the floor in blocks, and all of it, and no more than the ceiling, and CPUs with
+ * credit. Return: whether there is more to do.
  */
 static bool mend(void)
 {

@@ -21,6 +21,7 @@
  *	numbers	what is free and promised, seen while it changes
  *	debt	a request that finds less than was not promised
  *	vain	a list is not emptied again for 2 MiB that were not there
+ *	shut	what a CPU keeps at hand while more than the ceiling is promised
  *	tries	nobody is refused on account of tries for 2 MiB
  *	bench	instructions of single operations, in a VM that counts those
  */
@@ -44,7 +45,7 @@
 static char *test = "random";
 module_param(test, charp, 0444);
 MODULE_PARM_DESC(test, "random, last, order, node, bare, share, far, zero, return, parts, marks, "
-		 "numbers, debt, vain, tries or bench");
+		 "numbers, debt, vain, shut, tries or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -1003,6 +1004,61 @@ static int test_vain(void)
 	return 0;
 }
 
+/* More is promised than may be: pages at hand do no harm, but no credit. */
+static void check_shut(u32 *pfns)
+{
+	const struct pw_pcp *pcp = this_cpu_ptr(pw_pool.pcp);
+	long avail = atomic_long_read(&pw_pool.avail);
+	unsigned int i;
+
+	if (avail >= 0)
+		pool_error("%ld pages may be promised", avail);
+	one_by_one(pfns, 2 * PW_PCP_BATCH);
+	if (at_hand(pcp) < PW_PCP_BATCH)
+		pool_error("avail below zero: %u at hand", at_hand(pcp));
+	for (i = 1; i < PW_PCP_BATCH; i++)
+		pw_pool_unreserve(1);
+	avail += PW_PCP_BATCH - 1;
+	if (pcp->credit || atomic_long_read(&pw_pool.avail) != avail)
+		pool_error("avail below zero: %u credit", pcp->credit);
+}
+
+/* Nobody asks for anything, and gives up hardly any: somebody may just have size_lock. */
+static unsigned int check_open(void)
+{
+	unsigned int tries = 0;
+
+	for (; READ_ONCE(pw_pool.shut) && tries < 10; tries++) {
+		msleep(20);
+		pw_pool_unreserve(1);
+	}
+	if (READ_ONCE(pw_pool.shut))
+		pool_error("no credit though %ld pages may be promised",
+			   atomic_long_read(&pw_pool.avail));
+	return tries;
+}
+
+static int test_shut(void)
+{
+	unsigned long floor = (unsigned long)floor_mb << (20 - PAGE_SHIFT);
+	unsigned long max = (unsigned long)max_mb << (20 - PAGE_SHIFT);
+	u32 *pfns = kmalloc_array(2 * PW_PCP_BATCH, sizeof(*pfns), GFP_KERNEL);
+
+	if (!pfns || pw_pool_reserve(max)) {
+		kfree(pfns);
+		return -ENOMEM;
+	}
+	pw_pool_set_max(floor);
+	migrate_disable();
+	check_shut(pfns);
+	migrate_enable();
+	pw_pool_unreserve(max - floor / 2 - PW_PCP_BATCH + 1);
+	pw_pool_unreserve(floor / 2 - check_open());
+	pw_pool_set_max(max);
+	kfree(pfns);
+	return 0;
+}
+
 /* Looks for 2 MiB, by itself and in the place of small pages, where there are none. */
 static int try_thread(void *unused)
 {
@@ -1113,6 +1169,8 @@ static int run(void)
 		return test_debt();
 	if (!strcmp(test, "vain"))
 		return test_vain();
+	if (!strcmp(test, "shut"))
+		return test_shut();
 	if (!strcmp(test, "tries"))
 		return test_tries();
 	if (!strcmp(test, "bench"))
