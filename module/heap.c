@@ -205,27 +205,30 @@ void pw_heap_kill(struct pw_heap *heap)
 
 /**
  * pw_heaps_reclaim() - the pool is short: take what programs said may be taken
- * @nr: pages that would do
+ * @nr: pages that were just refused; what lacks may be more, see pw_pool_lack()
  *
  * Context: may be called with a chunk locked.
  *
- * Return: true when the pool has got a page more.
+ * Return: whether to ask again: the pool has got a page more, or lacks none.
  */
 bool pw_heaps_reclaim(unsigned long nr)
 {
-	unsigned long id, got = 0;
+	unsigned long id, lack = pw_pool_lack(nr), got = 0;
 	struct pw_heap *heap;
 
+	/* No page of others goes for a request that is too large whatever they give. */
+	if (nr > pw_pool_max() || lack > pw_pool_held())
+		return false;
 	/* Whoever is in the table stays whole while we hold this. */
 	mutex_lock(&pw_heaps_lock);
 	xa_for_each(&pw_heaps_by_id, id, heap) {
-		if (got >= nr)
+		if (got >= lack)
 			break;
 		if (READ_ONCE(heap->loose))
-			got += pw_heap_take_loose(heap, nr - got);
+			got += pw_heap_take_loose(heap, lack - got);
 	}
 	mutex_unlock(&pw_heaps_lock);
-	return got;
+	return got || !lack;
 }
 
 /**
@@ -353,16 +356,7 @@ static void end_verdict(struct pw_heap *heap)
 /* Reserve what the pool has, or has when it takes what programs said may be taken. */
 static bool reserve(unsigned long nr)
 {
-	unsigned long lack;
-
-	if (!pw_pool_reserve(nr))
-		return true;
-	lack = pw_pool_lack(nr);
-	/* No page of others goes for a request that is too large whatever they give. */
-	if (nr > pw_pool_max() || lack > pw_pool_held())
-		return false;
-	/* Nothing may be lacking by now. */
-	return (!lack || pw_heaps_reclaim(lack)) && !pw_pool_reserve(nr);
+	return !pw_pool_reserve(nr) || (pw_heaps_reclaim(nr) && !pw_pool_reserve(nr));
 }
 
 /* @loud: as of pw_limit_charge_some(); @limited: out: it is a limit that stands against it */

@@ -234,6 +234,11 @@ TEST_F(exhaust, what_is_refused_is_not_taken)
 	/* This could be, but others keep a 32nd: what was taken goes back. */
 	EXPECT_EQ(-ENOMEM, map_beyond(&self->h, spare - margin / 2));
 	EXPECT_GE(held, pw_pool("held_pages"));
+	EXPECT_LT(grown, pw_stat("pool_grown"));
+	/* For a while nothing is taken for what could not be had just now. */
+	grown = pw_stat("pool_grown");
+	EXPECT_EQ(-ENOMEM, map_beyond(&self->h, spare - margin / 2));
+	EXPECT_EQ(grown, pw_stat("pool_grown"));
 	/* What is not too much is granted all the same, and there. */
 	spare = pw_key("/proc/meminfo", "MemAvailable");
 	EXPECT_EQ(0, map_beyond(&self->h, spare - margin - 32 * KIB));

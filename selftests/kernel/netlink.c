@@ -1293,23 +1293,14 @@ TEST_F(ceiling, holds_for_small_pieces)
 		nr -= piece;
 		ASSERT_EQ(0, pw_unmap(h.fd, p + nr * PAGE, piece * PAGE));
 		EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, piece * PAGE, 0, NULL));
-		/* Nor are pages kept at hand. */
+		/* Pages are at hand for who has promises all the same. */
 		pw_fill(p, piece, 1);
 		ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_DONTNEED, p, piece * PAGE));
-		EXPECT_EQ(0, pw_pool("pcp_pages"));
+		EXPECT_LT(0, pw_pool("pcp_pages"));
 	}
 	nr -= 2 * piece;
 	ASSERT_EQ(0, pw_unmap(h.fd, p + nr * PAGE, 2 * piece * PAGE));
 	EXPECT_EQ(0, pw_map(h.fd, 0, NULL, piece * PAGE, 0, NULL));
-	pw_fill(p, piece, 1);
-	/* The pool's own thread may have been in the way of the first who looked. */
-	for (int i = 0; i < 5 && !pw_pool("pcp_pages"); i++) {
-		usleep(100000);
-		EXPECT_EQ(0, pw_map(h.fd, 0, NULL, PAGE, 0, NULL));
-		ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_DONTNEED, p, piece * PAGE));
-		pw_fill(p, piece, 1);
-	}
-	EXPECT_LT(0, pw_pool("pcp_pages"));
 	close(h.fd);
 }
 
@@ -1360,6 +1351,83 @@ TEST_F(ceiling, what_is_there_is_not_taken_from_others)
 TEST_F(ceiling, what_is_too_much_is_taken_from_others)
 {
 	take_some_loose(_metadata, self, 500, -200);
+}
+
+/* Where its pages lie: one that others have, too, one that is packed, none, loose ones. */
+#define AT_COPY		0
+#define AT_PACKED	(HUGE / PAGE)
+#define AT_NONE		(2 * HUGE / PAGE)
+#define AT_LOOSE	(3 * HUGE / PAGE)
+
+/* A touch that needs a page has it, however many pages too many are in use by then. */
+static void touch_with_loose(struct __test_metadata *_metadata, FIXTURE_DATA(ceiling) *self,
+			     long at)
+{
+	const long loose = 500, over = 200;
+	int *step = pw_shared();
+	long taken, used;
+	pid_t pid[2];
+	struct pw h;
+	char *p;
+
+	pw_heap(&h, 16 * MIB);
+	ASSERT_EQ(0, pw_set_commit(h.fd, PAGEWELL_COMMIT_LAZY));
+	ASSERT_EQ(0, pw_set_huge(h.fd, PAGEWELL_HUGE_NEVER));
+	ASSERT_EQ(0, pw_map(h.fd, 0, NULL, 4 * HUGE, HUGE, &p));
+	pw_cover(&h, p + 4 * HUGE);
+	pw_fill(p + AT_COPY * PAGE, 1, 1);
+	pw_fill(p + AT_PACKED * PAGE, 1, 2);
+	pw_fill(p + AT_LOOSE * PAGE, loose, 3);
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_COLD, p + AT_PACKED * PAGE, PAGE));
+	pid[0] = pw_fork();
+	if (!pid[0]) {
+		CHECK(pw_unmap(h.fd, p + HUGE, 3 * HUGE) == 0);
+		pw_inc(step);
+		for (;;)
+			pause();
+	}
+	pw_wait_for(step, 1);
+	used = pw_pool("used_pages");
+	pid[1] = pw_fork();
+	if (!pid[1]) {
+		CHECK(munmap(h.base, h.len) == 0);
+		pw_heap(&h, HUGE);
+		CHECK(pw_map(h.fd, 0, NULL, self->floor - (used - over) * PAGE, 0, NULL) == 0);
+		pw_inc(step);
+		for (;;)
+			pause();
+	}
+	pw_wait_for(step, 2);
+	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
+	ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_FREE, p + AT_LOOSE * PAGE, loose * PAGE));
+	taken = pw_stat("loose_taken");
+	EXPECT_EQ(0, pw_try_write(p + at * PAGE, 1));
+	EXPECT_EQ(over + 1, pw_stat("loose_taken") - taken);
+	for (int i = 0; i < 2; i++)
+		pw_hog_stop(pid[i]);
+	close(h.fd);
+}
+
+TEST_F(ceiling, what_is_too_much_is_taken_for_a_first_touch)
+{
+	touch_with_loose(_metadata, self, AT_NONE);
+}
+
+TEST_F(ceiling, what_is_too_much_is_taken_for_a_copy)
+{
+	touch_with_loose(_metadata, self, AT_COPY);
+}
+
+TEST_F(ceiling, what_is_too_much_is_taken_for_what_was_packed)
+{
+	const long packed = pw_stat("unpacked");
+
+	if (!pw_can_pack())
+		SKIP(return, "nothing can be packed");
+	ASSERT_EQ(0, pw_set_param("idle_max_mb", 1));
+	touch_with_loose(_metadata, self, AT_PACKED);
+	EXPECT_LT(packed, pw_stat("unpacked"));
+	ASSERT_EQ(0, pw_set_param("idle_max_mb", 0));
 }
 
 /* A page that was lost is within the ceiling, and can be had again later. */
