@@ -52,6 +52,7 @@ pool "what a processor keeps at hand" test=marks floor_mb=16 max_mb=16
 pool "numbers that are read while they change" test=numbers secs=2
 pool "nothing is kept of what is not found" test=debt floor_mb=4 max_mb=4
 pool "no list is emptied in vain all the time" test=vain floor_mb=16 max_mb=16
+pool "nor by reclaim that finds nothing idle" test=scan floor_mb=4 max_mb=32
 pool "more promised than the ceiling: no credit, until it is less" test=shut floor_mb=16 max_mb=64
 pool "nobody is refused what a try for 2 MiB gives back" test=tries secs="$secs" floor_mb=4 \
 	max_mb=4

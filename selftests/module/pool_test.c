@@ -21,6 +21,7 @@
  *	numbers	what is free and promised, seen while it changes
  *	debt	a request that finds less than was not promised
  *	vain	a list is not emptied again for 2 MiB that were not there
+ *	scan	reclaim that finds nothing idle does not empty lists all the time
  *	shut	what a CPU keeps at hand while more than the ceiling is promised
  *	tries	nobody is refused on account of tries for 2 MiB
  *	bench	instructions of single operations, in a VM that counts those
@@ -29,6 +30,8 @@
 
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -45,7 +48,7 @@
 static char *test = "random";
 module_param(test, charp, 0444);
 MODULE_PARM_DESC(test, "random, last, order, node, bare, share, far, zero, return, parts, marks, "
-		 "numbers, debt, vain, shut, tries or bench");
+		 "numbers, debt, vain, scan, shut, tries or bench");
 
 static unsigned int floor_mb = 16;
 module_param(floor_mb, uint, 0444);
@@ -1004,6 +1007,64 @@ static int test_vain(void)
 	return 0;
 }
 
+/* Have everybody's shrinkers called. */
+static void reclaim(void)
+{
+	struct file *file = filp_open("/proc/sys/vm/drop_caches", O_WRONLY, 0);
+	loff_t pos = 0;
+
+	if (IS_ERR(file) || kernel_write(file, "2", 1, &pos) != 1)
+		pool_error("drop_caches cannot be written");
+	if (!IS_ERR(file))
+		fput(file);
+}
+
+/* For half a second, as often as can be. */
+static void check_scans(u32 *pfns, unsigned int nr)
+{
+	const struct pw_pcp *pcp = this_cpu_ptr(pw_pool.pcp);
+	unsigned long begin = jiffies, now;
+	unsigned int calls = 0, emptied = 0, most;
+
+	do {
+		one_by_one(pfns, nr);
+		reclaim();
+		emptied += at_hand(pcp) < nr;
+		calls++;
+		now = jiffies;
+	} while (time_before(now, begin + HZ / 2));
+	most = 1 + (now - begin) / (HZ / 10);
+	pr_info("scan: a list was emptied %u times in %u calls, %u at most\n", emptied, calls,
+		most);
+	if (!emptied || emptied > most)
+		pool_error("emptied %u times", emptied);
+}
+
+/* One page of each block is in use: nothing is idle, and reclaim is told of what could be. */
+static int test_scan(void)
+{
+	unsigned int total = max_mb << (20 - PAGE_SHIFT), nr, first;
+	u32 *pfns = vmalloc(array_size(total, sizeof(*pfns)));
+
+	if (!pfns || pw_pool_reserve(total)) {
+		vfree(pfns);
+		return -ENOMEM;
+	}
+	nr = pw_pool_alloc(pfns, total, PW_ALLOC_PROMISED);
+	first = sort_out(pfns, nr);
+	pw_pool_free(pfns + first, nr - first, 0);
+	pw_pool_reserve(PW_PCP_BATCH);
+	reclaim();
+	msleep(150);
+	migrate_disable();
+	check_scans(pfns + first, PW_PCP_BATCH);
+	migrate_enable();
+	pw_pool_unreserve(PW_PCP_BATCH);
+	pw_pool_free(pfns, first, 0);
+	vfree(pfns);
+	return 0;
+}
+
 /* More is promised than may be: pages at hand do no harm, but no credit. */
 static void check_shut(u32 *pfns)
 {
@@ -1169,6 +1230,8 @@ static int run(void)
 		return test_debt();
 	if (!strcmp(test, "vain"))
 		return test_vain();
+	if (!strcmp(test, "scan"))
+		return test_scan();
 	if (!strcmp(test, "shut"))
 		return test_shut();
 	if (!strcmp(test, "tries"))
