@@ -6,8 +6,10 @@
  * policy of its own (set_mempolicy(2)). That is a preference here even where it is
  * MPOL_BIND: what was promised is not refused because it lies elsewhere. Interleaving
  * goes from node to node with each request, and one request is a fault's. Where the
- * pool has no more of the node that is wanted it takes more (pw_supply_grow_node()).
+ * pool has no more of the node that is wanted it takes more (pw_supply_grow_node()),
+ * from other nodes when that has none to spare; but from none outside the task's cpuset.
  */
+#include <linux/cpuset.h>
 #include <linux/mempolicy.h>
 #include <linux/nodemask.h>
 #include <linux/sched.h>
@@ -80,6 +82,19 @@ int pw_node_wanted(int local)
 		return next_of(&pol->nodes, local);
 	}
 }
+
+/**
+ * pw_node_may() - may the kernel be asked for pages of a node, for this task?
+ * @node: which node
+ * @bound: and not if the task is bound to others (MPOL_BIND)
+ */
+bool pw_node_may(int node, bool bound)
+{
+	const struct mempolicy *pol = current->mempolicy;
+
+	return node_isset(node, cpuset_current_mems_allowed) &&
+	       (!bound || !pol || pol->mode != MPOL_BIND || node_isset(node, pol->nodes));
+}
 #else
 int pw_node_of(unsigned int cpu)
 {
@@ -89,6 +104,11 @@ int pw_node_of(unsigned int cpu)
 int pw_node_wanted(int local)
 {
 	return local;
+}
+
+bool pw_node_may(int node, bool bound)
+{
+	return true;
 }
 #endif
 

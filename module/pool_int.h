@@ -256,6 +256,7 @@ DECLARE_STATIC_KEY_FALSE(pw_nodes_key);
 #define pw_nodes()		static_branch_unlikely(&pw_nodes_key)
 int pw_node_of(unsigned int cpu);
 int pw_node_wanted(int local);
+bool pw_node_may(int node, bool bound);
 void pw_node_init(void);
 
 /* huge.c */

@@ -12,7 +12,7 @@
  * are moved together, so that they can go another time.
  *
  * A node that has no more of the pool's pages gets more while the kernel has 2 MiB in
- * one piece there.
+ * one piece there, and can spare them. Where it cannot, other nodes are asked.
  */
 #include <linux/gfp.h>
 #include <linux/log2.h>
@@ -55,15 +55,84 @@ static DECLARE_DEFERRABLE_WORK(decay_work, decay);
 static DEFINE_MUTEX(decay_lock);
 static bool decay_ended;
 
+/*
+ * Pages of a zone that the kernel gives to anybody and does not reclaim for; with @cache,
+ * others that it would, half of those with what can be read again.
+ */
+static long zone_spare(struct zone *zone, bool cache)
+{
+	long nr = zone_page_state(zone, NR_FREE_PAGES) - high_wmark_pages(zone) -
+		  zone->lowmem_reserve[gfp_zone(GFP_HIGHUSER)];
+
+	if (cache)
+		nr += (zone_page_state(zone, NR_ZONE_INACTIVE_FILE) +
+		       zone_page_state(zone, NR_ZONE_ACTIVE_FILE)) / 2;
+	return max(nr, 0L);
+}
+
+/* Pages that a node can spare. Everybody else there, and who is bound to it, keeps a 32nd. */
+static long node_spare(int node, bool cache)
+{
+	long nr = -(long)(node_present_pages(node) / 32);
+	int i;
+
+	for (i = 0; i <= gfp_zone(GFP_HIGHUSER); i++)
+		if (populated_zone(&NODE_DATA(node)->node_zones[i]))
+			nr += zone_spare(&NODE_DATA(node)->node_zones[i], cache);
+	return nr;
+}
+
+static bool node_can_spare(int node, bool cache)
+{
+	return node_spare(node, cache) >= PW_BLOCK_PAGES;
+}
+
+/* The one that can spare most, of those that the task may have, or is bound to. */
+static int richest_node(bool bound, bool cache)
+{
+	int node, best = NUMA_NO_NODE;
+
+	for_each_node_state(node, N_MEMORY)
+		if (pw_node_may(node, bound) && node_can_spare(node, cache) &&
+		    (best == NUMA_NO_NODE ||
+		     node_spare(node, cache) > node_spare(best, cache)))
+			best = node;
+	return best;
+}
+
+/*
+ * The node that is wanted, or the next best that can spare something: who is bound to
+ * one that is empty finds no page for a page table there, and is killed for that.
+ */
+static int node_to_ask(void)
+{
+	int wanted = pw_node_wanted(this_cpu_read(pw_pool.pcp->node)), node, cache;
+
+	for (cache = false; cache <= true; cache++) {
+		if (pw_node_may(wanted, false) && node_can_spare(wanted, cache))
+			return wanted;
+		node = richest_node(true, cache);
+		if (node == NUMA_NO_NODE)
+			node = richest_node(false, cache);
+		if (node != NUMA_NO_NODE)
+			return node;
+	}
+	return NUMA_NO_NODE;
+}
+
 /* What is held from load on comes from all nodes; the rest as the task wants it. */
 static struct page *node_pages(bool must, gfp_t gfp, unsigned int order)
 {
-	static int node;
+	static int next;
+	int node;
 
-	if (!must || !pw_nodes())
+	if (!pw_nodes())
 		return alloc_pages(gfp, order);
-	node = next_node_in(node, node_states[N_MEMORY]);
-	return alloc_pages_node(node, gfp, order);
+	if (must)
+		node = next = next_node_in(next, node_states[N_MEMORY]);
+	else
+		node = node_to_ask();
+	return node == NUMA_NO_NODE ? NULL : alloc_pages_node(node, gfp, order);
 }
 
 /*
@@ -267,7 +336,7 @@ bool pw_supply_grow_block(void)
 
 	mutex_lock(&pw_pool.size_lock);
 	if (may_take_block())
-		page = alloc_pages(LIGHT_GFP | BLOCK_GFP, PW_BLOCK_ORDER);
+		page = node_pages(false, LIGHT_GFP | BLOCK_GFP, PW_BLOCK_ORDER);
 	if (page)
 		ok = add_piece(page, PW_BLOCK_ORDER);
 	mutex_unlock(&pw_pool.size_lock);
@@ -386,7 +455,8 @@ bool pw_supply_grow_node(int node)
 	if (time_before(jiffies, READ_ONCE(*not_before)) || !node_state(node, N_MEMORY))
 		return false;
 	/* Before the lock, which others hold who do the same: pages may be zeroed here. */
-	if (READ_ONCE(pw_pool.buddy.nr_idle) || may_take_block())
+	if (node_can_spare(node, false) &&
+	    (READ_ONCE(pw_pool.buddy.nr_idle) || may_take_block()))
 		page = alloc_pages_node(node, (LIGHT_GFP & ~__GFP_RECLAIM) | BLOCK_GFP |
 					__GFP_THISNODE, PW_BLOCK_ORDER);
 	if (page && mutex_trylock(&pw_pool.size_lock)) {
@@ -480,7 +550,7 @@ static bool replace_parts(void)
 {
 	const unsigned long *held = &pw_pool.buddy.nr_owned;
 	unsigned long top = max(READ_ONCE(*held), pw_pool.floor);
-	struct page *page = alloc_pages(LIGHT_GFP | BLOCK_GFP, PW_BLOCK_ORDER);
+	struct page *page = node_pages(false, LIGHT_GFP | BLOCK_GFP, PW_BLOCK_ORDER);
 	struct pw_block *blk;
 
 	lockdep_assert_held(&pw_pool.size_lock);

@@ -39,7 +39,7 @@ for k in ${KERNELS:-6.1 6.12}; do
 		/usr/bin/python3 selftests/system/guest/pressure.py
 	guest "$k, 512 MiB, scattered" scripts/vm -k "$k" --mem 512 --pool 16 --pool-max 400 \
 		--timeout 400 -- /usr/bin/python3 selftests/system/guest/pressure.py scattered
-	guest "$k, two nodes" scripts/vm -k "$k" --nodes 2 --no-module --timeout 200 -- \
+	guest "$k, two nodes" scripts/vm -k "$k" --nodes 2 --mem 1024 --no-module --timeout 300 -- \
 		selftests/system/guest/nodes.sh
 	guest "$k, two nodes, one without memory" scripts/vm -k "$k" --nodes 2 --bare 1 --no-module \
 		--timeout 200 -- selftests/system/guest/nodes.sh bare

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Where the pool's pages come from on two nodes: pagewell_test.ko, test=node. With
-# the argument "bare", where one of the nodes has no memory.
+# Where the pool's pages come from on two nodes: pagewell_test.ko, test=node, and
+# programs that are bound to one. With the argument "bare", where one of the nodes has
+# no memory.
 set -u
 cd "$(dirname "$0")/../../.." || exit 1
 . selftests/tap.sh
@@ -26,17 +27,22 @@ if [ "${1-}" = bare ]; then
 	exit
 fi
 
-# node NAME MODE NODES PARAMETER...: under set_mempolicy(MODE, NODES)
-node() {
-	local name=$1 mode=$2 nodes=$3
-	shift 3
-
-	check "$name" /usr/bin/python3 -c '
+# under MODE NODES COMMAND...: after set_mempolicy(MODE, NODES)
+under() {
+	/usr/bin/python3 -c '
 import ctypes, os, sys
 nodes = ctypes.c_ulong(int(sys.argv[2]))
 if ctypes.CDLL(None).syscall(238, int(sys.argv[1]), ctypes.byref(nodes), 64):
     sys.exit("set_mempolicy failed")
-os.execvp(sys.argv[3], sys.argv[3:])' "$mode" "$nodes" insmod "$ko" test=node floor_mb=64 "$@"
+os.execvp(sys.argv[3], sys.argv[3:])' "$@"
+}
+
+# node NAME MODE NODES PARAMETER...: what such a task gets
+node() {
+	local name=$1 mode=$2 nodes=$3
+	shift 3
+
+	check "$name" under "$mode" "$nodes" insmod "$ko" test=node floor_mb=64 "$@"
 	dmesg | grep 'pagewell_test: ' | tail -n 5 | sed 's/^/# /'
 	rmmod pagewell_test
 }
@@ -71,4 +77,50 @@ dmesg | grep 'pagewell_test: zero: ' | sed 's/^/# /'
 check "zeroed by a thread of its own on node 0" on_node 0
 check "and on node 1" on_node 1
 rmmod pagewell_test
+
+# touch MB: has a heap of so much and tells how many pages of it are on either node
+touch='
+import re, sys
+size = int(sys.argv[1]) << 20
+mine = bytearray(size)
+mine[::4096] = bytes(size // 4096)
+nodes = [0, 0]
+for line in open("/proc/self/numa_maps"):
+    if "/dev/pagewell" in line:
+        for node, pages in re.findall(r" N(\d)=(\d+)", line):
+            nodes[int(node)] += int(pages)
+print(*nodes)'
+
+# bound MB: the same bound to node 1, when no node has anything to reclaim
+bound() {
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	read -r far near < <(under 2 2 build/pagewell run -- /usr/bin/python3 -c "$touch" "$1")
+	echo "# of $1 MiB $((near >> 8)) on the node, $((far >> 8)) on the other"
+	[ $((far + near)) -ge $(($1 << 8)) ]
+}
+
+is_near() {
+	local far near
+	bound "$1" && [ $((far * 10)) -lt "$near" ]
+}
+
+# spares MB: both nodes have some, and the one that it is bound to keeps some
+spares() {
+	local far near
+	bound "$1" && [ "$far" -gt 0 ] && [ "$near" -gt $(($1 << 7)) ]
+}
+
+not_killed() {
+	! dmesg | grep -i "out of memory\|oom-kill"
+}
+
+node_mb=$(awk '/MemTotal/ { print int($4 / 1024) }' /sys/devices/system/node/node1/meminfo)
+check "the module is loaded" insmod "build/$(uname -r)/pagewell.ko" pool_mb=64 \
+	pool_max_mb=$((node_mb * 3 / 2))
+check "a heap has pages of the node that it is bound to" is_near $((node_mb / 3))
+check "and of others when that has none to spare" spares $((node_mb * 5 / 4))
+check "again" spares $((node_mb * 5 / 4))
+check "nobody is killed for what the node lacks" not_killed
+rmmod pagewell
 finish
