@@ -106,14 +106,13 @@ void pw_avail_heed(void)
 }
 
 /**
- * pw_avail_came() - something has come to avail: it may not be below zero any more
+ * pw_avail_open() - let CPUs have credit again if avail is not below zero any more
  *
- * Does not sleep.
+ * Does not sleep: if somebody has size_lock the next one does it, or the decay.
  */
-void pw_avail_came(void)
+void pw_avail_open(void)
 {
-	if (likely(!READ_ONCE(pw_pool.shut)) || atomic_long_read(&pw_pool.avail) < 0 ||
-	    !mutex_trylock(&pw_pool.size_lock))
+	if (atomic_long_read(&pw_pool.avail) < 0 || !mutex_trylock(&pw_pool.size_lock))
 		return;
 	pw_avail_heed();
 	mutex_unlock(&pw_pool.size_lock);
@@ -178,7 +177,7 @@ static bool avail_take_grow(unsigned long nr)
 	return taken;
 }
 
-static bool take_at_hand(unsigned long nr)
+static __always_inline bool take_at_hand(unsigned long nr)
 {
 	if (likely(pw_pcp_credit_take(nr)))
 		return true;

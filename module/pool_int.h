@@ -135,6 +135,7 @@ struct pw_hand {
  * @floor: pages held from load to unload
  * @max: ceiling in pages; written under @size_lock
  * @low: avail below this is worth telling when the pool cannot grow
+ * @shut: no CPU has credit as avail is below zero; written under @size_lock
  * @pcp: per-CPU lists
  * @scarce: somebody is looking for the last pages: nothing may leave the buddy
  *          for a hand. Read under its lock.
@@ -145,7 +146,6 @@ struct pw_hand {
  * @hand: of the zeroing threads, by node
  * @over: pages held beyond the ceiling when this was last settled; written under
  *	  @size_lock
- * @shut: no CPU has credit as avail is below zero; written under @size_lock
  * @avail: free pages - promised pages - credit of all CPUs - @over
  * @lock: protects @buddy, @lost and @moving; innermost
  * @buddy: pages neither in a heap nor on a list nor in a hand
@@ -156,6 +156,7 @@ struct pw_pool {
 	unsigned long floor;
 	unsigned long max;
 	unsigned long low;
+	bool shut;
 	struct pw_pcp __percpu *pcp;
 	atomic_t scarce;
 	struct xarray blocks;
@@ -165,7 +166,6 @@ struct pw_pool {
 	struct mutex size_lock ____cacheline_aligned_in_smp;	/* see above */
 	struct pw_hand *hand;
 	unsigned long over;
-	bool shut;
 
 	atomic_long_t avail ____cacheline_aligned_in_smp;
 
@@ -247,9 +247,16 @@ bool pw_avail_take(unsigned long nr);
 bool pw_avail_try(unsigned long nr);
 unsigned int pw_avail_take_some(unsigned int nr);
 void pw_avail_heed(void);
-void pw_avail_came(void);
+void pw_avail_open(void);
 void pw_buddy_put(const u32 *pfns, unsigned int nr, enum pw_kind kind);
 void pw_pay_debt(void);
+
+/* Something has come to avail: it may not be below zero any more. Does not sleep. */
+static __always_inline void pw_avail_came(void)
+{
+	if (unlikely(READ_ONCE(pw_pool.shut)))
+		pw_avail_open();
+}
 
 /* node.c */
 DECLARE_STATIC_KEY_FALSE(pw_nodes_key);
