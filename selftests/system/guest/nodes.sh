@@ -111,6 +111,17 @@ spares() {
 	bound "$1" && [ "$far" -gt 0 ] && [ "$near" -gt $(($1 << 7)) ]
 }
 
+# refused MB: in a cpuset of node 1, nothing comes from the other
+refused() {
+	local group=/sys/fs/cgroup/pagewell_nodes
+
+	echo +cpuset >/sys/fs/cgroup/cgroup.subtree_control && mkdir -p $group &&
+		echo 1 >$group/cpuset.mems || return
+	echo 3 >/proc/sys/vm/drop_caches
+	sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' $group build/pagewell run -- \
+		/usr/bin/python3 -c "$touch" "$1" 2>&1 | tail -n 1 | grep -x MemoryError
+}
+
 not_killed() {
 	! dmesg | grep -i "out of memory\|oom-kill"
 }
@@ -121,6 +132,7 @@ check "the module is loaded" insmod "build/$(uname -r)/pagewell.ko" pool_mb=64 \
 check "a heap has pages of the node that it is bound to" is_near $((node_mb / 3))
 check "and of others when that has none to spare" spares $((node_mb * 5 / 4))
 check "again" spares $((node_mb * 5 / 4))
+check "in a cpuset of one node that is refused" refused $((node_mb * 5 / 4))
 check "nobody is killed for what the node lacks" not_killed
 rmmod pagewell
 finish
