@@ -28,34 +28,20 @@ typedef char bytes __attribute__((vector_size(16)));
 
 static const pair junk_pair = { JUNK_WORD, JUNK_WORD };
 
-/* What has come back last where nothing has. */
+/* To compare one block with. */
 static const pair junk_block[JUNK_MAX / sizeof(pair)] = {
 	{ JUNK_WORD, JUNK_WORD }, { JUNK_WORD, JUNK_WORD },
 	{ JUNK_WORD, JUNK_WORD }, { JUNK_WORD, JUNK_WORD },
 };
 
-/**
- * struct junk_at - where the junk of a block is: at its start, and at these distances
- *
- * Sizes of blocks are multiples of 16. In short ones some are the same, or the start
- * again: programs that mix short and long ones would have each test of a size guessed
- * wrong.
+/*
+ * Where the second half of the junk is, that may be the first one again: blocks are of 32
+ * bytes or more, and multiples of 16. Programs that mix short and long ones would have each
+ * test of a size guessed wrong.
  */
-struct junk_at {
-	uint8_t second;
-	uint8_t third;
-	uint8_t last;
-};
-
-static struct junk_at junk_at(size_t size)
+static uint8_t junk_end(size_t size)
 {
-	uint8_t last = (uint8_t)(MIN(size, JUNK_MAX) - sizeof(pair));
-
-	return (struct junk_at){
-		.second = MIN(last, (uint8_t)sizeof(pair)),
-		.third = last == 2 * sizeof(pair) ? 0 : MIN(last, (uint8_t)(2 * sizeof(pair))),
-		.last = last,
-	};
+	return (uint8_t)(MIN(size, JUNK_MAX) - 2 * sizeof(pair));
 }
 
 static inline pair *pair_at(const void *p, size_t offset)
@@ -63,12 +49,12 @@ static inline pair *pair_at(const void *p, size_t offset)
 	return (pair *)((char *)p + offset);
 }
 
-static inline void fill_junk(void *p, struct junk_at at)
+static inline void fill_junk(void *p, size_t end)
 {
 	*pair_at(p, 0) = junk_pair;
-	*pair_at(p, at.second) = junk_pair;
-	*pair_at(p, at.third) = junk_pair;
-	*pair_at(p, at.last) = junk_pair;
+	*pair_at(p, sizeof(pair)) = junk_pair;
+	*pair_at(p, end) = junk_pair;
+	*pair_at(p, end + sizeof(pair)) = junk_pair;
 }
 
 /*
@@ -85,24 +71,24 @@ static inline void add_bits(const pair *p, pair *all, pair *any)
 #endif
 }
 
-static inline void add_bits_of(const void *p, struct junk_at at, pair *all, pair *any)
+static inline void add_bits_of(const void *p, size_t end, pair *all, pair *any)
 {
-	add_bits(pair_at(p, at.second), all, any);
-	add_bits(pair_at(p, at.third), all, any);
-	add_bits(pair_at(p, at.last), all, any);
+	add_bits(pair_at(p, sizeof(pair)), all, any);
+	add_bits(pair_at(p, end), all, any);
+	add_bits(pair_at(p, end + sizeof(pair)), all, any);
 }
 
 /*
  * Two free blocks at once: where all have the bits of junk, and none has others, each is
  * junk. A sum would miss two changes that make up for each other.
  */
-static inline bool untouched(const void *p, const void *q, struct junk_at at)
+static inline bool untouched(const void *p, const void *q, size_t end)
 {
 	pair all = *pair_at(p, 0), any = *pair_at(p, 0);
 
 	add_bits(pair_at(q, 0), &all, &any);
-	add_bits_of(p, at, &all, &any);
-	add_bits_of(q, at, &all, &any);
+	add_bits_of(p, end, &all, &any);
+	add_bits_of(q, end, &all, &any);
 #ifdef __SSE2__
 	all = (pair)((bytes)all == (bytes)junk_pair) & (pair)((bytes)any == (bytes)junk_pair);
 	return likely(__builtin_ia32_pmovmskb128((bytes)all) == 0xffff);
@@ -113,11 +99,12 @@ static inline bool untouched(const void *p, const void *q, struct junk_at at)
 }
 
 /* Pages of a free block may have been returned meanwhile; those read as zero, all of them. */
-static void check_untouched(void *p, struct junk_at at, bool may_be_zero)
+static void check_untouched(void *p, size_t end, bool may_be_zero)
 {
-	uint64_t *word = p, *end = word + (at.last + sizeof(pair)) / sizeof(*word), is = JUNK_WORD;
+	uint64_t *word = p, *behind = word + (end + 2 * sizeof(pair)) / sizeof(*word);
+	uint64_t is = JUNK_WORD;
 
-	for (; word < end; word++) {
+	for (; word < behind; word++) {
 		if (word == p || (uintptr_t)word % PAGE_SIZE == 0)
 			is = may_be_zero && !*word ? 0 : JUNK_WORD;
 		if (*word != is)
@@ -184,34 +171,35 @@ void slow_freed(struct span *s, void *p, const char *call)
 
 /**
  * struct hard_bin - free blocks of a class
- * @next: the block that is taken next, chosen among @choices
- * @newest: the block that came back last, or junk_block
- * @head: the one that came back first, in the queue
- * @tail: behind the last one
+ * @next: the block that is taken next
+ * @tail: behind the block that came back last, in the queue
+ * @head: the one that came back first; not behind @next, as compilers would join the stores
  * @end: of the queue, where blocks go elsewhere or are moved up
- * @choices: what left the queue; the queue itself follows
- * @choice: one of so many is chosen, a power of two, less one
- * @may_leave: how many of the queue may leave it, as others came back after them; less
- *	       than 0 if @next or one of @choices is missing
+ * @random: state of a generator, odd
+ * @start: of the queue
+ * @may_leave: how many of the queue may leave it, as others came back after them and there
+ *	       are choices; less than 0 if there is no @next
+ * @choice: one of so many, those that came back first, is chosen, a power of two, less one
  * @room: how many bytes can be asked for, and one more
- * @junk: where it is
- * @nr_choices: how many there are
+ * @junk: where the second half of it is
  *
  * A bin that was not used yet is all zeroes: too few in it, and no room.
  */
 struct hard_bin {
 	void *next;
-	void *newest;
-	void **head;
 	void **tail;
+	void **head;
 	void **end;
-	void **choices;
-	uint32_t choice;
+	uint64_t random;
+	void **start;
 	int32_t may_leave;
+	uint32_t choice;
 	uint32_t room;
-	struct junk_at junk;
-	uint8_t nr_choices;
+	uint8_t junk;
 } __attribute__((aligned(64)));
+
+#define BIN_SHIFT	6
+_Static_assert(sizeof(struct hard_bin) == 1 << BIN_SHIFT, "found by the map's entries");
 
 static inline size_t room_of(size_t size)
 {
@@ -239,43 +227,67 @@ struct swing {
 
 /**
  * struct hard - a thread's free blocks
- * @random: state of a generator, odd
+ * @bins: by class, unused those of large blocks
+ * @random: state of a generator for those of the bins, odd
  * @large_bytes: of the blocks in @large
  * @nr_large: how many they are
  * @large: large blocks that wait, in the order they came back
- * @bins: by class, unused those of large blocks
  * @swings: by class
  */
 struct hard {
+	struct hard_bin bins[NR_CLASSES];
 	uint64_t random;
 	size_t large_bytes;
 	size_t nr_large;
 	void *large[MAX_LARGE];
-	struct hard_bin bins[NR_CLASSES];
 	struct swing swings[NR_CLASSES];
 };
+
+/* Whoever has no caches has bins that are not used. */
+static struct hard_bin no_bins[NR_CLASSES];
+
+/* The calling thread's, as pw_bins. */
+HIDDEN __thread struct hard_bin *pw_hard_bins __attribute__((tls_model("initial-exec"))) = no_bins;
+
+/* The bin at a distance; as bin_at(). */
+static inline struct hard_bin *hard_bin_at(size_t distance)
+{
+#if defined(__x86_64__) && !defined(PW_TEST)
+	uintptr_t bins;
+
+	__asm__ volatile("movq pw_hard_bins@gottpoff(%%rip), %0\n\t"
+			 "addq %%fs:(%0), %1" : "=&r"(bins), "+r"(distance) : : "cc");
+	return (struct hard_bin *)distance;
+#else
+	return (struct hard_bin *)((char *)pw_hard_bins + distance);
+#endif
+}
 
 /* For canaries and for placement. */
 static uint64_t secret;
 
-/* has_entry(0) */
+/* has_entry(0), and what would be the entry of address 0. */
 static uint8_t *has_table;
+static uint8_t *has_of_zero;
 
 /*
- * The class that is taken for a small one. From LINES_MIN on blocks are whole lines: one
+ * How far the bin is of the class that is taken for a small one: not the first class, which
+ * has no room for the junk's two halves. From LINES_MIN on blocks are whole lines: one
  * has the junk, which would lie on two of most blocks, and programs that mix sizes have
  * fewer queues.
  */
 #define LINE_CLASSES	(64 / MIN_ALIGN)
 #define LINES_MIN	256
-#define IN_LINES(c)	((c) * MIN_ALIGN < LINES_MIN || ALIGN_UP(c, LINE_CLASSES) > NR_SMALL ? (c) : \
+#define IN_LINES(c)	((c) < 2 ? 2 : \
+			 (c) * MIN_ALIGN < LINES_MIN || ALIGN_UP(c, LINE_CLASSES) > NR_SMALL ? (c) : \
 			 ALIGN_UP(c, LINE_CLASSES))
-#define FOUR_IN_LINES(c)	IN_LINES(c), IN_LINES((c) + 1), IN_LINES((c) + 2), IN_LINES((c) + 3)
-#define SIXTEEN_IN_LINES(c)	FOUR_IN_LINES(c), FOUR_IN_LINES((c) + 4), \
-				FOUR_IN_LINES((c) + 8), FOUR_IN_LINES((c) + 12)
-static const uint8_t class_in_lines[NR_SMALL + 1] = {
-	SIXTEEN_IN_LINES(0), SIXTEEN_IN_LINES(16), SIXTEEN_IN_LINES(32), SIXTEEN_IN_LINES(48),
-	IN_LINES(64), IN_LINES(65), IN_LINES(66),
+#define BIN_OF(c)		(IN_LINES(c) << BIN_SHIFT)
+#define FOUR_BINS_OF(c)		BIN_OF(c), BIN_OF((c) + 1), BIN_OF((c) + 2), BIN_OF((c) + 3)
+#define SIXTEEN_BINS_OF(c)	FOUR_BINS_OF(c), FOUR_BINS_OF((c) + 4), \
+				FOUR_BINS_OF((c) + 8), FOUR_BINS_OF((c) + 12)
+static const uint16_t small_bins[NR_SMALL + 1] = {
+	SIXTEEN_BINS_OF(0), SIXTEEN_BINS_OF(16), SIXTEEN_BINS_OF(32), SIXTEEN_BINS_OF(48),
+	BIN_OF(64), BIN_OF(65), BIN_OF(66),
 };
 
 /*
@@ -287,6 +299,7 @@ static noinline void make_secret(void)
 	uint64_t none = 0;
 
 	WRITE_ONCE(has_table, has_entry(0));
+	WRITE_ONCE(has_of_zero, has_entry(0) - (pw_base >> UNIT_SHIFT));
 	if (!READ_ONCE(secret))
 		__atomic_compare_exchange_n(&secret, &none, (os_secret() & ~0xffUL) | 0xa7,
 					    false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
@@ -300,6 +313,7 @@ bool harden_attach(struct thread *t)
 	if (!t->hard)
 		return false;
 	t->hard->random = (READ_ONCE(secret) ^ (uintptr_t)t) | 1;
+	pw_hard_bins = t->hard->bins;
 	return true;
 }
 
@@ -311,35 +325,38 @@ static inline size_t block_size(const struct hard_bin *bin)
 	return bin->room + CANARY - 1;
 }
 
-static inline void **queue_start(const struct hard_bin *bin)
+/* Each bin's is its own. */
+static uint64_t new_generator(struct hard *hard)
 {
-	return bin->choices + bin->choice + 1;
+	hard->random *= 0x5851f42d4c957f2dUL;
+	return (hard->random ^ hard->random >> 32) | 1;
 }
 
-static noinline bool set_up(struct hard_bin *bin, unsigned int c)
+static noinline bool set_up(struct hard *hard, struct hard_bin *bin, unsigned int c)
 {
 	size_t size = class_size(c), length = MAX_QUEUE, choices;
 
 	while (length > 4 && length * size > QUEUE_BYTES)
 		length /= 2;
 	choices = MAX(length / 4, 2UL);
-	bin->choices = pw_meta_alloc((choices + length) * sizeof(*bin->choices));
-	if (!bin->choices)
+	bin->start = pw_meta_alloc((choices + length) * sizeof(*bin->start));
+	if (!bin->start)
 		return false;
 	bin->choice = (uint32_t)choices - 1;
-	bin->head = queue_start(bin);
-	bin->tail = bin->head;
-	bin->end = bin->head + length;
+	bin->head = bin->start;
+	bin->tail = bin->start;
+	bin->end = bin->start + choices + length;
+	bin->random = new_generator(hard);
 	bin->may_leave = NONE_MAY_LEAVE;
 	bin->room = (uint32_t)room_of(size);
-	bin->junk = junk_at(size);
-	bin->newest = (void *)junk_block;
+	bin->junk = junk_end(size);
 	return true;
 }
 
+/* Without the choices. */
 static inline size_t queue_length(const struct hard_bin *bin)
 {
-	return (size_t)(bin->end - queue_start(bin));
+	return (size_t)(bin->end - bin->start) - bin->choice - 1;
 }
 
 /* So many travel at a time. */
@@ -362,43 +379,53 @@ static inline size_t nr_queued(const struct hard_bin *bin)
 /* There shall be what has to wait and the choices, and one more. */
 static inline size_t nr_missing(const struct hard_bin *bin)
 {
-	size_t enough = delay(bin) + bin->choice + 2, has = bin->nr_choices + nr_queued(bin);
+	size_t enough = delay(bin) + bin->choice + 2, has = nr_queued(bin);
 
 	return enough > has ? enough - has : 0;
 }
 
 /*
- * One of the choices, at random, and the oldest of the queue in its place. The
- * generator's multiplier fits into the instruction; of the state the upper half is
- * random. Chosen now, the block is in the caches when it is taken.
+ * One of the choices, at random, and the oldest in its place. The generator's multiplier
+ * fits into the instruction; of the state the upper half is random. Chosen now, the block
+ * is in the caches when it is taken.
  */
-static inline void choose(struct hard *hard, struct hard_bin *bin)
+static inline void choose(struct hard_bin *bin)
 {
-	void **chosen, *next;
+	void **head = bin->head, **chosen, *next;
 
-	hard->random *= 0x4c957f2d;
-	chosen = &bin->choices[(uint32_t)(hard->random >> 32) & bin->choice];
+	bin->random *= 0x4c957f2d;
+	chosen = &head[(uint32_t)(bin->random >> 32) & bin->choice];
 	next = *chosen;
-	*chosen = *bin->head++;
+	*chosen = *head;
+	bin->head = head + 1;
 	bin->next = next;
 	__builtin_prefetch(next, 1);
 	__builtin_prefetch(last_word(next, bin->room), 1);
 }
 
-/* The same when there may be too few blocks; those that have to wait are not chosen. */
-static void choose_any(struct hard *hard, struct hard_bin *bin)
+/* One of the oldest @n that are fewer. */
+static void choose_of(struct hard_bin *bin, size_t n)
 {
-	size_t wait = delay(bin);
+	void **chosen;
+
+	bin->random *= 0x4c957f2d;
+	chosen = &bin->head[(bin->random >> 32) * n >> 32];
+	bin->next = *chosen;
+	*chosen = *bin->head++;
+}
+
+/* The same when there may be too few blocks; those that have to wait are not chosen. */
+static void choose_any(struct hard_bin *bin)
+{
+	size_t n = nr_queued(bin), wait = delay(bin), choices = bin->choice + 1;
 
 	bin->next = NULL;
 	bin->may_leave = NONE_MAY_LEAVE;
-	while (bin->nr_choices <= bin->choice && nr_queued(bin) > wait)
-		bin->choices[bin->nr_choices++] = *bin->head++;
-	if (bin->nr_choices > bin->choice && nr_queued(bin) > wait) {
-		choose(hard, bin);
-		bin->may_leave = (int32_t)(nr_queued(bin) - wait);
-	} else if (bin->nr_choices) {
-		bin->next = bin->choices[--bin->nr_choices];
+	if (n >= wait + choices) {
+		choose(bin);
+		bin->may_leave = (int32_t)(n - wait - choices);
+	} else if (n > wait) {
+		choose_of(bin, n - wait);
 	}
 }
 
@@ -410,7 +437,6 @@ static void *take_oldest(struct hard_bin *bin)
 static inline void keep(struct hard_bin *bin, void *p)
 {
 	*bin->tail++ = p;
-	bin->newest = p;
 	bin->may_leave++;
 }
 
@@ -423,11 +449,25 @@ static void move_queue(struct hard_bin *bin, void **to)
 	bin->tail = to + n;
 }
 
-/* Blocks from elsewhere were not freed by this thread of late: they are the oldest. */
+/* Blocks that were never touched, or whose pages were returned, have no junk yet. */
+static void have_junk(struct hard_bin *bin, void *p)
+{
+	if (untouched(p, junk_block, bin->junk))
+		return;
+	check_untouched(p, bin->junk, block_size(bin) >= LEAVE_FRESH);
+	fill_junk(p, bin->junk);
+}
+
+/*
+ * Blocks from elsewhere were not freed by this thread of late: they are the oldest. The
+ * last one in the queue is looked at again and again.
+ */
 static void add_old(struct hard_bin *bin, void **blocks, size_t n)
 {
-	if (bin->head < queue_start(bin) + n)
-		move_queue(bin, queue_start(bin) + n);
+	if (bin->head == bin->tail)
+		have_junk(bin, blocks[n - 1]);
+	if (bin->head < bin->start + n)
+		move_queue(bin, bin->start + n);
 	bin->head -= n;
 	memcpy(bin->head, blocks, n * sizeof(*blocks));
 }
@@ -583,11 +623,11 @@ static noinline void make_room(struct thread *t, struct hard_bin *bin, unsigned 
 {
 	bool due = false;
 
-	while (nr_queued(bin) > queue_length(bin) / 2)
+	while (nr_queued(bin) > bin->choice + 1 + queue_length(bin) / 2)
 		due |= flush(bin, &t->hard->swings[c], c);
-	move_queue(bin, queue_start(bin));
+	move_queue(bin, bin->start);
 	bin->may_leave = bin->may_leave < 0 ? NONE_MAY_LEAVE :
-			 (int32_t)(nr_queued(bin) - delay(bin));
+			 (int32_t)(nr_queued(bin) - delay(bin) - bin->choice);
 	if (due)
 		arenas_return();
 	else if (depot_is_full())
@@ -629,9 +669,9 @@ static void *take_large(struct thread *t, unsigned int c)
 	if (!take_apart(t, c, 1, &p, &content))
 		return NULL;
 	if (content == WAS_FREE)
-		check_untouched(p, junk_at(LARGE_SIZE), true);
+		check_untouched(p, junk_end(LARGE_SIZE), true);
 	if (hard->nr_large)
-		check_untouched(hard->large[hard->nr_large - 1], junk_at(LARGE_SIZE), false);
+		check_untouched(hard->large[hard->nr_large - 1], junk_end(LARGE_SIZE), false);
 	return p;
 }
 
@@ -641,16 +681,13 @@ static void drain_bin(struct hard_bin *bin, unsigned int c)
 {
 	while (nr_queued(bin))
 		give_few(bin, c, true);
-	add_old(bin, bin->choices, bin->nr_choices);
-	bin->nr_choices = 0;
-	if (bin->next)
+	if (bin->next) {
 		add_old(bin, &bin->next, 1);
-	bin->next = NULL;
-	while (nr_queued(bin))
+		bin->next = NULL;
 		give_few(bin, c, true);
-	bin->newest = (void *)junk_block;
+	}
 	bin->may_leave = NONE_MAY_LEAVE;
-	bin->head = queue_start(bin);
+	bin->head = bin->start;
 	bin->tail = bin->head;
 }
 
@@ -674,8 +711,7 @@ static size_t bin_bytes(const struct hard_bin *bin)
 
 	if (!READ_ONCE(bin->room))
 		return 0;
-	return (MIN(queued, MAX_QUEUE) + READ_ONCE(bin->nr_choices) + !!READ_ONCE(bin->next)) *
-	       block_size(bin);
+	return (MIN(queued, 2 * MAX_QUEUE) + !!READ_ONCE(bin->next)) * block_size(bin);
 }
 
 size_t harden_bytes(const struct hard *hard)
@@ -693,6 +729,7 @@ void harden_leave(struct thread *t)
 	harden_drain(t);
 	if (depot_is_full())
 		arenas_collect();
+	pw_hard_bins = no_bins;
 }
 
 /* ---- what the program has ---- */
@@ -733,6 +770,11 @@ bool harden_has(const void *p)
 static inline uint8_t *has_byte(size_t distance)
 {
 	return HOT_READ(has_table) + distance;
+}
+
+static inline uint8_t *has_byte_of(const void *p)
+{
+	return HOT_READ(has_of_zero) + ((uintptr_t)p >> UNIT_SHIFT);
 }
 
 /* ---- canaries: a word right behind what was asked for ---- */
@@ -798,21 +840,22 @@ bool harden_is_sealed(const void *p, size_t size, size_t room)
 
 /* ---- blocks out and in ---- */
 
-static inline size_t class_with_canary(size_t with)
+/* Distance of the bin for so many bytes, the canary's too. */
+static inline size_t bin_for(size_t with)
 {
-	return likely(with <= SMALL_MAX) ? class_in_lines[small_class(with)] :
-	       big_class(with);
+	return likely(with <= SMALL_MAX) ? small_bins[small_class(with)] :
+	       big_class(with) << BIN_SHIFT;
 }
 
-/* A class for so many bytes and a canary, or 0. */
-static unsigned int class_for(size_t size, size_t align)
+/* The same for so many bytes and a canary, or 0. */
+static size_t aligned_bin_for(size_t size, size_t align)
 {
 	size_t with = size + CANARY;
 
 	if (align > MIN_ALIGN)
 		with = ALIGN_UP(with, align);
 	/* Classes are multiples of every alignment that a size in them has. */
-	return align > GRANULE || with > CLASS_MAX ? 0 : (unsigned int)class_with_canary(with);
+	return align > GRANULE || with > CLASS_MAX ? 0 : bin_for(with);
 }
 
 /* An exiting thread keeps nothing. */
@@ -821,6 +864,8 @@ static void *take_alone(unsigned int c)
 	bool zeroed;
 
 	make_secret();
+	/* Nobody's bin has none, however often it is counted down. */
+	WRITE_ONCE(no_bins[c].may_leave, 0);
 	return tcache_take_one(c, &zeroed);
 }
 
@@ -830,49 +875,55 @@ static void *take_checked(struct thread *t, unsigned int c)
 	struct hard_bin *bin = &t->hard->bins[c];
 	void *p;
 
-	if (!bin->room && !set_up(bin, c))
+	if (!bin->room && !set_up(t->hard, bin, c))
 		return NULL;
 	have_enough(t, bin, c);
 	if (!bin->next)
-		choose_any(t->hard, bin);
+		choose_any(bin);
 	p = bin->next ?: take_oldest(bin);
 	if (!p)
 		return NULL;
-	if (!untouched(p, bin->newest, bin->junk)) {
-		check_untouched(p, bin->junk, block_size(bin) >= LEAVE_FRESH);
-		check_untouched(bin->newest, bin->junk, false);
-	}
-	if (p == bin->newest)
-		bin->newest = (void *)junk_block;
-	choose_any(t->hard, bin);
+	check_untouched(p, bin->junk, block_size(bin) >= LEAVE_FRESH);
+	if (nr_queued(bin))
+		check_untouched(bin->tail[-1], bin->junk, false);
+	choose_any(bin);
 	return p;
 }
 
-/* What can be taken without a closer look, or NULL. */
-static inline __attribute__((always_inline)) void *take(size_t c, size_t size)
+/* Counts one down; true if none may leave. Those of nobody are everybody's. */
+static inline bool none_may_leave(struct hard_bin *bin)
 {
-	struct hard *hard = tcache_self()->hard;
-	struct hard_bin *bin;
+#ifdef __SANITIZE_THREAD__
+	return __atomic_sub_fetch(&bin->may_leave, 1, __ATOMIC_RELAXED) < 0;
+#else
+	return --bin->may_leave < 0;
+#endif
+}
+
+/*
+ * What can be taken without a closer look, or NULL. The block that came back last, which
+ * is in the caches, is looked at, too.
+ */
+static inline __attribute__((always_inline)) void *take(struct hard_bin *bin, size_t size)
+{
 	uint8_t *has;
 	void *p;
 
-	if (unlikely(!hard))
-		return NULL;
-	bin = &hard->bins[c];
-	if (unlikely(--bin->may_leave < 0))
+	if (unlikely(none_may_leave(bin)))
 		return NULL;
 	p = bin->next;
-	has = has_byte(((uintptr_t)p - HOT_READ(pw_base)) >> UNIT_SHIFT);
-	if (unlikely(!untouched(p, bin->newest, bin->junk) || HOT_READ(*has)))
+	has = has_byte_of(p);
+	if (unlikely(!untouched(p, bin->tail[-1], bin->junk) || HOT_READ(*has)))
 		return NULL;
-	choose(hard, bin);
+	choose(bin);
 	WRITE_ONCE(*has, write_canary(p, bin->room, size));
 	return p;
 }
 
 void *harden_take(size_t size, size_t room, size_t align)
 {
-	unsigned int c = class_for(MAX(room, 1UL), align);
+	size_t distance = aligned_bin_for(MAX(room, 1UL), align);
+	unsigned int c = (unsigned int)(distance >> BIN_SHIFT);
 	struct thread *t;
 	uint8_t *has;
 	void *p;
@@ -880,7 +931,7 @@ void *harden_take(size_t size, size_t room, size_t align)
 	if (!c || !pw_heap_start())
 		return NULL;
 	size = MAX(size, 1UL);
-	p = take(c, size);
+	p = take(hard_bin_at(distance), size);
 	if (likely(p))
 		return p;
 	t = tcache_thread();
@@ -900,16 +951,16 @@ void *harden_take(size_t size, size_t room, size_t align)
 
 void *harden_malloc(size_t size)
 {
-	void *p = take(class_with_canary(size + CANARY), size);
+	void *p = take(hard_bin_at(bin_for(size + CANARY)), size);
 
 	return likely(p) ? p : pw_malloc_hard(size);
 }
 
 void *harden_aligned(size_t align, size_t size)
 {
-	unsigned int c = class_for(size, align);
+	size_t distance = aligned_bin_for(size, align);
 
-	return likely(c) ? take(c, size) : NULL;
+	return likely(distance) ? take(hard_bin_at(distance), size) : NULL;
 }
 
 bool harden_resize(struct span *s, void *p, size_t size)
@@ -934,14 +985,14 @@ bool harden_give(void *p, const char *call)
 	WRITE_ONCE(*has_entry(units(p)), 0);
 	if (read_canary(p, room_of(size), has) == SIZE_MAX)
 		pw_heap_error(call, "written past the end of", p);
-	fill_junk(p, junk_at(size));
+	fill_junk(p, junk_end(size));
 	t = tcache_thread_that_frees();
 	if (t && size >= LARGE_SIZE) {
 		keep_large(t->hard, p, size);
 		return true;
 	}
 	bin = t ? &t->hard->bins[c] : NULL;
-	if (!bin || (!bin->room && !set_up(bin, c))) {
+	if (!bin || (!bin->room && !set_up(t->hard, bin, c))) {
 		if (blocks_sort_back(&p, 1))
 			arenas_return();
 		return true;
@@ -954,16 +1005,11 @@ bool harden_give(void *p, const char *call)
 
 void harden_free(void *p, size_t distance)
 {
-	struct hard *hard = tcache_self()->hard;
-	struct hard_bin *bin;
-	uint8_t *entry;
-	size_t has;
+	size_t map = HOT_READ(*map_entry(distance >> GRANULE_UNIT_SHIFT));
+	struct hard_bin *bin = hard_bin_at(map * (sizeof(*bin) / MAP_UNIT));
+	uint8_t *entry = has_byte(distance);
+	size_t has = HOT_READ(*entry);
 
-	if (unlikely(!hard))
-		goto slow;
-	entry = has_byte(distance);
-	has = READ_ONCE(*entry);
-	bin = &hard->bins[READ_ONCE(*map_entry(distance >> GRANULE_UNIT_SHIFT)) / MAP_UNIT];
 	/* Where the canary is depends on @has, which may take as long to come. */
 	__builtin_prefetch(p, 1);
 	__builtin_prefetch(last_word(p, bin->room), 1);
