@@ -26,6 +26,7 @@ enum span_state {
 #define SPAN_GUARDED	8U	/* mapped with OS_GUARD */
 #define SPAN_RETURN	16U	/* blocks came back since pages were last returned */
 #define SPAN_BITS	32U	/* its bits are in an array */
+#define SPAN_ZEROES	64U	/* pages of free blocks were returned since there were none */
 
 /**
  * struct span - an entry of the span table
@@ -404,7 +405,8 @@ bool bin_take_larger(struct arena *a, unsigned int c, unsigned int want, size_t 
 enum content {
 	ALL_ZERO,	/* they were never touched */
 	ANY_BYTES,	/* their span was made of memory that was used before */
-	WAS_FREE,	/* what their owners left, or zeroes: pages may have been returned */
+	AS_LEFT,	/* what their owners left */
+	WAS_FREE,	/* that, or zeroes: pages may have been returned */
 };
 
 /*

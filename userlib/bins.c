@@ -436,11 +436,13 @@ unsigned int bin_take_apart(struct arena *a, unsigned int c, unsigned int want,
 	addr = (char *)span_addr(s);
 	size = s->block_size;
 	if (s->nr_free) {
-		*content = WAS_FREE;
+		*content = s->flags & SPAN_ZEROES ? WAS_FREE : AS_LEFT;
 		for (bits = span_bits(s); n < want && n < s->nr_free; bits++, addr += 64 * size)
 			for (; *bits && n < want; *bits &= *bits - 1)
 				blocks[n++] = addr + (size_t)__builtin_ctzl(*bits) * size;
 		s->nr_free = (uint16_t)(s->nr_free - n);
+		if (!s->nr_free)
+			s->flags &= (uint8_t)~SPAN_ZEROES;
 	} else {
 		*content = s->flags & SPAN_DIRTY ? ANY_BYTES : ALL_ZERO;
 		for (; n < want && s->carved < s->nr_blocks; s->carved++)
@@ -647,6 +649,7 @@ static size_t return_part(struct span *s, uintptr_t from, uintptr_t to)
 	if (os_advise(from, to - from, OS_DONTNEED))
 		return 0;
 	s->returned |= mask;
+	s->flags |= SPAN_ZEROES;
 	return to - from;
 }
 

@@ -99,9 +99,9 @@ static inline bool untouched(const void *p, const void *q, size_t end)
 }
 
 /* Pages of a free block may have been returned meanwhile; those read as zero, all of them. */
-static void check_untouched(void *p, size_t end, bool may_be_zero)
+static void check_untouched(const void *p, size_t end, bool may_be_zero)
 {
-	uint64_t *word = p, *behind = word + (end + 2 * sizeof(pair)) / sizeof(*word);
+	const uint64_t *word = p, *behind = word + (end + 2 * sizeof(pair)) / sizeof(*word);
 	uint64_t is = JUNK_WORD;
 
 	for (; word < behind; word++) {
@@ -529,8 +529,10 @@ static bool refill_from_arena(struct thread *t, struct hard_bin *bin, unsigned i
 	void *blocks[MAGAZINE_BLOCKS];
 	enum content content = WAS_FREE;
 	unsigned int n = take_apart(t, c, (unsigned int)want, blocks, &content), i;
+	bool as_is = content == AS_LEFT ||
+		     (content != ANY_BYTES && block_size(bin) >= LEAVE_FRESH);
 
-	for (i = 0; i < n && (content == ANY_BYTES || block_size(bin) < LEAVE_FRESH); i++) {
+	for (i = 0; i < n && !as_is; i++) {
 		if (content == WAS_FREE && untouched(blocks[i], junk_block, bin->junk))
 			continue;
 		/* From here on there are no zeroes that were not written. */
@@ -538,7 +540,8 @@ static bool refill_from_arena(struct thread *t, struct hard_bin *bin, unsigned i
 			check_untouched(blocks[i], bin->junk, true);
 		fill_junk(blocks[i], bin->junk);
 	}
-	add_old(bin, blocks, n);
+	if (n)
+		add_old(bin, blocks, n);
 	return n;
 }
 
@@ -668,7 +671,7 @@ static void *take_large(struct thread *t, unsigned int c)
 	hard->bins[c].may_leave = NONE_MAY_LEAVE;
 	if (!take_apart(t, c, 1, &p, &content))
 		return NULL;
-	if (content == WAS_FREE)
+	if (content >= AS_LEFT)
 		check_untouched(p, junk_end(LARGE_SIZE), true);
 	if (hard->nr_large)
 		check_untouched(hard->large[hard->nr_large - 1], junk_end(LARGE_SIZE), false);
@@ -873,6 +876,7 @@ static void *take_alone(unsigned int c)
 static void *take_checked(struct thread *t, unsigned int c)
 {
 	struct hard_bin *bin = &t->hard->bins[c];
+	const void *newest;
 	void *p;
 
 	if (!bin->room && !set_up(t->hard, bin, c))
@@ -883,9 +887,11 @@ static void *take_checked(struct thread *t, unsigned int c)
 	p = bin->next ?: take_oldest(bin);
 	if (!p)
 		return NULL;
-	check_untouched(p, bin->junk, block_size(bin) >= LEAVE_FRESH);
-	if (nr_queued(bin))
-		check_untouched(bin->tail[-1], bin->junk, false);
+	newest = nr_queued(bin) ? bin->tail[-1] : junk_block;
+	if (!untouched(p, newest, bin->junk)) {
+		check_untouched(p, bin->junk, block_size(bin) >= LEAVE_FRESH);
+		check_untouched(newest, bin->junk, false);
+	}
 	choose_any(bin);
 	return p;
 }
