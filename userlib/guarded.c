@@ -218,6 +218,36 @@ bool guarded_resize(struct span *s, size_t size)
 	return true;
 }
 
+void *guarded_grow(struct span *s, size_t size, size_t room)
+{
+	uintptr_t from = span_addr(s), addr = from;
+	struct span copy = *s;
+	size_t length = ALIGN_UP(s->offset + room, GRANULE);
+
+	if (length <= copy.size)
+		return NULL;
+	/* The old addresses may be somebody's as soon as the block has moved. */
+	link_block(from, from + copy.offset, false);
+	*s = (struct span){ .state = SPAN_NONE };
+	if (os_remap(&addr, copy.size, length, OS_GUARD, true)) {
+		*s = copy;
+		link_block(from, from + copy.offset, true);
+		return NULL;
+	}
+	s = span_entry(granule_of(addr));
+	copy.head = (uint32_t)granule_of(addr);
+	*s = copy;
+	s->size = length;
+	link_block(addr, addr + s->offset, true);
+	large_count(0, (ptrdiff_t)(length - copy.size));
+	probe(large_remap, from, addr, length);
+	/* Where it lies is part of what is in front of it. */
+	if (s->offset)
+		harden_seal((char *)block_of(s) - FRONT, 0, FRONT);
+	guarded_resize(s, size);
+	return block_of(s);
+}
+
 void guarded_free(struct span *s, const char *call)
 {
 	uintptr_t addr = span_addr(s), block = addr + s->offset;

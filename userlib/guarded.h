@@ -32,6 +32,12 @@ static inline size_t guarded_room(const struct span *s)
 /* From now on the block, which is in order, has @size bytes, if there is room. */
 bool guarded_resize(struct span *s, size_t size);
 
+/*
+ * The block, which is in order, where it has room for @room bytes, @size of them used,
+ * moved or not; or NULL: copy it.
+ */
+void *guarded_grow(struct span *s, size_t size, size_t room);
+
 /* The look of guarded_size(), and the block is free. */
 void guarded_free(struct span *s, const char *call);
 

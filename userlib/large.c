@@ -221,7 +221,7 @@ static void *large_resize(struct span *s, size_t size)
 		os_drop_pages(addr + length, old - length);
 	/* The old addresses may be somebody's as soon as the block has moved. */
 	*s = (struct span){ .state = SPAN_NONE };
-	if (os_remap(&addr, old, length, true)) {
+	if (os_remap(&addr, old, length, 0, true)) {
 		*span_entry(granule_of(from)) = copy;
 		return NULL;
 	}

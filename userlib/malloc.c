@@ -528,8 +528,12 @@ static void *resize_guarded(struct span *s, void *p, size_t size)
 	/* Less than half of it: another block will do. */
 	if ((size > old || size > guarded_room(s) / 2) && guarded_resize(s, size))
 		return p;
-	if (size > old && size - old <= old / 4)
+	if (size > old && size - old <= old / 4) {
 		ask += size / 8;
+		q = guarded_grow(s, size, ask);
+		if (q)
+			return q;
+	}
 	q = resize_by_moving(p, old, size, ask);
 	if (q == p)
 		guarded_resize(s, size);

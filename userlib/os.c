@@ -331,14 +331,16 @@ int os_unmap(uintptr_t addr, size_t length, unsigned int flags)
 				      anon_unmap(addr, length, flags);
 }
 
-static int remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
+static int remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned int flags,
+		 bool may_move)
 {
 	if (new_length > old_length &&
 	    (over_limit(new_length - old_length) || injected_failure()))
 		return -ENOMEM;
-	if (os_device_owns(*addr))
-		return os_device_remap(addr, old_length, new_length, may_move);
-	return os_anon_remap(addr, old_length, new_length, may_move);
+	if (!os_device_owns(*addr))
+		return os_anon_remap(addr, old_length, new_length, flags, may_move);
+	return flags & OS_GUARD ? -EOPNOTSUPP :
+	       os_device_remap(addr, old_length, new_length, may_move);
 }
 
 /* Behind everything that was ever given out. */
@@ -351,9 +353,9 @@ static uintptr_t window_end(void)
  * Tables for a map that grows by @more, wherever it goes: once it has moved there is no
  * way back. They stay: before they grow, somebody is asked whether there is so much.
  */
-static int cover_remap(uintptr_t addr, size_t new_length, size_t more)
+static int cover_remap(uintptr_t addr, size_t new_bytes, size_t more)
 {
-	uintptr_t end = window_end() + MOVE_SLACK + new_length;
+	uintptr_t end = window_end() + MOVE_SLACK + new_bytes;
 
 	if (in_window(end - 1))
 		return 0;
@@ -362,27 +364,30 @@ static int cover_remap(uintptr_t addr, size_t new_length, size_t more)
 	return pw_meta_cover(end);
 }
 
-static int try_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
+static int try_remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned int flags,
+		     bool may_move)
 {
 	int ret;
 
 	lock(&pw_os_lock);
-	if (new_length > old_length && cover_remap(*addr, new_length, new_length - old_length))
+	if (new_length > old_length &&
+	    cover_remap(*addr, guarded(new_length, flags), new_length - old_length))
 		ret = -ENOMEM;
 	else
-		ret = remap(addr, old_length, new_length, may_move);
+		ret = remap(addr, old_length, new_length, flags, may_move);
 	account(ret, (ptrdiff_t)(new_length - old_length));
 	stats.remaps += !ret;
 	unlock(&pw_os_lock);
 	return ret;
 }
 
-int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
+int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned int flags,
+	     bool may_move)
 {
 	int ret;
 
 	do
-		ret = try_remap(addr, old_length, new_length, may_move);
+		ret = try_remap(addr, old_length, new_length, flags, may_move);
 	while (made_room(ret));
 	return ret;
 }

@@ -111,10 +111,11 @@ int os_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr);
 int os_unmap(uintptr_t addr, size_t length, unsigned int flags);
 
 /*
- * Resizes a map without OS_GUARD, in place or, if @addr may change, elsewhere.
+ * Resizes a map, made with the same flags, in place or, if @addr may change, elsewhere.
  * -EOPNOTSUPP: the backend cannot, copy instead.
  */
-int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move);
+int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned int flags,
+	     bool may_move);
 
 /* Is this memory of ours the device's? */
 bool os_is_device(uintptr_t addr);

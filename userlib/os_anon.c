@@ -353,9 +353,15 @@ static int map_place(size_t bytes, size_t align, long (*map)(uintptr_t addr, siz
 	return -ENOMEM;
 }
 
+/* Addresses behind a map that stay free. */
+static size_t guard_bytes(unsigned int flags)
+{
+	return flags & OS_GUARD ? GRANULE : 0;
+}
+
 int os_anon_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr)
 {
-	size_t bytes = flags & OS_GUARD ? length + GRANULE : length;
+	size_t bytes = length + guard_bytes(flags);
 	int ret = map_place(bytes, align, map_fixed, length, addr);
 
 	if (!ret && pw_env.huge == HUGE_ALWAYS)
@@ -372,10 +378,10 @@ bool os_anon_unmap(uintptr_t addr, size_t length)
 	return false;
 }
 
-static int grow_in_place(uintptr_t addr, size_t old_length, size_t new_length)
+static int grow_in_place(uintptr_t addr, size_t old_length, size_t new_length, size_t guard)
 {
-	uint32_t old_end = end_granule(addr, old_length);
-	uint32_t new_end = end_granule(addr, new_length);
+	uint32_t old_end = end_granule(addr, old_length + guard);
+	uint32_t new_end = end_granule(addr, new_length + guard);
 	long ret;
 
 	if (new_end > old_end && (!is_free(old_end, new_end) || !take(old_end, new_end)))
@@ -421,22 +427,22 @@ static long keep_empty(uintptr_t addr, size_t length)
  * mremap() moves one mapping only, and neighbours of the same kind merge into
  * one; it fails with EFAULT where they did not, and then copying it is.
  */
-static int move(uintptr_t *addr, size_t old_length, size_t new_length)
+static int move(uintptr_t *addr, size_t old_length, size_t new_length, size_t guard)
 {
 	uintptr_t to;
 	long ret;
 
-	ret = map_place(new_length, GRANULE, keep_empty, new_length, &to);
+	ret = map_place(new_length + guard, GRANULE, keep_empty, new_length, &to);
 	if (ret)
 		return (int)ret;
 	ret = sys(SYS_mremap, *addr, old_length, new_length,
 		  MREMAP_MAYMOVE | MREMAP_FIXED, to);
 	if (ret < 0) {
 		if (os_anon_unmap(to, new_length))
-			os_anon_give_place(to, new_length);
+			os_anon_give_place(to, new_length + guard);
 		return -EOPNOTSUPP;
 	}
-	os_anon_give_place(*addr, old_length);
+	os_anon_give_place(*addr, old_length + guard);
 	*addr = to;
 	return 0;
 }
@@ -449,15 +455,17 @@ bool os_anon_could_have(size_t bytes)
 	return ret > 0 && !sys(SYS_munmap, ret, bytes);
 }
 
-int os_anon_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move)
+int os_anon_remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned int flags,
+		  bool may_move)
 {
-	uint32_t old_end = end_granule(*addr, old_length);
-	uint32_t new_end = end_granule(*addr, new_length);
+	size_t guard = guard_bytes(flags);
+	uint32_t old_end = end_granule(*addr, old_length + guard);
+	uint32_t new_end = end_granule(*addr, new_length + guard);
 	long ret;
 
 	if (new_length > old_length) {
-		ret = grow_in_place(*addr, old_length, new_length);
-		return ret && may_move ? move(addr, old_length, new_length) : (int)ret;
+		ret = grow_in_place(*addr, old_length, new_length, guard);
+		return ret && may_move ? move(addr, old_length, new_length, guard) : (int)ret;
 	}
 	if (new_length < old_length) {
 		ret = sys(SYS_munmap, *addr + new_length, old_length - new_length);

@@ -58,7 +58,8 @@ int os_anon_map(size_t length, size_t align, unsigned int flags, uintptr_t *addr
 bool os_anon_unmap(uintptr_t addr, size_t length);
 void os_anon_give_place(uintptr_t addr, size_t length);
 bool os_anon_could_have(size_t bytes);
-int os_anon_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move);
+int os_anon_remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned int flags,
+		  bool may_move);
 int os_anon_advise(uintptr_t addr, size_t length, enum os_advice advice);
 void os_anon_huge(uintptr_t addr, size_t length);
 

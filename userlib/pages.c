@@ -140,11 +140,11 @@ PUBLIC void *pagewell_remap(void *p, size_t length, unsigned int flags)
 	copy = *s;
 	/* The old addresses may be somebody's as soon as the map has moved. */
 	*s = (struct span){ .state = SPAN_NONE };
-	ret = os_remap(&addr, copy.size, length, flags & PAGEWELL_MAYMOVE);
+	ret = os_remap(&addr, copy.size, length, 0, flags & PAGEWELL_MAYMOVE);
 	/* In place it may be somebody else who is in the way, not the limit. */
 	if (ret == -ENOMEM && length > copy.size && (flags & PAGEWELL_MAYMOVE) &&
 	    arenas_squeeze(length - copy.size, true))
-		ret = os_remap(&addr, copy.size, length, true);
+		ret = os_remap(&addr, copy.size, length, 0, true);
 	if (!ret) {
 		note_map(addr, length, 0);
 		return (void *)addr;

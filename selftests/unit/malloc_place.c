@@ -99,7 +99,8 @@ static void resize_one(struct map *m)
 	if (granules > m->granules &&
 	    !all_free(((addr - base) >> GRANULE_SHIFT) + m->granules, granules - m->granules))
 		want = may_move ? lowest_gap(granules, GRANULE) : 0;
-	ret = os_remap(&addr, m->granules << GRANULE_SHIFT, granules << GRANULE_SHIFT, may_move);
+	ret = os_remap(&addr, m->granules << GRANULE_SHIFT, granules << GRANULE_SHIFT, 0,
+		       may_move);
 	if (!want || ret == -EOPNOTSUPP) {
 		/* Neighbours that are one mapping cannot be moved apart; see os_anon.c. */
 		CHECK(ret && addr == m->addr && want != addr);
