@@ -831,14 +831,18 @@ void harden_seal(void *p, size_t size, size_t room)
 
 	make_secret();
 	word = canary(p);
-	memcpy((char *)p + size, &word, MIN(room - size, CANARY));
+	if (likely(room - size >= CANARY))
+		memcpy((char *)p + size, &word, CANARY);
+	else
+		memcpy((char *)p + size, &word, room - size);
 }
 
 bool harden_is_sealed(const void *p, size_t size, size_t room)
 {
 	uint64_t word = canary(p);
 
-	return !memcmp((const char *)p + size, &word, MIN(room - size, CANARY));
+	return likely(room - size >= CANARY) ? !memcmp((const char *)p + size, &word, CANARY) :
+	       !memcmp((const char *)p + size, &word, room - size);
 }
 
 /* ---- blocks out and in ---- */
@@ -974,6 +978,22 @@ bool harden_resize(struct span *s, void *p, size_t size)
 	if (size > s->block_size - CANARY)
 		return false;
 	WRITE_ONCE(*has_entry(units(p)), write_canary(p, room_of(s->block_size), size));
+	return true;
+}
+
+bool harden_fit(void *p, size_t distance, size_t size)
+{
+	unsigned int c = READ_ONCE(*map_entry(distance >> GRANULE_UNIT_SHIFT)) / MAP_UNIT;
+	uint8_t *entry = has_byte(distance);
+	size_t has = READ_ONCE(*entry), room, old;
+
+	if (!has)
+		return false;
+	room = room_of(class_size(c));
+	old = read_canary(p, room, has);
+	if (old == SIZE_MAX || size >= room || (size <= old && size < class_size(c) / 2))
+		return false;
+	WRITE_ONCE(*entry, write_canary(p, room, size));
 	return true;
 }
 

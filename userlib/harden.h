@@ -59,6 +59,13 @@ void pw_free_hard(void *p);
 /* Hardened: from now on @p, which is in order, has @size bytes, if there is room. */
 bool harden_resize(struct span *s, void *p, size_t size);
 
+/*
+ * realloc() of an address that is less than pw_hard_limit from the base, where the block is
+ * in order, has room and is not half empty then; or nothing was done, and it is to be looked
+ * at.
+ */
+bool harden_fit(void *p, size_t distance, size_t size);
+
 /* Does the program have a block of a hardened span there? */
 bool harden_has(const void *p);
 

@@ -595,9 +595,13 @@ static void *realloc_hard(struct span *s, void *p, size_t old, size_t size)
 
 static noinline void *realloc_any(void *p, size_t size)
 {
-	struct span *s = block_span(p, "realloc()");
+	uintptr_t d = distance(p);
+	struct span *s;
 	size_t old;
 
+	if (d < HOT_READ(pw_hard_limit) && harden_fit(p, d, size))
+		return p;
+	s = block_span(p, "realloc()");
 	if (s->state != SPAN_CLASS)
 		return realloc_big(s, p, size);
 	if (!span_block_start(s, (uintptr_t)p) ||
