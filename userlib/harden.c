@@ -174,14 +174,15 @@ void slow_freed(struct span *s, void *p, const char *call)
  * @next: the block that is taken next
  * @tail: behind the block that came back last, in the queue
  * @head: the one that came back first; not behind @next, as compilers would join the stores
- * @end: of the queue, where blocks go elsewhere or are moved up
+ * @end: up to here there is room; then some go elsewhere, or all are moved to the start
  * @random: state of a generator, odd
- * @start: of the queue
+ * @start: of the array that the queue is in
  * @may_leave: how many of the queue may leave it, as others came back after them and there
  *	       are choices; less than 0 if there is no @next
  * @choice: one of so many, those that came back first, is chosen, a power of two, less one
  * @room: how many bytes can be asked for, and one more
  * @junk: where the second half of it is
+ * @length: how many the queue may have besides the choices
  *
  * A bin that was not used yet is all zeroes: too few in it, and no room.
  */
@@ -196,6 +197,7 @@ struct hard_bin {
 	uint32_t choice;
 	uint32_t room;
 	uint8_t junk;
+	uint8_t length;
 } __attribute__((aligned(64)));
 
 #define BIN_SHIFT	6
@@ -339,7 +341,7 @@ static noinline bool set_up(struct hard *hard, struct hard_bin *bin, unsigned in
 	while (length > 4 && length * size > QUEUE_BYTES)
 		length /= 2;
 	choices = MAX(length / 4, 2UL);
-	bin->start = pw_meta_alloc((choices + length) * sizeof(*bin->start));
+	bin->start = pw_meta_alloc(2 * (choices + length) * sizeof(*bin->start));
 	if (!bin->start)
 		return false;
 	bin->choice = (uint32_t)choices - 1;
@@ -350,25 +352,26 @@ static noinline bool set_up(struct hard *hard, struct hard_bin *bin, unsigned in
 	bin->may_leave = NONE_MAY_LEAVE;
 	bin->room = (uint32_t)room_of(size);
 	bin->junk = junk_end(size);
+	bin->length = (uint8_t)length;
 	return true;
 }
 
-/* Without the choices. */
-static inline size_t queue_length(const struct hard_bin *bin)
+/* What the queue holds at most while blocks only come back. */
+static inline size_t most_queued(const struct hard_bin *bin)
 {
-	return (size_t)(bin->end - bin->start) - bin->choice - 1;
+	return bin->length + bin->choice + 1;
 }
 
 /* So many travel at a time. */
 static inline size_t few(const struct hard_bin *bin)
 {
-	return MAX(queue_length(bin) / 8 * 3, 1UL);
+	return MAX(bin->length / 8 * 3, 1);
 }
 
 /* So many have to come back before a block leaves the queue. */
 static inline size_t delay(const struct hard_bin *bin)
 {
-	return MIN(MAX(queue_length(bin) / 4, 1UL), MAX_DELAY);
+	return MIN(MAX(bin->length / 4U, 1U), MAX_DELAY);
 }
 
 static inline size_t nr_queued(const struct hard_bin *bin)
@@ -621,14 +624,30 @@ static bool flush(struct hard_bin *bin, struct swing *swing, unsigned int c)
 	return give_few(bin, c, false);
 }
 
+/*
+ * The queue has come to the end of its room, as blocks come and go: it goes on from the
+ * start. False: it is full.
+ */
+static bool move_to_start(struct hard_bin *bin)
+{
+	size_t n = nr_queued(bin), most = most_queued(bin);
+
+	if (n > most - most / 4)
+		return false;
+	move_queue(bin, bin->start);
+	bin->end = bin->start + most + n / 2;
+	return true;
+}
+
 /* Of a full queue half may stay. */
 static noinline void make_room(struct thread *t, struct hard_bin *bin, unsigned int c)
 {
 	bool due = false;
 
-	while (nr_queued(bin) > bin->choice + 1 + queue_length(bin) / 2)
+	while (nr_queued(bin) > bin->choice + 1 + bin->length / 2U)
 		due |= flush(bin, &t->hard->swings[c], c);
 	move_queue(bin, bin->start);
+	bin->end = bin->start + most_queued(bin);
 	bin->may_leave = bin->may_leave < 0 ? NONE_MAY_LEAVE :
 			 (int32_t)(nr_queued(bin) - delay(bin) - bin->choice);
 	if (due)
@@ -691,7 +710,8 @@ static void drain_bin(struct hard_bin *bin, unsigned int c)
 	}
 	bin->may_leave = NONE_MAY_LEAVE;
 	bin->head = bin->start;
-	bin->tail = bin->head;
+	bin->tail = bin->start;
+	bin->end = bin->start + most_queued(bin);
 }
 
 void harden_drain(struct thread *t)
@@ -1029,6 +1049,15 @@ bool harden_give(void *p, const char *call)
 	return true;
 }
 
+/* Not in harden_free(), which would save registers for a call. */
+static noinline void free_at_end(void *p, size_t distance, struct hard_bin *bin)
+{
+	if (bin->room && move_to_start(bin))
+		harden_free(p, distance);
+	else
+		pw_free_hard(p);
+}
+
 void harden_free(void *p, size_t distance)
 {
 	size_t map = HOT_READ(*map_entry(distance >> GRANULE_UNIT_SHIFT));
@@ -1039,8 +1068,10 @@ void harden_free(void *p, size_t distance)
 	/* Where the canary is depends on @has, which may take as long to come. */
 	__builtin_prefetch(p, 1);
 	__builtin_prefetch(last_word(p, bin->room), 1);
-	if (unlikely(bin->tail == bin->end))
-		goto slow;
+	if (unlikely(bin->tail == bin->end)) {
+		free_at_end(p, distance, bin);
+		return;
+	}
 	if (unlikely(has - 1 >= HAS_MANY - 1)) {
 		has = has ? read_many(p, bin->room) : SIZE_MAX;
 		if (has > bin->room)
