@@ -94,6 +94,8 @@ static inline __attribute__((always_inline)) void *fast_malloc(size_t size)
 
 	/* What pw_malloc_slow() would do, sooner. */
 #ifdef PW_HARDEN
+	if (likely(size - 1 < HOT_READ(pw_tune.hard_small)))
+		return harden_small(size);
 	if (likely(size - 1 < HOT_READ(pw_tune.hard_most)))
 		return harden_malloc(size);
 #endif

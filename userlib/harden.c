@@ -760,8 +760,10 @@ void harden_leave(struct thread *t)
 /*
  * A byte for each 16 of the heap, apart from it: 0, or the program has the block that
  * begins there, and then one more than the bytes between what was asked for and the
- * end, less the canary. Where they are as many as this, the last word has their number.
+ * end, less the canary. Where they are more, the last word has their number, and the byte
+ * is less than 0.
  */
+#define HAS_MOST	127UL
 #define HAS_MANY	255UL
 
 /* Distance of an address from the base in units of 16 bytes; misaligned ones are far off. */
@@ -814,7 +816,7 @@ static inline uint8_t write_canary(void *p, size_t room, size_t size)
 	size_t has = room - size;
 
 	memcpy((char *)p + size, &word, sizeof(word));
-	if (likely(has < HAS_MANY))
+	if (likely(has <= HAS_MOST))
 		return (uint8_t)has;
 	*last_word(p, room) = word ^ has;
 	return HAS_MANY;
@@ -934,7 +936,8 @@ static inline bool none_may_leave(struct hard_bin *bin)
  * What can be taken without a closer look, or NULL. The block that came back last, which
  * is in the caches, is looked at, too.
  */
-static inline __attribute__((always_inline)) void *take(struct hard_bin *bin, size_t size)
+static inline __attribute__((always_inline)) void *take(struct hard_bin *bin, size_t size,
+								bool small)
 {
 	uint8_t *has;
 	void *p;
@@ -946,6 +949,8 @@ static inline __attribute__((always_inline)) void *take(struct hard_bin *bin, si
 	if (unlikely(!untouched(p, bin->tail[-1], bin->junk) || HOT_READ(*has)))
 		return NULL;
 	choose(bin);
+	if (small && bin->room - size > HAS_MOST)
+		__builtin_unreachable();
 	WRITE_ONCE(*has, write_canary(p, bin->room, size));
 	return p;
 }
@@ -961,7 +966,7 @@ void *harden_take(size_t size, size_t room, size_t align)
 	if (!c || !pw_heap_start())
 		return NULL;
 	size = MAX(size, 1UL);
-	p = take(hard_bin_at(distance), size);
+	p = take(hard_bin_at(distance), size, false);
 	if (likely(p))
 		return p;
 	t = tcache_thread();
@@ -981,7 +986,14 @@ void *harden_take(size_t size, size_t room, size_t align)
 
 void *harden_malloc(size_t size)
 {
-	void *p = take(hard_bin_at(bin_for(size + CANARY)), size);
+	void *p = take(hard_bin_at(bin_for(size + CANARY)), size, false);
+
+	return likely(p) ? p : pw_malloc_hard(size);
+}
+
+void *harden_small(size_t size)
+{
+	void *p = take(hard_bin_at(small_bins[small_class(size + CANARY)]), size, true);
 
 	return likely(p) ? p : pw_malloc_hard(size);
 }
@@ -990,7 +1002,7 @@ void *harden_aligned(size_t align, size_t size)
 {
 	size_t distance = aligned_bin_for(size, align);
 
-	return likely(distance) ? take(hard_bin_at(distance), size) : NULL;
+	return likely(distance) ? take(hard_bin_at(distance), size, false) : NULL;
 }
 
 bool harden_resize(struct span *s, void *p, size_t size)
@@ -1072,7 +1084,7 @@ void harden_free(void *p, size_t distance)
 		free_at_end(p, distance, bin);
 		return;
 	}
-	if (unlikely(has - 1 >= HAS_MANY - 1)) {
+	if (unlikely((int8_t)has <= 0)) {
 		has = has ? read_many(p, bin->room) : SIZE_MAX;
 		if (has > bin->room)
 			goto slow;

@@ -46,6 +46,10 @@ void *harden_take(size_t size, size_t room, size_t align);
 #define HARDEN_MAX	(CLASS_MAX - sizeof(uint64_t))
 void *harden_malloc(size_t size);
 
+/* The same of 1 to pw_tune.hard_small bytes. */
+#define HARDEN_SMALL_MAX	(SMALL_MAX - sizeof(uint64_t))
+void *harden_small(size_t size);
+
 /* The same, aligned; NULL if it takes a longer way. */
 void *harden_aligned(size_t align, size_t size);
 

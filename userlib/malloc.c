@@ -127,7 +127,7 @@ noinline void *pw_malloc_slow(size_t size, struct tcache_bin *bin)
 	void *p;
 
 	if (size - 1 < HOT_READ(pw_tune.hard_most))
-		return harden_malloc(size);
+		return size <= HARDEN_SMALL_MAX ? harden_small(size) : harden_malloc(size);
 	p = tcache_pop_list(bin);
 	return likely(p) ? p : malloc_any(size, (size_t)(bin - pw_bins));
 }

@@ -42,6 +42,7 @@ void pw_tune_hard_most(void)
 	bool hard = pw_env.harden && !pw_env.trace;
 
 	WRITE_ONCE(pw_tune.hard_most, hard && size ? MIN(size - 1, HARDEN_MAX) : 0);
+	WRITE_ONCE(pw_tune.hard_small, MIN(pw_tune.hard_most, HARDEN_SMALL_MAX));
 }
 
 void pw_tune_threshold(size_t size)

@@ -11,6 +11,7 @@
  * struct tune - what mallopt() sets, and the dynamic rule changes
  * @mmap_threshold: blocks of this size and more are mapped by themselves
  * @hard_most: bytes that are less, and that a class is for; 0 unless hardened
+ * @hard_small: the same, and that a small class is for
  * @trim_threshold: a top larger than this is given back, SIZE_MAX: never
  * @top_pad: how much more than needed a break grows, and keeps when it shrinks
  * @mmap_max: how many blocks may be mapped by themselves
@@ -22,6 +23,7 @@
 struct tune {
 	size_t mmap_threshold;
 	size_t hard_most;
+	size_t hard_small;
 	size_t trim_threshold;
 	size_t top_pad;
 	size_t mmap_max;
@@ -38,7 +40,7 @@ extern struct tune pw_tune;
 /* From this size on blocks are mapped by themselves. Takes the next one along. */
 void pw_tune_threshold(size_t size);
 
-/* Sets @hard_most as the threshold and the mode, which may have changed, have it. */
+/* Sets @hard_most and @hard_small as the threshold and the mode, which may have changed, have it. */
 void pw_tune_hard_most(void);
 
 /* A mapped block of this size was freed: the dynamic rule. */
