@@ -32,18 +32,22 @@ void magazine_put(struct magazine *m)
 	unlock(&pw_magazines_lock);
 }
 
-void depot_push(unsigned int c, struct magazine *m)
+struct magazine *depot_push(unsigned int c, struct magazine *m)
 {
 	struct depot *d = &pw_depots[c];
+	struct magazine *spare;
 
 	lock(&d->lock);
 	fastbins_count((ptrdiff_t)(m->nr * class_size(c)));
 	m->next = d->full;
 	WRITE_ONCE(d->full, m);
+	spare = d->empty;
+	d->empty = NULL;
 	unlock(&d->lock);
+	return spare;
 }
 
-struct magazine *depot_pop(unsigned int c)
+struct magazine *depot_pop(unsigned int c, struct magazine **spare)
 {
 	struct depot *d = &pw_depots[c];
 	struct magazine *m;
@@ -54,6 +58,10 @@ struct magazine *depot_pop(unsigned int c)
 	m = d->full;
 	if (m) {
 		WRITE_ONCE(d->full, m->next);
+		if (!d->empty) {
+			d->empty = *spare;
+			*spare = NULL;
+		}
 		fastbins_count(-(ptrdiff_t)(m->nr * class_size(c)));
 	}
 	unlock(&d->lock);
@@ -96,11 +104,11 @@ bool blocks_sort_back(void **blocks, size_t n)
 
 void depot_sort_back(void)
 {
-	struct magazine *m;
+	struct magazine *m, *none = NULL;
 	unsigned int c;
 
 	for (c = 1; c < NR_CLASSES; c++) {
-		while ((m = depot_pop(c))) {
+		while ((m = depot_pop(c, &none))) {
 			blocks_sort_back(m->blocks, m->nr);
 			magazine_put(m);
 		}

@@ -29,11 +29,15 @@ struct magazine {
  * struct depot - the magazines of a class
  * @lock: a leaf
  * @full: last in, first out; none of them is empty
+ * @empty: one that is, or NULL: from who takes full ones to who brings them
+ *
+ * Threads that use others do not share its line.
  */
 struct depot {
 	struct lock lock;
 	struct magazine *full;
-};
+	struct magazine *empty;
+} __attribute__((aligned(64)));
 
 extern struct depot pw_depots[NR_CLASSES];
 extern struct lock pw_magazines_lock;
@@ -42,10 +46,14 @@ extern struct lock pw_magazines_lock;
 struct magazine *magazine_get(void);
 void magazine_put(struct magazine *m);
 
-void depot_push(unsigned int c, struct magazine *m);
+/* An empty one for the next time, or NULL. */
+struct magazine *depot_push(unsigned int c, struct magazine *m);
 
-/* The magazine that came last, or NULL. */
-struct magazine *depot_pop(unsigned int c);
+/*
+ * The magazine that came last, or NULL. An empty one at @spare may be left there, and is
+ * NULL then.
+ */
+struct magazine *depot_pop(unsigned int c, struct magazine **spare);
 
 /* How many blocks all of them hold. */
 size_t depot_blocks(void);

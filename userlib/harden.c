@@ -234,6 +234,7 @@ struct swing {
  * @large_bytes: of the blocks in @large
  * @nr_large: how many they are
  * @large: large blocks that wait, in the order they came back
+ * @spare: an empty magazine, or NULL
  * @swings: by class
  */
 struct hard {
@@ -242,6 +243,7 @@ struct hard {
 	size_t large_bytes;
 	size_t nr_large;
 	void *large[MAX_LARGE];
+	struct magazine *spare;
 	struct swing swings[NR_CLASSES];
 };
 
@@ -548,14 +550,17 @@ static bool refill_from_arena(struct thread *t, struct hard_bin *bin, unsigned i
 	return n;
 }
 
-static bool refill_from_depot(struct hard_bin *bin, unsigned int c)
+static bool refill_from_depot(struct hard *hard, struct hard_bin *bin, unsigned int c)
 {
-	struct magazine *m = depot_pop(c);
+	struct magazine *m = depot_pop(c, &hard->spare);
 
 	if (!m)
 		return false;
 	add_old(bin, m->blocks, m->nr);
-	magazine_put(m);
+	if (hard->spare)
+		magazine_put(m);
+	else
+		hard->spare = m;
 	return true;
 }
 
@@ -564,7 +569,7 @@ static bool refill(struct thread *t, struct hard_bin *bin, unsigned int c)
 	struct swing *swing = &t->hard->swings[c];
 
 	swing->flushed = 0;
-	if (refill_from_depot(bin, c))
+	if (refill_from_depot(t->hard, bin, c))
 		return true;
 	if (!refill_from_arena(t, bin, c))
 		return false;
@@ -583,9 +588,9 @@ static void have_enough(struct thread *t, struct hard_bin *bin, unsigned int c)
  * A few of the oldest go to the depot, or back to their spans; there, too, without memory
  * for a magazine. True: arenas_return() is due.
  */
-static bool give_few(struct hard_bin *bin, unsigned int c, bool to_depot)
+static bool give_few(struct hard *hard, struct hard_bin *bin, unsigned int c, bool to_depot)
 {
-	struct magazine *m = to_depot ? magazine_get() : NULL;
+	struct magazine *m = to_depot ? hard->spare ?: magazine_get() : NULL;
 	size_t n = MIN(nr_queued(bin), few(bin));
 	void **oldest = bin->head;
 
@@ -594,17 +599,17 @@ static bool give_few(struct hard_bin *bin, unsigned int c, bool to_depot)
 		return blocks_sort_back(oldest, n);
 	memcpy(m->blocks, oldest, n * sizeof(*oldest));
 	m->nr = n;
-	depot_push(c, m);
+	hard->spare = depot_push(c, m);
 	return false;
 }
 
 /* This is no swing but the end of a phase: what went first goes, too. */
 static void sort_back_few(unsigned int c)
 {
-	struct magazine *m;
+	struct magazine *m, *none = NULL;
 	unsigned int i;
 
-	for (i = 0; i < FLUSH_FEW && (m = depot_pop(c)); i++) {
+	for (i = 0; i < FLUSH_FEW && (m = depot_pop(c, &none)); i++) {
 		blocks_sort_back(m->blocks, m->nr);
 		magazine_put(m);
 	}
@@ -614,14 +619,16 @@ static void sort_back_few(unsigned int c)
  * The first few are likely to be wanted again soon, and what came from other threads,
  * by others.
  */
-static bool flush(struct hard_bin *bin, struct swing *swing, unsigned int c)
+static bool flush(struct hard *hard, struct hard_bin *bin, unsigned int c)
 {
+	struct swing *swing = &hard->swings[c];
+
 	if (!swing->taken || ++swing->flushed <= FLUSH_FEW)
-		return give_few(bin, c, true);
+		return give_few(hard, bin, c, true);
 	if (swing->flushed == FLUSH_FEW + 1)
 		sort_back_few(c);
 	swing->taken--;
-	return give_few(bin, c, false);
+	return give_few(hard, bin, c, false);
 }
 
 /*
@@ -645,7 +652,7 @@ static noinline void make_room(struct thread *t, struct hard_bin *bin, unsigned 
 	bool due = false;
 
 	while (nr_queued(bin) > bin->choice + 1 + bin->length / 2U)
-		due |= flush(bin, &t->hard->swings[c], c);
+		due |= flush(t->hard, bin, c);
 	move_queue(bin, bin->start);
 	bin->end = bin->start + most_queued(bin);
 	bin->may_leave = bin->may_leave < 0 ? NONE_MAY_LEAVE :
@@ -699,14 +706,14 @@ static void *take_large(struct thread *t, unsigned int c)
 
 /* ---- all of it ---- */
 
-static void drain_bin(struct hard_bin *bin, unsigned int c)
+static void drain_bin(struct hard *hard, struct hard_bin *bin, unsigned int c)
 {
 	while (nr_queued(bin))
-		give_few(bin, c, true);
+		give_few(hard, bin, c, true);
 	if (bin->next) {
 		add_old(bin, &bin->next, 1);
 		bin->next = NULL;
-		give_few(bin, c, true);
+		give_few(hard, bin, c, true);
 	}
 	bin->may_leave = NONE_MAY_LEAVE;
 	bin->head = bin->start;
@@ -720,7 +727,7 @@ void harden_drain(struct thread *t)
 
 	for (c = 1; c < NR_CLASSES; c++)
 		if (t->hard->bins[c].room)
-			drain_bin(&t->hard->bins[c], c);
+			drain_bin(t->hard, &t->hard->bins[c], c);
 	while (t->hard->nr_large)
 		give_oldest_large(t->hard);
 }
