@@ -767,10 +767,8 @@ void harden_leave(struct thread *t)
 /*
  * A byte for each 16 of the heap, apart from it: 0, or the program has the block that
  * begins there, and then one more than the bytes between what was asked for and the
- * end, less the canary. Where they are more, the last word has their number, and the byte
- * is less than 0.
+ * end, less the canary. Where they are as many as this, the last word has their number.
  */
-#define HAS_MOST	127UL
 #define HAS_MANY	255UL
 
 /* Distance of an address from the base in units of 16 bytes; misaligned ones are far off. */
@@ -823,7 +821,7 @@ static inline uint8_t write_canary(void *p, size_t room, size_t size)
 	size_t has = room - size;
 
 	memcpy((char *)p + size, &word, sizeof(word));
-	if (likely(has <= HAS_MOST))
+	if (likely(has < HAS_MANY))
 		return (uint8_t)has;
 	*last_word(p, room) = word ^ has;
 	return HAS_MANY;
@@ -956,7 +954,8 @@ static inline __attribute__((always_inline)) void *take(struct hard_bin *bin, si
 	if (unlikely(!untouched(p, bin->tail[-1], bin->junk) || HOT_READ(*has)))
 		return NULL;
 	choose(bin);
-	if (small && bin->room - size > HAS_MOST)
+	/* One test less: even whole lines are no more than that. */
+	if (small && bin->room - size >= HAS_MANY)
 		__builtin_unreachable();
 	WRITE_ONCE(*has, write_canary(p, bin->room, size));
 	return p;
@@ -1091,7 +1090,7 @@ void harden_free(void *p, size_t distance)
 		free_at_end(p, distance, bin);
 		return;
 	}
-	if (unlikely((int8_t)has <= 0)) {
+	if (unlikely(has - 1 >= HAS_MANY - 1)) {
 		has = has ? read_many(p, bin->room) : SIZE_MAX;
 		if (has > bin->room)
 			goto slow;

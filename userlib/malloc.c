@@ -332,15 +332,20 @@ static inline void zero_block(void *p, size_t size)
 	last[-2] = zero;
 }
 
+static noinline void *calloc_hard(size_t size)
+{
+	void *p = size <= HARDEN_SMALL_MAX ? harden_small(size) : harden_malloc(size);
+
+	return likely(p) ? memset(p, 0, size) : NULL;
+}
+
 static noinline void *calloc_slow(size_t size, struct tcache_bin *bin)
 {
 	bool zeroed = false;
 	void *p;
 
-	if (size - 1 < HOT_READ(pw_tune.hard_most)) {
-		p = harden_malloc(size);
-		return p ? memset(p, 0, size) : NULL;
-	}
+	if (size - 1 < HOT_READ(pw_tune.hard_most))
+		return calloc_hard(size);
 	p = tcache_pop_list(bin);
 	if (!p)
 		p = is_hard() ? harden_alloc(size, MIN_ALIGN, &zeroed) :
@@ -367,6 +372,11 @@ PUBLIC void *NAME(calloc)(size_t n, size_t each)
 
 	if (unlikely(__builtin_mul_overflow(n, each, &size)))
 		return pw_no_memory();
+	/* As in fast_malloc(). */
+#ifdef PW_HARDEN
+	if (likely(size - 1 < HOT_READ(pw_tune.hard_most)))
+		return calloc_hard(size);
+#endif
 	if (unlikely(size > SMALL_MAX))
 		return calloc_big(size);
 	bin = bin_at(small_class(size) * MAP_UNIT);
@@ -732,6 +742,10 @@ static noinline void *aligned_miss(size_t align, size_t size)
 /* A block from the tcache, or NULL. */
 static inline void *aligned_hit(size_t align, size_t size)
 {
+#ifdef PW_HARDEN
+	if (likely(size - 1 < HOT_READ(pw_tune.hard_most)))
+		return harden_aligned(align, size);
+#endif
 	size = ALIGN_UP(size, align);
 	/* Nothing that wrapped around, is large, or is of no bytes. */
 	if (likely(size - 1 < SMALL_MAX && align >= MIN_ALIGN))
