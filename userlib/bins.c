@@ -646,10 +646,11 @@ static size_t return_part(struct span *s, uintptr_t from, uintptr_t to)
 		to = addr + (64 - (size_t)__builtin_clzl(fresh)) * part;
 		from = addr + (size_t)__builtin_ctzl(fresh) * part;
 	}
+	/* Even if it fails, where a part of the pages may be locked: the others are gone. */
+	s->flags |= SPAN_ZEROES;
 	if (os_advise(from, to - from, OS_DONTNEED))
 		return 0;
 	s->returned |= mask;
-	s->flags |= SPAN_ZEROES;
 	return to - from;
 }
 

@@ -343,6 +343,7 @@ static noinline bool set_up(struct hard *hard, struct hard_bin *bin, unsigned in
 	while (length > 4 && length * size > QUEUE_BYTES)
 		length /= 2;
 	choices = MAX(length / 4, 2UL);
+	/* Twice what it has to hold: it is moved to the start once as many have left. */
 	bin->start = pw_meta_alloc(2 * (choices + length) * sizeof(*bin->start));
 	if (!bin->start)
 		return false;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
+#include "guarded.h"
 #include "malloc_test.h"
 
 /* The program may use what it asked for, to the byte. */
@@ -314,6 +315,35 @@ static void threads(void)
 	CHECK(pw_mallinfo2().uordblks == 0);
 }
 
+/* Pages that went back to the system read as zero; nobody wrote that. */
+static void small_blocks_whose_pages_went(void)
+{
+	static void *p[40000];
+	unsigned int round, i;
+
+	harden();
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < ARRAY_SIZE(p); i++)
+			p[i] = p[i] ?: pw_malloc(100);
+		for (i = 0; i < ARRAY_SIZE(p); i++) {
+			if (i % 200 == round)
+				continue;
+			pw_free(p[i]);
+			p[i] = NULL;
+		}
+		pw_malloc_trim(0);
+	}
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		pw_free(p[i]);
+}
+
+static bool is_mapped(void *p)
+{
+	unsigned char vec;
+
+	return !mincore((void *)((uintptr_t)p & ~(PAGE_SIZE - 1)), PAGE_SIZE, &vec);
+}
+
 /* A block with a guard behind it cannot grow in place; it is not copied at each step. */
 static void guarded_growth(void)
 {
@@ -334,6 +364,31 @@ static void guarded_growth(void)
 	printf("# %u moves\n", moves);
 	CHECK(moves < 10);
 	pw_free(p);
+}
+
+/* One that cannot grow where it is takes its pages along; nothing is left behind. */
+static void guarded_growth_elsewhere(void)
+{
+	unsigned char *p, *q;
+	struct span *s;
+	void *behind;
+	size_t i;
+
+	harden();
+	p = pw_malloc(200000);
+	memset(p, 7, 200000);
+	behind = pw_malloc(200000);
+	q = pw_realloc(p, 210000);
+	CHECK(q != p && !is_mapped(p) && pw_malloc_usable_size(q) == 210000);
+	CHECK(q[0] == 7 && q[199999] == 7);
+	memset(q, 8, 210000);
+	pw_free(behind);
+	for (i = 0; i < 8; i++)
+		CHECK(pw_malloc(130000 + 20000 * i));
+	s = span_of((uintptr_t)q);
+	CHECK(guarded_room(s) >= 210000 && is_mapped((void *)(span_addr(s) + s->size - 1)));
+	CHECK(!is_mapped((void *)(span_addr(s) + s->size)));
+	pw_free(q);
 }
 
 /* One that shrinks stays, with room to grow into again, while it needs half of its mapping. */
@@ -487,13 +542,6 @@ static void protected_and_freed(void)
 	pw_free(p);
 }
 
-static bool is_mapped(void *p)
-{
-	unsigned char vec;
-
-	return !mincore((void *)((uintptr_t)p & ~(PAGE_SIZE - 1)), PAGE_SIZE, &vec);
-}
-
 /* What is kept goes when the program trims, or wants the memory for something else. */
 static void guarded_goes(void)
 {
@@ -644,6 +692,7 @@ int main(void)
 		{ "smaller where it is, and larger again", smaller_and_larger_where_it_is },
 		{ "a guard page behind large blocks", guard_page },
 		{ "a guarded block that grows", guarded_growth },
+		{ "a guarded block that grows elsewhere", guarded_growth_elsewhere },
 		{ "a guarded block that shrinks", guarded_shrinking },
 		{ "a guarded block that cannot move", guarded_smaller_where_it_is },
 		{ "a guarded block where another one was", guarded_again },
@@ -658,6 +707,7 @@ int main(void)
 		{ "the usable size of the middle of a large block", usable_size_of_the_middle },
 		{ "freed with another size", other_sizes },
 		{ "freed with the size it has", right_sizes },
+		{ "small blocks whose pages went back to the system", small_blocks_whose_pages_went },
 		{ "threads that exchange blocks, and end", threads },
 	};
 
