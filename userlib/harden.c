@@ -283,8 +283,8 @@ static uint8_t *has_of_zero;
 #define LINE_CLASSES	(64 / MIN_ALIGN)
 #define LINES_MIN	256
 #define IN_LINES(c)	((c) < 2 ? 2 : \
-			 (c) * MIN_ALIGN < LINES_MIN || ALIGN_UP(c, LINE_CLASSES) > NR_SMALL ? (c) : \
-			 ALIGN_UP(c, LINE_CLASSES))
+			 (c) * MIN_ALIGN < LINES_MIN ? (c) : \
+			 ALIGN_UP(c, LINE_CLASSES) > NR_SMALL ? (c) : ALIGN_UP(c, LINE_CLASSES))
 #define BIN_OF(c)		(IN_LINES(c) << BIN_SHIFT)
 #define FOUR_BINS_OF(c)		BIN_OF(c), BIN_OF((c) + 1), BIN_OF((c) + 2), BIN_OF((c) + 3)
 #define SIXTEEN_BINS_OF(c)	FOUR_BINS_OF(c), FOUR_BINS_OF((c) + 4), \

@@ -40,7 +40,7 @@ extern struct tune pw_tune;
 /* From this size on blocks are mapped by themselves. Takes the next one along. */
 void pw_tune_threshold(size_t size);
 
-/* Sets @hard_most and @hard_small as the threshold and the mode, which may have changed, have it. */
+/* Sets @hard_most and @hard_small as threshold and mode, which may have changed, have it. */
 void pw_tune_hard_most(void);
 
 /* A mapped block of this size was freed: the dynamic rule. */

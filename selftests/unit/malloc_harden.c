@@ -707,7 +707,7 @@ int main(void)
 		{ "the usable size of the middle of a large block", usable_size_of_the_middle },
 		{ "freed with another size", other_sizes },
 		{ "freed with the size it has", right_sizes },
-		{ "small blocks whose pages went back to the system", small_blocks_whose_pages_went },
+		{ "small blocks whose pages were returned", small_blocks_whose_pages_went },
 		{ "threads that exchange blocks, and end", threads },
 	};
 
