@@ -595,6 +595,22 @@ static void two_words_after_free(void)
 	CHECK(ends_with(write_two_after_free, "malloc(): written to after free:"));
 }
 
+/* The block stays where it is: the canary that moves was looked at. */
+static void write_behind_and_resize(void)
+{
+	volatile char *p;
+
+	harden();
+	p = pw_malloc(100);
+	p[100] ^= 1;
+	(void)!pw_realloc((void *)p, 101);
+}
+
+static void resized_where_it_is(void)
+{
+	CHECK(ends_with(write_behind_and_resize, "realloc(): written past the end of"));
+}
+
 static size_t front_size, front_align;
 
 static void write_in_front(void)
@@ -703,6 +719,7 @@ int main(void)
 		{ "statistics", nothing_in_use },
 		{ "blocks that another thread frees", handover },
 		{ "two changes after free that make up for each other", two_words_after_free },
+		{ "a byte behind a block that grows where it is", resized_where_it_is },
 		{ "a byte in front of a large block", in_front },
 		{ "the usable size of the middle of a large block", usable_size_of_the_middle },
 		{ "freed with another size", other_sizes },
