@@ -55,6 +55,16 @@ static int pack(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 	return fatal_signal_pending(current) ? -EINTR : 0;
 }
 
+/* Does a range begin or end inside a map? */
+static bool cuts_map(struct pw_heap *heap, unsigned long lo, unsigned long hi)
+{
+	struct pw_span first = pw_span_at(heap, lo, 0, ULONG_MAX);
+	struct pw_span behind = pw_span_at(heap, hi, 0, ULONG_MAX);
+
+	return (first.lo < lo && pw_entry_flags(first.entry) & PW_REGION_MAP) ||
+	       (behind.lo < hi && pw_entry_flags(behind.entry) & PW_REGION_MAP);
+}
+
 /* Other flags for the maps in a range, of those in @mask. */
 static int change_flags(struct pw_heap *heap, unsigned long lo,
 			unsigned long hi, unsigned long mask,
@@ -64,7 +74,7 @@ static int change_flags(struct pw_heap *heap, unsigned long lo,
 	int err = 0;
 
 	pw_lock_assert_held(&heap->lock);
-	if (pw_region_is_full(heap))
+	if (pw_region_is_full(heap) && cuts_map(heap, lo, hi))
 		return -ENOMEM;
 	pw_for_each_span(s, heap, lo, hi) {
 		unsigned long old = pw_entry_flags(s.entry);
@@ -88,10 +98,12 @@ static int set_page_size(struct pw_heap *heap, unsigned long lo,
 	int err;
 
 	pw_lock(&heap->lock);
-	pw_for_each_span(s, heap, lo, hi)
-		if (pw_entry_is_break(s.entry))
-			WRITE_ONCE(((struct pw_break *)s.entry)->huge, size);
 	err = change_flags(heap, lo, hi, PW_REGION_AUTO, size);
+	if (!err) {
+		pw_for_each_span(s, heap, lo, hi)
+			if (pw_entry_is_break(s.entry))
+				WRITE_ONCE(((struct pw_break *)s.entry)->huge, size);
+	}
 	pw_region_changed(heap);
 	pw_unlock(&heap->lock);
 	return err;

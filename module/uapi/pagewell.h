@@ -266,10 +266,10 @@ struct pagewell_unmap {
  * has protection and page size of what was the end of the old range.
  *
  * Errors: EFAULT (old range not wholly mapped), ENOMEM (no room in place and no
- * MAYMOVE; limit, pool, addresses; part of a page of 2 MiB that somebody refers to
- * would have to move), EEXIST (FIXED on a break), EINVAL (the target
- * overlaps the old range or leaves the window). The old range is then as it was; maps
- * at the target may be gone.
+ * MAYMOVE; limit, pool, addresses, too many regions; part of a page of 2 MiB that
+ * somebody refers to would have to move), EEXIST (FIXED on a break), EINVAL (the
+ * target overlaps the old range or leaves the window). The old range is then as it
+ * was; maps at the target may be gone.
  */
 struct pagewell_remap {
 	__u32 size;
@@ -309,8 +309,8 @@ struct pagewell_remap {
  * dontneed in a strict region: a child keeps the page, or somebody refers to it,
  * and no other can be promised for it; in any: it is part of a page of 2 MiB that
  * others have, too, and no copy of the rest can be had; the rest of the range is
- * then untouched), EINTR, EINVAL. Populate copies nothing that is shared since a
- * fork: the first write does.
+ * then untouched; page size: too many regions), EINTR, EINVAL. Populate copies
+ * nothing that is shared since a fork: the first write does.
  *
  * Collapse does what can be done in each aligned 2 MiB of the range that lies in
  * one break or map: what is there moves to one page of 2 MiB, holes in it are
@@ -382,9 +382,9 @@ struct pagewell_request {
  * long-term pins of the heap (registered buffers of io_uring), as after fork(),
  * and as after reads here and there of memory that was never written, which get
  * the kernel's zero page: PAGEWELL_ADVISE_POPULATE puts an end to that.
- * Errors: ENOMEM (part of the range is not mapped), EINVAL (it touches a break),
- * EINTR. Nothing has changed then, unless the kernel ran out of its own memory,
- * ENOMEM too: the first part of the range may have changed.
+ * Errors: ENOMEM (part of the range is not mapped, too many regions), EINVAL (it
+ * touches a break), EINTR. Nothing has changed then, unless the kernel ran out of
+ * its own memory, ENOMEM too: the first part of the range may have changed.
  */
 struct pagewell_protect {
 	__u32 size;

@@ -682,9 +682,10 @@ TEST_F(map, too_many_regions)
 {
 	long max = pw_get_param("max_regions"), n;
 	int fd = self->h.fd;
-	char *base, *one;
-	uint32_t id;
+	char *base, *one, *brk, *start;
+	uint32_t id, other;
 
+	ASSERT_EQ(0, pw_brk_create(fd, 0, &id, &brk));
 	ASSERT_EQ(0, pw_map(fd, 0, NULL, 4 * PAGE, 0, &one));
 	ASSERT_EQ(0, pw_map(fd, PAGEWELL_MAP_GUARD, NULL, 4000 * PAGE, 0, &base));
 	ASSERT_EQ(0, pw_set_param("max_regions", 1000));
@@ -701,7 +702,12 @@ TEST_F(map, too_many_regions)
 	EXPECT_EQ(-ENOMEM, pw_protect(fd, PW_READ, one + PAGE, PAGE));
 	EXPECT_EQ(-ENOMEM, pw_remap(fd, PAGEWELL_REMAP_MAYMOVE, one, PAGE, 8 * PAGE, NULL));
 	EXPECT_EQ(-ENOMEM, pw_advise(fd, PAGEWELL_ADVISE_NOHUGEPAGE, one + PAGE, PAGE));
-	EXPECT_EQ(-ENOMEM, pw_brk_create(fd, 0, &id, &one));
+	EXPECT_EQ(-ENOMEM, pw_brk_create(fd, 0, &other, &start));
+	/* What makes no other region may be done. */
+	EXPECT_EQ(0, pw_protect(fd, PW_READ, one, 4 * PAGE));
+	EXPECT_EQ(0, pw_protect(fd, PW_BOTH, one, 4 * PAGE));
+	EXPECT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_NOHUGEPAGE, one, 4 * PAGE));
+	EXPECT_EQ(0, pw_advise(fd, PAGEWELL_ADVISE_NOHUGEPAGE, brk + PAGE, PAGE));
 	ASSERT_EQ(0, pw_unmap(fd, base, 20 * PAGE));
 	EXPECT_EQ(0, pw_unmap(fd, base + (2 * n + 1) * PAGE, PAGE));
 	ASSERT_EQ(0, pw_set_param("max_regions", max));
