@@ -25,6 +25,8 @@
  *  - Addresses and lengths are in bytes. Addresses are page-aligned unless
  *    stated otherwise.
  *  - Every call but PAGEWELL_IOC_INFO needs a heap: ENXIO without one.
+ *  - A struct that cannot be read is EFAULT. So is one that the result cannot be
+ *    written to; what was asked for may have been done then.
  *  - Layout is the same for 32-bit and 64-bit callers.
  */
 #ifndef _UAPI_PAGEWELL_H
@@ -412,11 +414,11 @@ struct pagewell_protect {
  *
  * In a strict heap a new region is committed, and its pages are taken, at once.
  * What is attached or inherited counts as mapped, and is backed by the maker's
- * pages. In a lazy heap the region counts as resident as a whole, and pages are
- * found when they are touched. Pages stay until the last one who has them has
- * unmapped them, whoever that is; a part that nobody has is empty, also for
- * who attaches the region by another part of it. The number is gone with the
- * last part.
+ * pages. In a lazy heap the region counts against the limit as a whole, however
+ * much of it is resident: pages are found when they are touched. Pages stay until
+ * the last one who has them has unmapped them, whoever that is; a part that nobody
+ * has is empty, also for who attaches the region by another part of it. The number
+ * is gone with the last part.
  *
  * Unmapped in multiples of 2 MiB, where it is, or by a map with
  * PAGEWELL_MAP_FIXED: anything else is EINVAL, as is resizing it.
