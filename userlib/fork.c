@@ -28,6 +28,7 @@
 #include "guarded.h"
 #include "meta.h"
 #include "os.h"
+#include "report.h"
 #include "sys.h"
 #include "tcache.h"
 #include "tracer.h"
@@ -178,6 +179,7 @@ static void child(void)
 	tcache_fork_child();
 	os_fork_child();
 	trace_fork_child();
+	pw_drop_stderr();
 }
 
 void pw_fork_watch(bool libc_is_up)

@@ -164,9 +164,8 @@ void pw_line(const char *fmt, ...)
 
 void pw_keep_stderr(void)
 {
-	kept = (int)sys(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, KEPT_FD);
-	if (kept >= 0 && sys(SYS_fstat, kept, &kept_file))
-		kept = -1;
+	if (kept < 0 && !sys(SYS_fstat, STDERR_FILENO, &kept_file))
+		kept = (int)sys(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, KEPT_FD);
 }
 
 /* Is the copy still ours? The program may have closed it and taken the number. */
@@ -176,6 +175,13 @@ static bool kept_is_ours(void)
 
 	return kept >= 0 && !sys(SYS_fstat, kept, &st) && st.st_dev == kept_file.st_dev &&
 	       st.st_ino == kept_file.st_ino;
+}
+
+void pw_drop_stderr(void)
+{
+	if (kept_is_ours())
+		sys(SYS_close, kept);
+	kept = -1;
 }
 
 void pw_reopen_stderr(void)

@@ -29,6 +29,9 @@ void pw_line(const char *fmt, ...);
 void pw_keep_stderr(void);
 void pw_reopen_stderr(void);
 
+/* A child may live for long, and who reads from the other end waits for all copies. */
+void pw_drop_stderr(void);
+
 /*
  * A heap error: one line that names the call and the address, then abort(). Locks may
  * be held: a handler of SIGABRT that allocates passes them.

@@ -72,6 +72,27 @@ static void stats_after_close(void)
 	CHECK(!run_again("PAGEWELL_STATS", "1", "replace-error") && !text[0]);
 	CHECK(!fstat(ELSEWHERE, &st) && !st.st_size);
 	CHECK(!close(ELSEWHERE) && !fclose(other));
+	/* A child that stays does not keep who reads it waiting. */
+	CHECK(!run_again("PAGEWELL_STATS", "1", "leave-child"));
+}
+
+static int descriptors(void)
+{
+	int fd, nr = 0;
+
+	for (fd = 0; fd < 1100; fd++)
+		nr += fcntl(fd, F_GETFD) >= 0;
+	return nr;
+}
+
+static bool child_has_one_less(void)
+{
+	int nr = descriptors(), status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(descriptors() != nr - 1);
+	return waitpid(pid, &status, 0) == pid && !status;
 }
 
 static void device_or_nothing(void)
@@ -673,9 +694,10 @@ static int again(const char *what)
 		write_over_environment();
 	if (!strcmp(what, "replace-error"))
 		replace_all();
-	if (!strcmp(what, "replace-error") || !strcmp(what, "close-error")) {
+	if (!strcmp(what, "replace-error") || !strcmp(what, "close-error"))
 		return close(STDERR_FILENO);
-	}
+	if (!strcmp(what, "leave-child"))
+		return !child_has_one_less();
 	if (!strcmp(what, "replace")) {
 		replace();
 		/* Sanitizers want descriptors at the end, and there may be none left. */
