@@ -23,14 +23,16 @@
 #define KEY		ARCH_VM_PKEY_FLAGS
 #define ADVISED		(VM_DONTCOPY | VM_DONTDUMP)
 
-/* The last VMA is what growth makes larger: nobody misses a key that it has, too. */
+/* A key that all has, the last VMA, too, which growth makes larger, nobody misses. */
 static unsigned long usual_flags(struct pw_heap *heap)
 {
 	unsigned long end = pw_heap_addr(heap, heap->window);
+	struct vm_area_struct *first = pw_heap_vma(heap, heap->base);
 	MA_STATE(mas, &heap->mm->mm_mt, end, end);
 	struct vm_area_struct *last = mas_prev(&mas, heap->base);
 
-	if (!last || !pw_vma_is_ours(last) || last->vm_private_data != heap)
+	if (!first || !pw_vma_is_ours(last) || last->vm_private_data != heap ||
+	    (first->vm_flags & KEY) != (last->vm_flags & KEY))
 		return PLAIN;
 	return PLAIN | (last->vm_flags & KEY);
 }

@@ -505,7 +505,7 @@ void pw_pcp_close(void)
 
 		pw_pcp_lock(pcp);
 		pcp->closed++;
-		pcp->limit = 0;
+		set_high(pcp, pcp->high);
 		drain_locked(pcp);
 		pw_pcp_unlock(pcp);
 	}

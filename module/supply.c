@@ -70,6 +70,12 @@ static long zone_spare(struct zone *zone, bool cache)
 	return max(nr, 0L);
 }
 
+/* What the kernel has of its own there, and can do without. */
+static long node_slab(int node)
+{
+	return atomic_long_read(&NODE_DATA(node)->vm_stat[NR_SLAB_RECLAIMABLE_B]);
+}
+
 /* Pages that a node can spare. Everybody else there, and who is bound to it, keeps a 32nd. */
 static long node_spare(int node, bool cache)
 {
@@ -79,21 +85,28 @@ static long node_spare(int node, bool cache)
 	for (i = 0; i <= gfp_zone(GFP_HIGHUSER); i++)
 		if (populated_zone(&NODE_DATA(node)->node_zones[i]))
 			nr += zone_spare(&NODE_DATA(node)->node_zones[i], cache);
+	return cache ? nr + node_slab(node) / 2 : nr;
+}
+
+/* All that the nodes that the task may have can spare. */
+static unsigned long nodes_spare(void)
+{
+	unsigned long nr = 0;
+	int node;
+
+	for_each_node_state(node, N_MEMORY)
+		if (pw_node_may(node, false))
+			nr += max(node_spare(node, true), 0L);
 	return nr;
 }
 
-static bool node_can_spare(int node, bool cache)
-{
-	return node_spare(node, cache) >= PW_BLOCK_PAGES;
-}
-
 /* The one that can spare most, of those that the task may have, or is bound to. */
-static int richest_node(bool bound, bool cache)
+static int richest_node(bool bound, bool cache, long nr)
 {
 	int node, best = NUMA_NO_NODE;
 
 	for_each_node_state(node, N_MEMORY)
-		if (pw_node_may(node, bound) && node_can_spare(node, cache) &&
+		if (pw_node_may(node, bound) && node_spare(node, cache) >= nr &&
 		    (best == NUMA_NO_NODE ||
 		     node_spare(node, cache) > node_spare(best, cache)))
 			best = node;
@@ -104,16 +117,16 @@ static int richest_node(bool bound, bool cache)
  * The node that is wanted, or the next best that can spare something: who is bound to
  * one that is empty finds no page for a page table there, and is killed for that.
  */
-static int node_to_ask(void)
+static int node_to_ask(long nr)
 {
 	int wanted = pw_node_wanted(this_cpu_read(pw_pool.pcp->node)), node, cache;
 
 	for (cache = false; cache <= true; cache++) {
-		if (pw_node_may(wanted, false) && node_can_spare(wanted, cache))
+		if (pw_node_may(wanted, false) && node_spare(wanted, cache) >= nr)
 			return wanted;
-		node = richest_node(true, cache);
+		node = richest_node(true, cache, nr);
 		if (node == NUMA_NO_NODE)
-			node = richest_node(false, cache);
+			node = richest_node(false, cache, nr);
 		if (node != NUMA_NO_NODE)
 			return node;
 	}
@@ -128,11 +141,13 @@ static struct page *node_pages(bool must, gfp_t gfp, unsigned int order)
 
 	if (!pw_nodes())
 		return alloc_pages(gfp, order);
-	if (must)
+	if (must) {
 		node = next = next_node_in(next, node_states[N_MEMORY]);
-	else
-		node = node_to_ask();
-	return node == NUMA_NO_NODE ? NULL : alloc_pages_node(node, gfp, order);
+		return alloc_pages_node(node, gfp, order);
+	}
+	node = node_to_ask(1L << order);
+	/* What it has cached goes before others that have nothing to spare. */
+	return node == NUMA_NO_NODE ? NULL : alloc_pages_node(node, gfp | __GFP_THISNODE, order);
 }
 
 /*
@@ -275,11 +290,12 @@ unsigned long pw_supply_available(void)
  * pw_supply_can_spare() - may the kernel be asked for so much?
  * @nr: pages
  *
- * Everybody else keeps a 32nd of the machine.
+ * Everybody else keeps a 32nd of the machine, and of the nodes that the task may have.
  */
 bool pw_supply_can_spare(unsigned long nr)
 {
-	return pw_supply_available() >= nr + totalram_pages() / 32;
+	return pw_supply_available() >= nr + totalram_pages() / 32 &&
+	       (!pw_nodes() || nodes_spare() >= nr);
 }
 
 /**
@@ -455,7 +471,7 @@ bool pw_supply_grow_node(int node)
 	if (time_before(jiffies, READ_ONCE(*not_before)) || !node_state(node, N_MEMORY))
 		return false;
 	/* Before the lock, which others hold who do the same: pages may be zeroed here. */
-	if (node_can_spare(node, false) &&
+	if (node_spare(node, false) >= PW_BLOCK_PAGES &&
 	    (READ_ONCE(pw_pool.buddy.nr_idle) || may_take_block()))
 		page = alloc_pages_node(node, (LIGHT_GFP & ~__GFP_RECLAIM) | BLOCK_GFP |
 					__GFP_THISNODE, PW_BLOCK_ORDER);

@@ -219,6 +219,8 @@ TEST_F(exhaust, what_is_refused_is_not_taken)
 {
 	const long margin = pw_key("/proc/meminfo", "MemTotal") / 32;
 	long spare, held, grown;
+	double since;
+	int tries = 0;
 	pid_t pid;
 
 	ASSERT_TRUE(is_at_floor());
@@ -236,9 +238,14 @@ TEST_F(exhaust, what_is_refused_is_not_taken)
 	EXPECT_GE(held, pw_pool("held_pages"));
 	EXPECT_LT(grown, pw_stat("pool_grown"));
 	/* For a while nothing is taken for what could not be had just now. */
-	grown = pw_stat("pool_grown");
-	EXPECT_EQ(-ENOMEM, map_beyond(&self->h, spare - margin / 2));
-	EXPECT_EQ(grown, pw_stat("pool_grown"));
+	do {
+		EXPECT_EQ(-ENOMEM, map_beyond(&self->h, spare - margin / 2));
+		since = pw_now();
+		grown = pw_stat("pool_grown");
+		EXPECT_EQ(-ENOMEM, map_beyond(&self->h, spare - margin / 2));
+		grown = pw_stat("pool_grown") - grown;
+	} while (pw_now() - since > 0.9 && ++tries < 5);
+	EXPECT_EQ(0, grown);
 	/* What is not too much is granted all the same, and there. */
 	spare = pw_key("/proc/meminfo", "MemAvailable");
 	EXPECT_EQ(0, map_beyond(&self->h, spare - margin - 32 * KIB));

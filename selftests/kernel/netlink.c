@@ -1290,13 +1290,18 @@ TEST_F(ceiling, holds_for_small_pieces)
 	ASSERT_EQ(0, pool_set(self->sock, self->family, self->floor, &self->a));
 	EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, PAGE, 0, NULL));
 	for (long i = 0; i < over / piece; i++) {
+		long at_hand = 0;
+
 		nr -= piece;
 		ASSERT_EQ(0, pw_unmap(h.fd, p + nr * PAGE, piece * PAGE));
 		EXPECT_EQ(-ENOMEM, pw_map(h.fd, 0, NULL, piece * PAGE, 0, NULL));
-		/* Pages are at hand for who has promises all the same. */
-		pw_fill(p, piece, 1);
-		ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_DONTNEED, p, piece * PAGE));
-		EXPECT_LT(0, pw_pool("pcp_pages"));
+		/* Pages are at hand for who has promises all the same, but after a decay. */
+		for (int tries = 0; !at_hand && tries < 5; tries++) {
+			pw_fill(p, piece, 1);
+			ASSERT_EQ(0, pw_advise(h.fd, PAGEWELL_ADVISE_DONTNEED, p, piece * PAGE));
+			at_hand = pw_pool("pcp_pages");
+		}
+		EXPECT_LT(0, at_hand);
 	}
 	nr -= 2 * piece;
 	ASSERT_EQ(0, pw_unmap(h.fd, p + nr * PAGE, 2 * piece * PAGE));
