@@ -942,7 +942,7 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..24"
+echo "1..25"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
