@@ -16,7 +16,6 @@
 
 #include "compat.h"
 #include "heap.h"
-#include "map.h"
 #include "region.h"
 
 #define PLAIN		(VM_READ | VM_WRITE)
