@@ -25,8 +25,11 @@ kernel-tests	:= $(filter-out $(kernel-helpers),\
 		   $(patsubst selftests/%.c,build/selftests/%,$(wildcard selftests/kernel/*.c)))
 # Files in unit/ that are part of other programs.
 unit-helpers	:= buddy_cases buddy_drive
+# Once more with the library as HARDEN=1 builds it, which has short ways of its own.
+unit-hardened	:= malloc_errors malloc_harden malloc_model malloc_oom
 unit-tests	:= $(filter-out $(unit-helpers:%=build/selftests/unit/%),$(basename \
-		   $(patsubst %,build/%,$(wildcard selftests/unit/*.c selftests/unit/*.cpp))))
+		   $(patsubst %,build/%,$(wildcard selftests/unit/*.c selftests/unit/*.cpp)))) \
+		   $(unit-hardened:%=build/selftests/unit/%-hardened)
 test-deps	:= $(wildcard selftests/*/*.h module/*.h module/uapi/*.h userlib/*.h) \
 		   selftests/build.mk
 
@@ -64,6 +67,10 @@ unit-flags	= $(if $(filter undefined,$(origin unit-$*-sanitize)),$(unit-sanitize
 build/selftests/unit/%: selftests/unit/%.c $(test-deps) $$(unit-$$*-srcs) $$(filter build/$$(any),$$(unit-$$*-libs))
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(test-cflags) $(unit-flags) -o $@ $< $(unit-$*-srcs) $(unit-$*-libs)
+
+build/selftests/unit/%-hardened: selftests/unit/%.c $(test-deps) $$(unit-$$*-srcs)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(test-cflags) $(unit-flags) -DPW_HARDEN -o $@ $< $(unit-$*-srcs) $(unit-$*-libs)
 
 build/selftests/unit/%: selftests/unit/%.cpp $(test-deps) $$(unit-$$*-srcs) $$(filter build/$$(any),$$(unit-$$*-libs))
 	@mkdir -p $(@D)

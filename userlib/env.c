@@ -10,8 +10,11 @@
 #include "report.h"
 #include "sys.h"
 
-/* How hardened builds are when nothing else is said; not before it could be said. */
-#ifdef PW_HARDEN
+/*
+ * How hardened builds are when nothing else is said; not before it could be said. Tests say
+ * so themselves, when they want it.
+ */
+#if defined(PW_HARDEN) && !defined(PW_TEST)
 #define HARDEN	true
 #else
 #define HARDEN	false

@@ -294,29 +294,21 @@ static const uint16_t small_bins[NR_SMALL + 1] = {
 	BIN_OF(64), BIN_OF(65), BIN_OF(66),
 };
 
-/*
- * Whoever comes first makes it. Its lowest byte is no secret: a string's end, written one
- * too far, always changes it.
- */
-static noinline void make_secret(void)
+void harden_start(void)
 {
-	uint64_t none = 0;
-
-	WRITE_ONCE(has_table, has_entry(0));
-	WRITE_ONCE(has_of_zero, has_entry(0) - (pw_base >> UNIT_SHIFT));
-	if (!READ_ONCE(secret))
-		__atomic_compare_exchange_n(&secret, &none, (os_secret() & ~0xffUL) | 0xa7,
-					    false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	has_table = has_entry(0);
+	has_of_zero = has_entry(0) - (pw_base >> UNIT_SHIFT);
+	/* The lowest byte is none: a string's end, written one too far, always changes it. */
+	secret = (os_secret() & ~0xffUL) | 0xa7;
 }
 
 bool harden_attach(struct thread *t)
 {
-	make_secret();
 	if (!t->hard)
 		t->hard = pw_meta_alloc(sizeof(*t->hard));
 	if (!t->hard)
 		return false;
-	t->hard->random = (READ_ONCE(secret) ^ (uintptr_t)t) | 1;
+	t->hard->random = (secret ^ (uintptr_t)t) | 1;
 	pw_hard_bins = t->hard->bins;
 	return true;
 }
@@ -855,10 +847,8 @@ static size_t read_canary(const void *p, size_t room, size_t has)
 
 void harden_seal(void *p, size_t size, size_t room)
 {
-	uint64_t word;
+	uint64_t word = canary(p);
 
-	make_secret();
-	word = canary(p);
 	if (likely(room - size >= CANARY))
 		memcpy((char *)p + size, &word, CANARY);
 	else
@@ -898,7 +888,6 @@ static void *take_alone(unsigned int c)
 {
 	bool zeroed;
 
-	make_secret();
 	/* Nobody's bin has none, however often it is counted down. */
 	WRITE_ONCE(no_bins[c].may_leave, 0);
 	return tcache_take_one(c, &zeroed);

@@ -85,7 +85,10 @@ bool harden_is_sealed(const void *p, size_t size, size_t room);
 /* Bytes that were asked for; an error of @call if the program has no such block. */
 size_t harden_size(struct span *s, void *p, const char *call);
 
-/* A thread's caches, before anything else; false without memory. */
+/* The heap has its place: before the first block, and before a pointer is looked at. */
+void harden_start(void);
+
+/* A thread's caches, before anything else of its own; false without memory. */
 bool harden_attach(struct thread *t);
 
 /* Bytes of the free blocks that a thread keeps; approximate. */

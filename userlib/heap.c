@@ -6,6 +6,7 @@
 #include "entry.h"
 #include "env.h"
 #include "fork.h"
+#include "harden.h"
 #include "heap.h"
 #include "os.h"
 #include "report.h"
@@ -52,6 +53,8 @@ bool pw_heap_start(void)
 		if (pw_env.harden || pw_env.trace)
 			pw_heap_slow_mode();
 		ready = os_start();
+		if (ready && pw_env.harden)
+			harden_start();
 		if (ready && pw_env.trace)
 			trace_start();
 		__atomic_store_n(&pw_heap.ready, ready, __ATOMIC_RELEASE);

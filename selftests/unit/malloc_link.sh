@@ -690,15 +690,28 @@ two_copies()
 		grep -c "^pagewell: statistics"
 }
 
-# Without a variable that asks for it; one can ask for less.
+# Without a variable that asks for it; one can ask for less. Also where the first call of all
+# is that of free().
 hardened()
 {
-	printf '%s\n' '#include <stdlib.h>' 'int main(void)' \
-		'{ volatile char *p = malloc(100); p[100] = 1; free((void *)p); return 0; }' \
-		>"$work/past.c"
+	cat >"$work/past.c" <<-'END'
+		#include <stdlib.h>
+		extern void *pagewell_map(size_t size, size_t align, unsigned int flags)
+			__attribute__((weak));
+		int main(int argc, char **argv)
+		{
+			volatile char *p = argc > 1 ? pagewell_map(4096, 0, 0) : malloc(100);
+
+			p[100] = 1;
+			free((void *)p);
+			return 0;
+		}
+	END
 	cc -O1 -fno-builtin -o "$work/past" "$work/past.c" &&
 		make -s -f userlib/build.mk "USERLIB_BUILD=$work/hardened" HARDEN=1 userlib || return 1
 	LD_PRELOAD=$work/hardened/libpagewell.so PAGEWELL_HARDEN=0 "$work/past" || return 1
+	(LD_PRELOAD=$work/hardened/libpagewell.so exec "$work/past" map) 2>&1 |
+		grep -q "^pagewell: free(): invalid pointer" || return 1
 	(LD_PRELOAD=$work/hardened/libpagewell.so exec "$work/past") 2>&1 | sed 's/ 0x.*//'
 }
 

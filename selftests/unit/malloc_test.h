@@ -96,6 +96,7 @@ static inline void harden(void)
 	setenv("PAGEWELL_HARDEN", "1", 1);
 	pw_env_read();
 	CHECK(!pw_meta_harden());
+	harden_start();
 	pw_heap_slow_mode();
 }
 
