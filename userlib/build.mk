@@ -19,6 +19,7 @@ userlib-cflags	:= -std=gnu11 -D_GNU_SOURCE -Iuserlib -Wall -Wextra -Wshadow \
 		   -Wstrict-prototypes -Wmissing-prototypes -Wno-pedantic \
 		   -fvisibility=hidden -fno-stack-protector -fcf-protection=none \
 		   -fno-plt -fno-semantic-interposition -fno-builtin-malloc \
+		   -fno-builtin-fprintf \
 		   -fasynchronous-unwind-tables -ffunction-sections
 # HARDEN=1: hardened unless PAGEWELL_HARDEN=0 says otherwise.
 ifdef HARDEN

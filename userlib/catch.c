@@ -134,20 +134,16 @@ static int search_object(struct dl_phdr_info *object, size_t size, void *arg)
 void *runtime_symbol(void *linked, const char *name)
 {
 	struct search w = { .name = name, .hash = hash_of(name) };
+	__typeof__(&dl_iterate_phdr) iterate;
 
 	if (!linked)
 		linked = dlsym(RTLD_DEFAULT, name);
-	if (!linked)
-		dl_iterate_phdr(search_object, &w);
+	iterate = linked ? NULL : dlsym(RTLD_DEFAULT, "dl_iterate_phdr");
+	if (iterate)
+		iterate(search_object, &w);
 	return linked ? linked : w.found;
 }
 
-/* Each symbol that a shared library refers to is looked up when a process starts. */
-#ifdef PW_SHARED
-#define LINKED(name)	NULL
-#else
-#define LINKED(name)	((void *)(name))
-#endif
 #define RUNTIME(name)	((__typeof__(&(name)))runtime_symbol(LINKED(name), #name))
 
 #if defined(__x86_64__)

@@ -7,6 +7,13 @@
 
 #include "types.h"
 
+/* Each symbol that a shared library refers to is looked up when a process starts. */
+#ifdef PW_SHARED
+#define LINKED(name)	NULL
+#else
+#define LINKED(name)	((void *)(name))
+#endif
+
 /* What the program's C++ runtime calls @name; @linked if the linker found it. */
 void *runtime_symbol(void *linked, const char *name);
 

@@ -2,6 +2,7 @@
 /*
  * env.c - the PAGEWELL_ variables
  */
+#include <dlfcn.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -28,15 +29,45 @@ struct env pw_env = {
 extern void *__libc_stack_end __attribute__((weak));
 extern char **environ;
 
+/*
+ * Where argc is, and behind it argv, envp and the auxiliary vector; or NULL: once libc's own
+ * constructor has run, and set environ, the program may have changed them.
+ */
+static uintptr_t *first_stack(void)
+{
+	return environ || !&__libc_stack_end ? NULL : __libc_stack_end;
+}
+
 static char **first_environment(void)
 {
-	uintptr_t *stack;
+	uintptr_t *stack = first_stack();
 
-	/* environ is set only when libc's own constructor has run. */
-	if (environ || !&__libc_stack_end || !__libc_stack_end)
-		return environ;
-	stack = __libc_stack_end;
-	return (char **)(stack + 1 + stack[0] + 1);
+	return stack ? (char **)(stack + 1 + stack[0] + 1) : environ;
+}
+
+/* Its name is looked up when it is needed, not whenever a program starts. */
+static uintptr_t libc_auxiliary(uintptr_t type)
+{
+#ifdef PW_SHARED
+	__typeof__(&getauxval) getauxval = dlsym(RTLD_DEFAULT, "getauxval");
+#endif
+
+	return getauxval(type);
+}
+
+/* A word of the auxiliary vector, 0 if it has none of that type. */
+static uintptr_t auxiliary(uintptr_t type)
+{
+	char **e = first_environment();
+	uintptr_t *v;
+
+	if (!first_stack())
+		return libc_auxiliary(type);
+	while (*e)
+		e++;
+	for (v = (uintptr_t *)(e + 1); v[0] != AT_NULL && v[0] != type; v += 2)
+		;
+	return v[0] == type ? v[1] : 0;
 }
 
 /* How many bits to the left for a unit, 0 if it is none. */
@@ -162,7 +193,8 @@ void pw_env_read(void)
 	char name[24];
 
 	pw_env.harden = HARDEN;
-	if (!e || getauxval(AT_SECURE))
+	pw_env.random = (const void *)auxiliary(AT_RANDOM);
+	if (!e || auxiliary(AT_SECURE))
 		return;
 	for (; *e; e++) {
 		const char *s = *e;

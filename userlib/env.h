@@ -19,6 +19,7 @@ enum huge_choice { HUGE_AUTO, HUGE_ALWAYS, HUGE_NEVER };
  * @stats: PAGEWELL_STATS=1
  * @harden: PAGEWELL_HARDEN=1
  * @trace: a copy of PAGEWELL_TRACE, or NULL
+ * @random: 16 bytes that the kernel drew for the process, or NULL
  */
 struct env {
 	enum backend_choice backend;
@@ -28,6 +29,7 @@ struct env {
 	bool stats;
 	bool harden;
 	const char *trace;
+	const void *random;
 };
 
 extern struct env pw_env;

@@ -857,10 +857,10 @@ void harden_seal(void *p, size_t size, size_t room)
 
 bool harden_is_sealed(const void *p, size_t size, size_t room)
 {
-	uint64_t word = canary(p);
+	uint64_t word = canary(p), found = word;
 
-	return likely(room - size >= CANARY) ? !memcmp((const char *)p + size, &word, CANARY) :
-	       !memcmp((const char *)p + size, &word, room - size);
+	memcpy(&found, (const char *)p + size, MIN(room - size, CANARY));
+	return found == word;
 }
 
 /* ---- blocks out and in ---- */

@@ -7,6 +7,7 @@
  * std::bad_alloc, belongs to the program's runtime and is looked for only then.
  * What a handler throws at a nothrow form is caught (catch.c).
  */
+#include <dlfcn.h>
 #include <stdlib.h>
 
 #include "catch.h"
@@ -31,7 +32,7 @@ static handler failure_handler(void)
 
 static __attribute__((noreturn)) void throw_failure(void)
 {
-	void (*throw)(void) = (void (*)(void))runtime_symbol((void *)throw_bad_alloc,
+	void (*throw)(void) = (void (*)(void))runtime_symbol(LINKED(throw_bad_alloc),
 							     "_ZSt17__throw_bad_allocv");
 
 	if (throw)
@@ -85,53 +86,102 @@ static cold_path void *retry_nothrow(size_t size, size_t align)
 	PUBLIC __attribute__((weak)) ret c_name(__VA_ARGS__) __asm__(linker_name);	\
 	ret c_name(__VA_ARGS__)
 
-/*
- * Forms that others are made of ([new.delete] in the C++ standard): where the program has
- * replaced @c_name, that is what the name means here, too. Ours is own_ and @c_name.
- */
-#define BASE(ret, c_name, linker_name, ...)				\
-	static ret own_ ## c_name(__VA_ARGS__);				\
-	PUBLIC __attribute__((weak, alias("own_" #c_name)))		\
-	ret c_name(__VA_ARGS__) __asm__(linker_name);			\
-	static ret own_ ## c_name(__VA_ARGS__)
+/* Forms that others are made of ([new.delete] in the C++ standard). */
+#define BASE_FORMS(form)							\
+	form(void *, new_single, "_Znwm", (size_t size))			\
+	form(void *, new_array, "_Znam", (size_t size))				\
+	form(void *, new_aligned, "_ZnwmSt11align_val_t", (size_t size, size_t align))	\
+	form(void *, new_array_aligned, "_ZnamSt11align_val_t", (size_t size, size_t align)) \
+	form(void, delete_single, "_ZdlPv", (void *p))				\
+	form(void, delete_array, "_ZdaPv", (void *p))				\
+	form(void, delete_aligned, "_ZdlPvSt11align_val_t", (void *p, size_t align))	\
+	form(void, delete_array_aligned, "_ZdaPvSt11align_val_t", (void *p, size_t align))
 
-BASE(void *, new_single, "_Znwm", size_t size)
+#define DEFINE_BASE(ret, c_name, linker_name, args)			\
+	static ret own_ ## c_name args;					\
+	PUBLIC __attribute__((weak, alias("own_" #c_name)))		\
+	ret c_name args __asm__(linker_name);
+BASE_FORMS(DEFINE_BASE)
+
+/*
+ * Where the program has replaced one of them, that is what the others call, too. To catch what
+ * may be thrown takes longer than most calls, and is needed for the program's functions only.
+ * Until somebody has looked, they may be.
+ */
+static bool replaced = true;
+
+#ifdef PW_SHARED
+#define FORM_POINTER(ret, c_name, linker_name, args)	ret (*c_name) args;
+static struct forms {
+	BASE_FORMS(FORM_POINTER)
+} forms;
+
+#define FIND_FORM(ret, c_name, linker_name, args)					\
+	forms.c_name = runs_cxx ? (ret (*) args)dlsym(RTLD_DEFAULT, linker_name) : NULL;	\
+	if (!forms.c_name)								\
+		forms.c_name = own_ ## c_name;						\
+	any |= forms.c_name != own_ ## c_name;
+
+/*
+ * Symbols that we refer to are looked up in every process: of the nine names these are two,
+ * which tell whether the others may be anybody's.
+ */
+__attribute__((constructor)) static void look_for_replaced(void)
+{
+	bool runs_cxx = get_new_handler || new_single != own_new_single, any = false;
+
+	BASE_FORMS(FIND_FORM)
+	__atomic_store_n(&replaced, any, __ATOMIC_RELEASE);
+}
+
+/* Constructors may come before ours. */
+static cold_path const struct forms *find_forms(void)
+{
+	if (!forms.delete_array_aligned)
+		look_for_replaced();
+	return &forms;
+}
+
+#define THEIRS(c_name)		find_forms()->c_name
+#define CALL(c_name, ...)	\
+	(unlikely(replaced) ? THEIRS(c_name)(__VA_ARGS__) : own_ ## c_name(__VA_ARGS__))
+#else
+#define FORM_DIFFERS(ret, c_name, linker_name, args)	|| c_name != own_ ## c_name
+
+__attribute__((constructor)) static void look_for_replaced(void)
+{
+	replaced = false BASE_FORMS(FORM_DIFFERS);
+}
+
+#define THEIRS(c_name)		c_name
+#define CALL(c_name, ...)	c_name(__VA_ARGS__)
+#endif
+
+static void *own_new_single(size_t size)
 {
 	void *p = fast_malloc(size);
 
 	return likely(p) ? p : retry(size, 0);
 }
 
-BASE(void *, new_array, "_Znam", size_t size)
+static void *own_new_array(size_t size)
 {
-	return new_single(size);
+	return CALL(new_single, size);
 }
 
-BASE(void *, new_aligned, "_ZnwmSt11align_val_t", size_t size, size_t align)
+static void *own_new_aligned(size_t size, size_t align)
 {
 	void *p = aligned_or_null(size, align);
 
 	return likely(p) ? p : retry(size, align);
 }
 
-BASE(void *, new_array_aligned, "_ZnamSt11align_val_t", size_t size, size_t align)
+static void *own_new_array_aligned(size_t size, size_t align)
 {
-	return new_aligned(size, align);
+	return CALL(new_aligned, size, align);
 }
 
 /* ---- forms that return NULL ---- */
-
-/*
- * To catch what may be thrown takes longer than most calls, and is needed for the program's
- * functions only. Until our constructor has looked, they may be.
- */
-static bool replaced = true;
-
-__attribute__((constructor)) static void look_for_replaced(void)
-{
-	replaced = new_single != own_new_single || new_array != own_new_array ||
-		   new_aligned != own_new_aligned || new_array_aligned != own_new_array_aligned;
-}
 
 /**
  * struct attempt - a call that may throw
@@ -165,13 +215,13 @@ static cold_path void *attempt(void *(*form)(size_t size, size_t align), size_t 
 static void *call_new_single(size_t size, size_t align)
 {
 	(void)align;
-	return new_single(size);
+	return CALL(new_single, size);
 }
 
 static void *call_new_array(size_t size, size_t align)
 {
 	(void)align;
-	return new_array(size);
+	return CALL(new_array, size);
 }
 
 static inline void *own_nothrow(size_t size)
@@ -204,7 +254,7 @@ OPERATOR(void *, new_aligned_nothrow, "_ZnwmSt11align_val_tRKSt9nothrow_t",
 	 size_t size, size_t align, const void *tag)
 {
 	(void)tag;
-	return unlikely(replaced) ? attempt(new_aligned, size, align) :
+	return unlikely(replaced) ? attempt(THEIRS(new_aligned), size, align) :
 	       own_nothrow_aligned(size, align);
 }
 
@@ -212,64 +262,86 @@ OPERATOR(void *, new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9nothrow_t"
 	 size_t size, size_t align, const void *tag)
 {
 	(void)tag;
-	return unlikely(replaced) ? attempt(new_array_aligned, size, align) :
+	return unlikely(replaced) ? attempt(THEIRS(new_array_aligned), size, align) :
 	       own_nothrow_aligned(size, align);
 }
 
 /* ---- delete ---- */
 
-BASE(void, delete_single, "_ZdlPv", void *p)
+static void own_delete_single(void *p)
 {
 	fast_free(p);
 }
 
-BASE(void, delete_aligned, "_ZdlPvSt11align_val_t", void *p, size_t align)
+static void own_delete_aligned(void *p, size_t align)
 {
 	(void)align;
 	fast_free(p);
 }
 
+static void own_delete_array(void *p)
+{
+	CALL(delete_single, p);
+}
+
+static void own_delete_array_aligned(void *p, size_t align)
+{
+	CALL(delete_aligned, p, align);
+}
+
 /* A jump to @base: a tag stays in its register. */
-#define DELETE(define, base, c_name, linker_name)			\
-	define(void, c_name, linker_name, void *p)			\
+#define DELETE(base, c_name, linker_name)				\
+	OPERATOR(void, c_name, linker_name, void *p)			\
 	{								\
-		base(p);						\
+		CALL(base, p);						\
 	}
 
-#define DELETE_ALIGNED(define, base, c_name, linker_name)		\
-	define(void, c_name, linker_name, void *p, size_t align)	\
+#define DELETE_ALIGNED(base, c_name, linker_name)			\
+	OPERATOR(void, c_name, linker_name, void *p, size_t align)	\
 	{								\
-		base(p, align);						\
+		CALL(base, p, align);					\
 	}
 
 /* Functions of the program's may have asked for more than it did. */
-static inline void *checked(void *p, size_t size)
+static void *checked(void *p, size_t size)
 {
-	return unlikely(pw_env.harden) && !replaced ?
-	       pw_check_size(p, size, "operator delete()") : p;
+	return pw_env.harden && !replaced ? pw_check_size(p, size, "operator delete()") : p;
 }
 
+/* Not in the function, which would save a register for the call. */
 #define DELETE_SIZED(base, c_name, linker_name)				\
+	static cold_path void c_name ## _checked(void *p, size_t size)	\
+	{								\
+		CALL(base, checked(p, size));				\
+	}								\
 	OPERATOR(void, c_name, linker_name, void *p, size_t size)	\
 	{								\
-		base(checked(p, size));					\
+		if (unlikely(pw_env.harden))				\
+			c_name ## _checked(p, size);			\
+		else							\
+			CALL(base, p);					\
 	}
 
 #define DELETE_SIZED_ALIGNED(base, c_name, linker_name)			\
+	static cold_path void c_name ## _checked(void *p, size_t size, size_t align)	\
+	{								\
+		CALL(base, checked(p, size), align);			\
+	}								\
 	OPERATOR(void, c_name, linker_name, void *p, size_t size, size_t align)	\
 	{								\
-		base(checked(p, size), align);				\
+		if (unlikely(pw_env.harden))				\
+			c_name ## _checked(p, size, align);		\
+		else							\
+			CALL(base, p, align);				\
 	}
 
-DELETE(BASE, delete_single, delete_array, "_ZdaPv")
 DELETE_SIZED(delete_single, delete_sized, "_ZdlPvm")
 DELETE_SIZED(delete_array, delete_array_sized, "_ZdaPvm")
-DELETE(OPERATOR, delete_single, delete_nothrow, "_ZdlPvRKSt9nothrow_t")
-DELETE(OPERATOR, delete_array, delete_array_nothrow, "_ZdaPvRKSt9nothrow_t")
-DELETE_ALIGNED(BASE, delete_aligned, delete_array_aligned, "_ZdaPvSt11align_val_t")
-DELETE_ALIGNED(OPERATOR, delete_aligned, delete_aligned_nothrow,
+DELETE(delete_single, delete_nothrow, "_ZdlPvRKSt9nothrow_t")
+DELETE(delete_array, delete_array_nothrow, "_ZdaPvRKSt9nothrow_t")
+DELETE_ALIGNED(delete_aligned, delete_aligned_nothrow,
 	       "_ZdlPvSt11align_val_tRKSt9nothrow_t")
-DELETE_ALIGNED(OPERATOR, delete_array_aligned, delete_array_aligned_nothrow,
+DELETE_ALIGNED(delete_array_aligned, delete_array_aligned_nothrow,
 	       "_ZdaPvSt11align_val_tRKSt9nothrow_t")
 DELETE_SIZED_ALIGNED(delete_aligned, delete_sized_aligned, "_ZdlPvmSt11align_val_t")
 DELETE_SIZED_ALIGNED(delete_array_aligned, delete_array_sized_aligned, "_ZdaPvmSt11align_val_t")

@@ -4,7 +4,6 @@
  */
 #include <stdarg.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/random.h>
 
 #include "env.h"
@@ -63,12 +62,11 @@ static uint64_t mix(uint64_t x)
  */
 static uint64_t hash_of_start(uint64_t key)
 {
-	const void *random = (const void *)getauxval(AT_RANDOM);
 	uint64_t words[2] = { 0 };
 	unsigned __int128 product;
 
-	if (random)
-		memcpy(words, random, sizeof(words));
+	if (pw_env.random)
+		memcpy(words, pw_env.random, sizeof(words));
 	product = (unsigned __int128)(words[0] ^ key) * (words[1] ^ mix(key));
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }

@@ -321,7 +321,7 @@ static void print_sizes(FILE *fp, const struct view *v, struct totals *t)
 {
 	unsigned int c;
 
-	fputs("<sizes>\n", fp);
+	fprintf(fp, "<sizes>\n");
 	for (c = 1; c < NR_CLASSES; c++)
 		if (v->blocks[c])
 			print_range(fp, "size", class_from(c), class_size(c),
@@ -329,7 +329,7 @@ static void print_sizes(FILE *fp, const struct view *v, struct totals *t)
 	if (v->unsorted)
 		print_range(fp, "unsorted", GRANULE, v->unsorted_bytes, v->unsorted_bytes,
 			    v->unsorted);
-	fputs("</sizes>\n", fp);
+	fprintf(fp, "</sizes>\n");
 	t->rest_bytes += small_bytes(v, &t->rest_blocks);
 	t->rest_blocks += v->runs + v->unsorted;
 	t->rest_bytes += v->run_bytes + v->unsorted_bytes + v->top;
@@ -386,7 +386,7 @@ static void print_arena(FILE *fp, uint32_t i, struct totals *sum)
 	print_bins(fp, &v);
 	print_totals(fp, &t);
 	print_system(fp, v.system, v.system_max);
-	fputs("</heap>\n", fp);
+	fprintf(fp, "</heap>\n");
 	sum->fast_blocks += t.fast_blocks;
 	sum->fast_bytes += t.fast_bytes;
 	sum->rest_blocks += t.rest_blocks;
@@ -405,7 +405,7 @@ PUBLIC int NAME(malloc_info)(int options, FILE *fp)
 	if (!pw_heap_start())
 		return ENOMEM;
 	nr = __atomic_load_n(&pw_nr_arenas, __ATOMIC_ACQUIRE);
-	fputs("<malloc version=\"1\">\n", fp);
+	fprintf(fp, "<malloc version=\"1\">\n");
 	for (i = 0; i < nr; i++)
 		print_arena(fp, i, &sum);
 	print_totals(fp, &sum);
@@ -414,7 +414,7 @@ PUBLIC int NAME(malloc_info)(int options, FILE *fp)
 	/* As glibc's: each arena's most, whenever that was. */
 	print_system(fp, sum.system + READ_ONCE(pw_large_bytes),
 		     sum.system_max + READ_ONCE(pw_large_bytes_max));
-	fputs("</malloc>\n", fp);
+	fprintf(fp, "</malloc>\n");
 	return 0;
 }
 

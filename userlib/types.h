@@ -30,6 +30,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+/* One function in libc, and each of its names is looked up whenever a program starts. */
+void *memcpy(void *restrict to, const void *restrict from, size_t size) __asm__("memmove");
 
 #define likely(x)	__builtin_expect(!!(x), 1)
 #define unlikely(x)	__builtin_expect(!!(x), 0)

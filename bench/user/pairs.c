@@ -125,8 +125,12 @@ int main(int argc, char **argv)
 		      strtoul(strpbrk(loop, "0123456789"), NULL, 10) : 0;
 
 	if (!size || !rounds) {
-		fprintf(stderr, "usage: pairs pairN|fifoN|fewN|randomN|callocN|memalignN|reallocN|remoteN ROUNDS\n");
+		fprintf(stderr, "usage: pairs onceN|pairN|fifoN|fewN|randomN|callocN|memalignN|reallocN|remoteN ROUNDS\n");
 		return 2;
+	}
+	if (!strncmp(loop, "once", 4)) {
+		free(malloc(size));
+		return 0;
 	}
 	if (!strncmp(loop, "remote", 6)) {
 		remote(size, rounds);

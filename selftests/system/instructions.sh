@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What malloc() and free() may cost, for a few of the loops that bench/user/count has.
+# What malloc() and free() may cost, for a few of the loops that bench/user/count has, and
+# what a process's start may.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . selftests/tap.sh
@@ -15,10 +16,10 @@ if ! command -v valgrind >/dev/null; then
 	exit
 fi
 
-export LOOPS='pair64 random1024 calloc64'
+export LOOPS='pair64 random1024 calloc64 start'
 bench/user/count -q >"$tmp/out" 2>&1
 same "all within their limits" 0 $?
-same "each was counted" 3 "$(grep -cE '^(pair64|random1024|calloc64) +[1-9][0-9]* +[0-9]+$' "$tmp/out")"
+same "each was counted" 4 "$(grep -cE '^(pair64|random1024|calloc64|start) +[1-9][0-9]* +[0-9]+$' "$tmp/out")"
 sed 's/^/# /' "$tmp/out"
 
 # A library that takes longer is noticed; so is a name that no loop has.
