@@ -665,68 +665,30 @@ static inline struct pw_chunk *pw_slot_load(const struct pw_heap *heap,
 /* chunk.c */
 int pw_chunk_init(void);
 void pw_chunk_exit(void);
+void pw_chunk_put(struct pw_chunk *c);
+void pw_chunk_unlock(struct pw_chunk *c);
 struct pw_chunk *pw_chunk_lock(struct pw_heap *heap, unsigned long slot);
 struct pw_chunk *pw_chunk_lock_new(struct pw_heap *heap, unsigned long slot,
 				   gfp_t gfp);
-struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
-			      struct pw_chunk *c);
-struct pw_chunk *pw_chunk_lock_child(struct pw_heap *child, unsigned long slot);
-void pw_chunk_unlock(struct pw_chunk *c);
-void pw_chunk_put(struct pw_chunk *c);
-struct pw_chunk *pw_chunk_new_shared(struct pw_shared *s, unsigned long place);
-void pw_chunk_empty(struct pw_chunk *c);
-int pw_chunk_attach(struct pw_heap *heap, unsigned long slot,
-		    struct pw_chunk *c, gfp_t gfp);
-void pw_chunk_pay(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
-		  unsigned int nr);
-void pw_chunk_pay_copies(struct pw_heap *heap, struct pw_chunk *c,
-			 unsigned int i, unsigned int nr);
-bool pw_chunk_pays_for(const struct pw_heap *heap, const struct pw_chunk *c,
-		       unsigned int i, bool promised);
-void pw_chunk_take_charge(struct pw_heap *heap, struct pw_chunk *c, unsigned int i);
-void pw_chunk_share(struct pw_heap *child, unsigned long slot,
-		    struct pw_chunk *c);
-void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
-void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr);
-void pw_let_writers_in(struct mm_struct *mm);
-void pw_heap_zap(struct pw_heap *heap, unsigned long lo, unsigned long hi);
-void pw_family_wait(struct pw_heap *heap);
 void pw_entry_share(u32 entry);
 bool pw_page_unshare(u32 pfn);
 bool pw_chunk_clear_suspect(struct pw_chunk *c, unsigned int i,
 			    unsigned int extra);
-void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
-			struct pw_chunk *c, u32 pfn);
-bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot,
-		  struct pw_chunk *c);
-bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
-			 struct pw_chunk *c, bool over);
-void pw_chunk_take_away(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c);
-bool pw_block_is_held(const struct pw_chunk *c, unsigned int extra);
-void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags);
 bool pw_chunk_is_private(struct pw_chunk *c);
-bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
-			unsigned long hi);
-unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
-			    unsigned long hi, bool promised);
+struct pw_chunk *pw_chunk_own(struct pw_heap *heap, unsigned long slot,
+			      struct pw_chunk *c);
+struct pw_chunk *pw_chunk_lock_child(struct pw_heap *child, unsigned long slot);
+void pw_chunk_share(struct pw_heap *child, unsigned long slot,
+		    struct pw_chunk *c);
+struct pw_chunk *pw_chunk_new_shared(struct pw_shared *s, unsigned long place);
+void pw_chunk_empty(struct pw_chunk *c);
+int pw_chunk_attach(struct pw_heap *heap, unsigned long slot,
+		    struct pw_chunk *c, gfp_t gfp);
+void pw_chunk_leave(struct pw_heap *heap, unsigned long slot);
 bool pw_slot_try_empty(struct pw_heap *heap, unsigned long slot,
 		       unsigned int from, unsigned int to);
-int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
-		   bool promised);
-void pw_range_unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi);
-void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi);
-int pw_range_vacate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
-int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
-		 unsigned long nr);
-void pw_range_loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi);
-void pw_chunk_keep(struct pw_chunk *c, unsigned int i, unsigned int nr);
-void pw_chunk_drop_zeros(struct pw_heap *heap, unsigned long slot,
-			 struct pw_chunk *c, unsigned int from,
-			 unsigned int to, bool mapped);
-bool pw_chunk_may_take(const struct pw_chunk *c, unsigned int i);
-unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want);
-void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
-		   unsigned long nr);
+bool pw_range_populated(struct pw_heap *heap, unsigned long lo,
+			unsigned long hi);
 
 /* Say that @nr entries from @i on, which were empty, have been filled in. */
 static inline void pw_chunk_filled(struct pw_chunk *c, unsigned int i,
@@ -788,12 +750,62 @@ static inline bool pw_page_is_held(struct page *page, unsigned int extra)
 	return page_count(page) != 1 + extra + atomic_read(&page->_mapcount) + 1;
 }
 
+/* block.c */
+bool pw_block_is_held(const struct pw_chunk *c, unsigned int extra);
+void pw_chunk_set_block(struct pw_heap *heap, unsigned long slot,
+			struct pw_chunk *c, u32 pfn);
+bool pw_chunk_cut(struct pw_heap *heap, unsigned long slot,
+		  struct pw_chunk *c);
+bool pw_chunk_copy_block(struct pw_heap *heap, unsigned long slot,
+			 struct pw_chunk *c, bool over);
+void pw_chunk_take_away(struct pw_heap *heap, unsigned long slot, struct pw_chunk *c);
+
 /* Nobody else has the chunk's block, or may still see what was there when somebody had. */
 static inline bool pw_block_is_exclusive(const struct pw_chunk *c)
 {
 	return pw_chunk_is_own(c) && !test_bit(0, c->suspect) &&
 	       !pw_page_sharers(pfn_to_page(c->block));
 }
+
+/* pay.c */
+void pw_chunk_pay(struct pw_heap *heap, struct pw_chunk *c, unsigned int i,
+		  unsigned int nr);
+void pw_chunk_pay_copies(struct pw_heap *heap, struct pw_chunk *c,
+			 unsigned int i, unsigned int nr);
+bool pw_chunk_pays_for(const struct pw_heap *heap, const struct pw_chunk *c,
+		       unsigned int i, bool promised);
+void pw_chunk_take_charge(struct pw_heap *heap, struct pw_chunk *c, unsigned int i);
+
+/* zap.c */
+void pw_family_zap(struct pw_heap *heap, unsigned long page, unsigned long nr);
+void pw_family_wait(struct pw_heap *heap);
+void pw_heap_zap(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+void pw_chunk_drop_zeros(struct pw_heap *heap, unsigned long slot,
+			 struct pw_chunk *c, unsigned int from,
+			 unsigned int to, bool mapped);
+void pw_let_writers_in(struct mm_struct *mm);
+void pw_range_unmap(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+
+/* drop.c */
+void pw_pages_drop(u32 *pfns, unsigned int nr, unsigned int flags);
+unsigned long pw_range_drop(struct pw_heap *heap, unsigned long lo,
+			    unsigned long hi, bool promised);
+int pw_range_clear(struct pw_heap *heap, unsigned long lo, unsigned long hi,
+		   bool promised);
+void pw_range_forget(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+int pw_range_vacate(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+
+/* move.c */
+int pw_range_cut(struct pw_heap *heap, unsigned long from, unsigned long to,
+		 unsigned long nr);
+void pw_range_move(struct pw_heap *heap, unsigned long from, unsigned long to,
+		   unsigned long nr);
+
+/* loose.c */
+void pw_range_loosen(struct pw_heap *heap, unsigned long lo, unsigned long hi);
+void pw_chunk_keep(struct pw_chunk *c, unsigned int i, unsigned int nr);
+bool pw_chunk_may_take(const struct pw_chunk *c, unsigned int i);
+unsigned long pw_heap_take_loose(struct pw_heap *heap, unsigned long want);
 
 /* charge.c */
 
