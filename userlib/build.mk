@@ -9,7 +9,7 @@ PREFIX		?= /usr/local
 USERLIB_VERSION	?= 1.0
 
 userlib-srcs	:= report lock env meta os os_anon os_device heap arena runs decay bins fastbin \
-		   tcache large guarded depot harden malloc new catch tune fork heaps pools pages trace
+		   tcache large guarded depot harden malloc new catch plugin tune fork heaps pools pages trace
 userlib-deps	:= $(wildcard userlib/*.h) module/uapi/pagewell.h userlib/build.mk
 
 # No stack protector: the functions run before its canary is set. No CET
@@ -70,7 +70,7 @@ $(USERLIB_BUILD)/libpagewell.pc: userlib/pagewell.pc.in
 
 # The unit tests have the library compiled into them under other names, with
 # faults to inject into its OS boundary, and under sanitizers.
-malloc-test-srcs	:= $(patsubst %,userlib/%.c,$(filter-out new catch,$(userlib-srcs)))
+malloc-test-srcs	:= $(patsubst %,userlib/%.c,$(filter-out new catch plugin,$(userlib-srcs)))
 malloc-test-cflags	:= -DPW_PREFIX -DPW_TEST -Iuserlib
 
 define malloc-test

@@ -169,10 +169,19 @@ static void *own_new_array(size_t size)
 	return CALL(new_single, size);
 }
 
+/* No handler can help; the standard leaves it open, and the runtimes do that. */
+static bool is_no_alignment(size_t align)
+{
+	return !align || align & (align - 1);
+}
+
 static void *own_new_aligned(size_t size, size_t align)
 {
-	void *p = aligned_or_null(size, align);
+	void *p;
 
+	if (unlikely(is_no_alignment(align)))
+		throw_failure();
+	p = aligned_or_null(size, align);
 	return likely(p) ? p : retry(size, align);
 }
 
@@ -245,8 +254,11 @@ OPERATOR(void *, new_array_nothrow, "_ZnamRKSt9nothrow_t", size_t size, const vo
 
 static void *own_nothrow_aligned(size_t size, size_t align)
 {
-	void *p = aligned_or_null(size, align);
+	void *p;
 
+	if (unlikely(is_no_alignment(align)))
+		return NULL;
+	p = aligned_or_null(size, align);
 	return likely(p) ? p : retry_nothrow(size, align);
 }
 

@@ -112,6 +112,7 @@ cat >"$work/ops.cc" <<'END'
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <initializer_list>
 #include <malloc.h>
 #include <new>
 #include <pagewell.h>
@@ -242,6 +243,12 @@ int main()
 	check(throws([&] { return ::operator new[](huge); }), "new[] throws");
 	check(throws([&] { return ::operator new(huge, wide); }), "aligned new throws");
 	check(throws([&] { return ::operator new[](huge, wide); }), "aligned new[] throws");
+	for (std::size_t align : { 0, 24, 4097 }) {
+		const auto no_power = std::align_val_t(align);
+
+		check(throws([&] { return ::operator new(40, no_power); }), "an alignment that is none");
+		check(!::operator new[](40, no_power, std::nothrow), "the same without exceptions");
+	}
 	check(!::operator new(huge, std::nothrow), "nothrow new returns null");
 	check(!::operator new[](huge, std::nothrow), "nothrow new[] returns null");
 	check(!::operator new(huge, wide, std::nothrow), "aligned nothrow new returns null");
@@ -830,6 +837,39 @@ operators_plugin()
 		LD_PRELOAD=$root/build/libpagewell.so "$work/host" "$work/plugin.so"
 }
 
+# It frees what the program allocated, and the other way round. It is found by the program's
+# own path, so the loader must see who has called dlopen().
+deep_plugin()
+{
+	mkdir -p "$work/plugins"
+	cc -x c -fno-builtin -shared -fPIC -o "$work/plugins/libdeep.so" - <<-'END' || return 1
+		#include <stdlib.h>
+		void *swap(void *p)
+		{
+			free(p);
+			return malloc(1000);
+		}
+	END
+	cc -x c -fno-builtin -o "$work/deep" "-Wl,-rpath,\$ORIGIN/plugins" - <<-'END' || return 1
+		#define _GNU_SOURCE
+		#include <dlfcn.h>
+		#include <stdio.h>
+		#include <stdlib.h>
+		int main(void)
+		{
+			void *h = dlopen("libdeep.so", RTLD_NOW | RTLD_DEEPBIND);
+			void *(*swap)(void *) = h ? (void *(*)(void *))dlsym(h, "swap") : NULL;
+			int i;
+			if (!swap)
+				return puts(dlerror()) < 0;
+			for (i = 0; i < 100; i++)
+				free(swap(malloc(100 + i * 50)));
+			return puts("swapped") < 0;
+		}
+	END
+	LD_PRELOAD=$root/build/libpagewell.so "$work/deep"
+}
+
 # The library's header and the device's, in either order, as C and as C++.
 headers()
 {
@@ -955,7 +995,7 @@ probes()
 }
 
 echo "TAP version 13"
-echo "1..25"
+echo "1..26"
 test_case "linked with what pkg-config says" used with_pkg_config
 test_case "linked with what is in build" used in_place
 test_case "a hardened build" "pagewell: free(): written past the end of" hardened
@@ -982,5 +1022,6 @@ test_case "probes" "blocks of 112 no_memory () " probes
 test_case "probes of the program's own beside the archive's" linked probes_of_two
 test_case "the exported names and their versions" "as they should be" symbols
 test_case "the archive's names" "no others" symbols_archive
+test_case "a plugin that finds its own libraries first" swapped deep_plugin
 test_case "names that are looked up at the start" "only what must be" looked_up
 exit $failed
