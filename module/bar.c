@@ -133,6 +133,24 @@ void pw_bar_look(struct pw_heap *heap, const struct vm_area_struct *vma)
 		WRITE_ONCE(heap->split, true);
 }
 
+/* Is it one VMA, as if it had never been another, with nothing barred? */
+static bool is_whole(struct pw_heap *heap)
+{
+	struct vm_area_struct *first = pw_heap_vma(heap, heap->base);
+
+	return heap->vmas == 1 && first && !first->vm_pgoff && is_usual(first, PLAIN) &&
+	       mtree_empty(&heap->bars);
+}
+
+/* The end is gone: nothing remembers it, and what is mapped next lies before it. */
+static void cut_end(struct pw_heap *heap, const struct vm_area_struct *closing)
+{
+	unbar(heap, end_before(heap, closing), heap->window);
+	pw_spare_flush(heap);
+	if (is_whole(heap))
+		WRITE_ONCE(heap->split, false);
+}
+
 /**
  * pw_bar_hole() - where a VMA was there is none any more
  * @heap: whose
@@ -153,7 +171,7 @@ void pw_bar_hole(struct pw_heap *heap, struct vm_area_struct *closing)
 		WRITE_ONCE(heap->split, true);
 	pw_lock(&heap->lock);
 	if (!pw_heap_vma(heap, closing->vm_end))
-		unbar(heap, end_before(heap, closing), heap->window);
+		cut_end(heap, closing);
 	else
 		pw_for_each_span(s, heap, closing->vm_pgoff,
 				 closing->vm_pgoff + vma_pages(closing))

@@ -12,6 +12,9 @@
 
 #define PW_MAX_BREAKS	65536
 
+/* So many pages are given back of a reserve that has grown, at least. */
+#define MIN_CUT		(32 * PW_SLOT_PAGES)
+
 static void free_break_rcu(struct rcu_head *rcu)
 {
 	kfree(container_of(rcu, struct pw_break, rcu));
@@ -73,6 +76,7 @@ static int add_break(struct pw_heap *heap, struct pw_break *b,
 	if (err)
 		return err;
 	b->end = b->start + nr;
+	b->reserve = nr;
 	pw_break_set(b, b->start << PAGE_SHIFT);
 	b->strict_from = b->start;
 	/* The id is reserved first: once it leads to the break, so may others. */
@@ -186,6 +190,29 @@ static int grow_break(struct pw_heap *heap, struct pw_break *b,
 }
 
 /*
+ * What lies behind the reserve that was asked for, and far behind the break, others may
+ * have again, or the VMA may end before it. Nothing is there any more.
+ */
+static void give_reserve_back(struct pw_heap *heap, struct pw_break *b)
+{
+	unsigned long end = max(b->start + b->reserve,
+				ALIGN(pw_pages_up(b->brk), PW_SLOT_PAGES));
+	unsigned long old = b->end;
+
+	if (old < end + MIN_CUT)
+		return;
+	/* First, as a fork goes by it. */
+	pw_lock(&heap->lock);
+	b->end = end;
+	pw_unlock(&heap->lock);
+	if (pw_bar_give_up(heap, end, old))
+		return;
+	pw_lock(&heap->lock);
+	pw_span_store(heap, end, old, NULL, PW_GFP_UNMAP);
+	pw_unlock(&heap->lock);
+}
+
+/*
  * Publish the new break, then drop what lies behind it. Pages below
  * strict_from are lazy and have no promise to give back.
  */
@@ -215,6 +242,7 @@ static void shrink_break(struct pw_heap *heap, struct pw_break *b,
 	if (b->strict_from > new)
 		WRITE_ONCE(b->strict_from, new);
 	pw_bar_mend(heap, new, old);
+	give_reserve_back(heap, b);
 }
 
 /* Nobody knows the break any more, and its addresses are for others before that. */
@@ -314,6 +342,7 @@ int pw_brk_fork(struct pw_heap *child, const struct pw_break *b)
 	if (!copy)
 		return -ENOMEM;
 	copy->id = b->id;
+	copy->reserve = b->reserve;
 	pw_break_set(copy, READ_ONCE(b->settled));
 	copy->strict_from = pw_pages_up(copy->brk);
 	copy->huge = READ_ONCE(b->huge);

@@ -838,6 +838,7 @@ void pw_heap_info(struct pw_heap *heap, struct pagewell_info *info)
 	info->limit = limit_bytes(heap);
 	info->committed = atomic_long_read(&heap->committed) << PAGE_SHIFT;
 	info->resident = resident_bytes(heap);
+	info->heap_end = pw_heap_addr(heap, pw_region_end(heap));
 }
 
 /* Pages of chunks that are shared. A snapshot: chunks change meanwhile. */

@@ -208,6 +208,7 @@ struct pw_chunk {
  * @dead: destroyed, by @lock
  * @start: first page
  * @end: page behind the reserve; the region tree holds [start, end)
+ * @reserve: pages of it that were asked for
  * @brk: the break, bytes from the heap's base; faults read it without a lock
  * @settled: the same, but not what is only tried; a fork reads it without a lock
  * @huge: PW_REGION_HUGE, _SMALL, _AUTO or 0, then the heap's policy rules
@@ -223,6 +224,7 @@ struct pw_break {
 	bool dead;
 	unsigned long start;
 	unsigned long end;
+	unsigned long reserve;
 	unsigned long brk;
 	unsigned long settled;
 	u64 __user *control;
@@ -312,8 +314,9 @@ struct pw_slot_branch {
  * @shares: pages were shared by a fork since then
  * @loose: some of its pages may be taken, as far as is known
  * @ask_cow: something that @cow was set for is gone: is there anything else?
- * @split: the VMA is in parts, or has been, or a part is missing; then what has been
- *         done to it is looked at before addresses are given out again (bar.c)
+ * @split: the VMA is in parts, or has been since its end was last cut, or a part is
+ *         missing; then what has been done to it is looked at before addresses are
+ *         given out again (bar.c)
  * @commit: PAGEWELL_COMMIT_
  * @unusual: these three in one, for quick.c: it is for heaps where all of them are 0
  * @family: the open file it was mapped from
@@ -509,6 +512,7 @@ int pw_region_fork(struct pw_heap *child, struct pw_heap *parent);
 int pw_region_store(struct pw_heap *heap, unsigned long lo, unsigned long hi,
 		    void *entry, gfp_t gfp);
 unsigned long pw_region_count(struct pw_heap *heap);
+unsigned long pw_region_end(struct pw_heap *heap);
 
 /* bar.c */
 void pw_bar_look(struct pw_heap *heap, const struct vm_area_struct *vma);

@@ -433,6 +433,24 @@ int pw_find_gap(struct pw_heap *heap, unsigned long hint, unsigned long nr,
 }
 
 /**
+ * pw_region_end() - behind what is taken, reserves of breaks and bars too, all is free
+ * @heap: whose
+ *
+ * Return: a page, 0 when nothing is taken.
+ */
+unsigned long pw_region_end(struct pw_heap *heap)
+{
+	struct pw_span s = { .lo = heap->window };
+
+	pw_lock(&heap->lock);
+	do
+		s = pw_span_at(heap, s.lo - 1, 0, heap->window);
+	while (!s.entry && s.lo);
+	pw_unlock(&heap->lock);
+	return s.entry ? s.hi : 0;
+}
+
+/**
  * pw_span_has_break() - does a break, or its reserve, reach into a range?
  * @heap: whose
  * @lo: first page

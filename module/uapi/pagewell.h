@@ -15,7 +15,8 @@
  * as breaks and maps; only what lies in one of these may be touched, anything
  * else is SIGSEGV. The module never looks at how long the VMA is: an address
  * that it gives out may lie behind the end, and the caller grows the VMA
- * before touching it.
+ * before touching it. The caller may unmap the end, too, where nothing is given
+ * out (pagewell_info.heap_end), and grow the VMA again.
  *
  * Rules of the interface:
  *  - Every struct begins with its size in bytes. A larger struct is accepted
@@ -68,6 +69,10 @@
  * @pool_avail: bytes of them neither used nor promised, but for a little that
  *              processors keep at hand
  * @pool_max: bytes the pool may grow to
+ * @heap_end: address behind all breaks, their reserves, and regions of the caller's heap,
+ *            0 when it has none: the caller may unmap what lies there, and grow the VMA
+ *            again later. Not in the struct as first published: 0, too, from a module
+ *            that does not know it
  *
  * The one call that works without a heap. A library that lost its file
  * descriptor opens the device again and finds its heap by @heap_base.
@@ -87,6 +92,7 @@ struct pagewell_info {
 	__u64 pool_size;
 	__u64 pool_avail;
 	__u64 pool_max;
+	__u64 heap_end;
 };
 
 /* pagewell_heap.commit */

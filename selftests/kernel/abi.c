@@ -33,7 +33,8 @@ static const struct call {
 	uint32_t known;		/* bits the second word may have */
 	size_t first;		/* size as first published, 0 for the same */
 } calls[] = {
-	{ "info", PAGEWELL_IOC_INFO, sizeof(struct pagewell_info), 0 },
+	{ "info", PAGEWELL_IOC_INFO, sizeof(struct pagewell_info), 0,
+	  offsetof(struct pagewell_info, heap_end) },
 	{ "heap", PAGEWELL_IOC_HEAP, sizeof(struct pagewell_heap), 7 },
 	{ "brk_create", PAGEWELL_IOC_BRK_CREATE, sizeof(struct pagewell_brk_create), 0 },
 	{ "brk", PAGEWELL_IOC_BRK, sizeof(struct pagewell_brk), 0 },
@@ -336,6 +337,7 @@ TEST(enxio_without_heap)
 	}
 	ASSERT_EQ(0, pw_info(fd, &info));
 	EXPECT_EQ(0, info.heap_base);
+	EXPECT_EQ(0, info.heap_end);
 	EXPECT_EQ(0, info.heap_id);
 	EXPECT_EQ(PAGEWELL_ABI_VERSION, info.abi);
 }
@@ -380,6 +382,7 @@ TEST_F(abi, info)
 	EXPECT_EQ(pw_pool("held_pages") * PAGE, info.pool_size);
 	EXPECT_LE(info.pool_avail, info.pool_size);
 	EXPECT_EQ(pw_pool("max_pages") * PAGE, info.pool_max);
+	EXPECT_EQ((uintptr_t)p + 10 * PAGE, info.heap_end);
 }
 
 /* What the region calls must refuse, and leave as it was. */

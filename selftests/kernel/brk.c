@@ -259,6 +259,108 @@ TEST_F(brk, the_vma_may_end_before)
 	EXPECT_EQ(SIGSEGV, pw_try_write(start + 4 * PAGE, 1));
 }
 
+static char *heap_end(FIXTURE_DATA(brk) *self)
+{
+	struct pagewell_info info;
+
+	CHECK(!pw_info(self->h.fd, &info));
+	return (char *)(uintptr_t)info.heap_end;
+}
+
+TEST_F(brk, heap_end)
+{
+	char *at;
+
+	EXPECT_EQ(self->start + 16 * MIB, heap_end(self));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, 3 * PAGE, 0, &at));
+	EXPECT_EQ(at + 3 * PAGE, heap_end(self));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, at, PAGE));
+	EXPECT_EQ(at + 3 * PAGE, heap_end(self));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, at, 3 * PAGE));
+	EXPECT_EQ(self->start + 16 * MIB, heap_end(self));
+	ASSERT_EQ(0, pw_map(self->h.fd, PAGEWELL_MAP_GUARD, NULL, PAGE, 0, &at));
+	EXPECT_EQ(at + PAGE, heap_end(self));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, at, PAGE));
+	ASSERT_EQ(0, pw_brk_destroy(self->h.fd, self->id));
+	EXPECT_EQ(self->h.base, heap_end(self));
+}
+
+/* As much as it was made with stays the break's. */
+TEST_F(brk, reserve_that_grew)
+{
+	char *at;
+
+	ASSERT_EQ(0, move(self, 120 * MIB));
+	pw_cover(&self->h, self->start + 120 * MIB);
+	pw_fill(self->start, 2, 5);
+	pw_fill(self->start + 120 * MIB - PAGE, 1, 6);
+	ASSERT_EQ(0, move(self, 100 * MIB));
+	EXPECT_EQ(self->start + 120 * MIB, heap_end(self));
+	ASSERT_EQ(0, move(self, 2 * PAGE));
+	EXPECT_EQ(self->start + 16 * MIB, heap_end(self));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, PAGE, 0, &at));
+	EXPECT_EQ(self->start + 16 * MIB, at);
+	EXPECT_EQ(-1, pw_nonzero(at, 1));
+	EXPECT_EQ(-ENOMEM, move(self, 17 * MIB));
+	ASSERT_EQ(0, move(self, 16 * MIB));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, at, PAGE));
+	ASSERT_EQ(0, move(self, 120 * MIB));
+	EXPECT_EQ(-1, pw_nonzero(self->start + 120 * MIB - PAGE, 1));
+	EXPECT_EQ(-1, pw_wrong(self->start, 2, 5));
+	pw_fill(self->start + 120 * MIB - PAGE, 1, 7);
+	/* A child goes by what is left of it. */
+	ASSERT_EQ(0, move(self, 2 * PAGE));
+	pid_t pid = pw_fork();
+
+	if (!pid)
+		_exit(heap_end(self) != self->start + 16 * MIB ||
+		      pw_wrong(self->start, 2, 5) != -1 ||
+		      pw_map(self->h.fd, 0, NULL, PAGE, 0, &at) ||
+		      at != self->start + 16 * MIB);
+	EXPECT_EQ(0, pw_wait(pid));
+}
+
+/* What the program did to a part of it is not met by others. */
+TEST_F(brk, reserve_that_grew_and_was_split)
+{
+	char *at;
+
+	ASSERT_EQ(0, move(self, 120 * MIB));
+	pw_cover(&self->h, self->start + 120 * MIB);
+	pw_fill(self->start + 20 * MIB, 3, 5);
+	ASSERT_EQ(0, mprotect(self->start + 20 * MIB, 3 * PAGE, PROT_READ));
+	ASSERT_EQ(0, move(self, PAGE));
+	EXPECT_EQ(self->start + 16 * MIB, heap_end(self));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, 8 * MIB, 0, &at));
+	EXPECT_EQ(self->start + 16 * MIB, at);
+	EXPECT_EQ(0, pw_try_write(self->start + 20 * MIB, 1));
+}
+
+/* The end of the VMA is cut and grows again, and what is free is found from the bottom. */
+TEST_F(brk, the_end_is_cut)
+{
+	size_t len = 64 * MIB;
+	char *low, *high;
+
+	pw_cover(&self->h, self->start + 16 * MIB + len + 2 * MIB);
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, MIB, 0, &low));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, MIB, 0, &high));
+	pw_fill(high, 256, 1);
+	ASSERT_EQ(0, pw_unmap(self->h.fd, low, MIB));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, high, MIB));
+	len = self->start + 16 * MIB - self->h.base;
+	ASSERT_EQ(0, munmap(self->h.base + len, self->h.len - len));
+	self->h.len = len;
+	EXPECT_EQ(self->h.base + len, heap_end(self));
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, MIB, 0, &low));
+	EXPECT_EQ(self->h.base + len, low);
+	EXPECT_EQ(SIGSEGV, pw_try_write(low, 1));
+	pw_cover(&self->h, low + MIB);
+	EXPECT_EQ(-1, pw_nonzero(low, 256));
+	pw_fill(low, 256, 2);
+	EXPECT_EQ(-1, pw_wrong(low, 256, 2));
+}
+
 TEST_F(brk, thousand)
 {
 	const int count = 1000;
