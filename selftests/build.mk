@@ -38,6 +38,7 @@ unit-buddy_model-srcs	:= selftests/unit/buddy_cases.c $(unit-buddy_fuzz-srcs)
 unit-buddy_model-cflags	:= -Imodule
 unit-buddy_fuzz-cflags	:= -Imodule
 kernel-library-libs	:= build/libpagewell.a
+kernel-space-libs	:= build/libpagewell.a
 unit-many_threads-libs	:= build/libpagewell.a
 unit-many_threads-sanitize :=
 unit-resident-libs	:= build/libpagewell.a

@@ -242,10 +242,13 @@ static struct segment *new_segment(struct arena *a, size_t bytes)
 	return seg;
 }
 
-/* An empty segment that could not get memory is no use. */
-static void drop_segment(struct arena *a, struct segment *seg)
+void arena_drop_segment(struct arena *a, struct segment *seg)
 {
-	a->segments = seg->next;
+	struct segment **link = &a->segments;
+
+	while (*link != seg)
+		link = &(*link)->next;
+	*link = seg->next;
 	os_brk_destroy(&seg->brk);
 	segment_free(seg);
 }
@@ -363,7 +366,7 @@ struct segment *arena_grow(struct arena *a, size_t granules)
 		return NULL;
 	if (!arena_grow_segment(a, seg, granules))
 		return seg;
-	drop_segment(a, seg);
+	arena_drop_segment(a, seg);
 	return NULL;
 }
 

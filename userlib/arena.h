@@ -353,6 +353,9 @@ struct segment *arena_grow(struct arena *a, size_t granules);
 /* The same in this segment; 0, or what os_brk_move() says. It has less than that now. */
 int arena_grow_segment(struct arena *a, struct segment *seg, size_t granules);
 
+/* Gives a segment with no memory in it back, and its addresses. */
+void arena_drop_segment(struct arena *a, struct segment *seg);
+
 /* Calls @try with each arena that all threads may use, locked, until it is true. */
 bool arenas_try(bool (*try)(struct arena *a, void *arg), void *arg);
 

@@ -67,6 +67,29 @@ static size_t lower_break(struct arena *a, struct segment *seg, size_t pad)
 	return bytes;
 }
 
+/*
+ * Lowers the breaks that have more than @threshold of top. A segment with nothing in it
+ * goes, unless it is the only one and @pad is for it: what is asked for next shall be
+ * where other addresses are free.
+ */
+static size_t lower_breaks(struct arena *a, size_t threshold, size_t pad)
+{
+	struct segment *seg, *next;
+	size_t bytes = 0;
+
+	for (seg = a->segments; seg; seg = next) {
+		bool only = a->segments == seg && !seg->next;
+		bool empty = seg->top == seg->start && (!only || !pad);
+
+		next = seg->next;
+		if (empty || (size_t)(seg->end - seg->top) << GRANULE_SHIFT > threshold)
+			bytes += lower_break(a, seg, empty ? 0 : pad);
+		if (empty && seg->end == seg->start)
+			arena_drop_segment(a, seg);
+	}
+	return bytes;
+}
+
 static size_t purge_top(struct arena *a, struct segment *seg)
 {
 	size_t bytes = (size_t)(seg->clean - seg->top) << GRANULE_SHIFT;
@@ -113,17 +136,15 @@ static void want_no_huge(struct segment *seg)
 static size_t purge(struct arena *a, size_t threshold, size_t pad)
 {
 	bool parts = worth_parts(a);
-	size_t bytes = 0, lowered = 0;
+	size_t bytes = 0, lowered;
 	struct segment *seg;
 	struct span *s;
 	unsigned int i;
 
 	bin_sort(a);
-	for (seg = a->segments; seg; seg = seg->next) {
-		if ((size_t)(seg->end - seg->top) << GRANULE_SHIFT > threshold)
-			lowered += lower_break(a, seg, pad);
+	lowered = lower_breaks(a, threshold, pad);
+	for (seg = a->segments; seg; seg = seg->next)
 		bytes += purge_top(a, seg);
-	}
 	for (i = 1; i < NR_LARGE_BINS; i++)
 		for (s = a->large[i]; s; s = s->next)
 			bytes += purge_run(a, s);
@@ -289,12 +310,10 @@ bool arenas_squeeze(size_t wanted, bool own)
 	fastbins_sort_back();
 	for (i = 0; i < nr; i++) {
 		struct arena *a = pw_arenas[i];
-		struct segment *seg;
 
 		lock(&a->lock);
 		bin_sort(a);
-		for (seg = a->segments; seg; seg = seg->next)
-			bytes += lower_break(a, seg, 0);
+		bytes += lower_breaks(a, 0, 0);
 		unlock(&a->lock);
 	}
 	return bytes || all_out(nr) < out;
@@ -321,5 +340,6 @@ bool arenas_trim(size_t pad)
 		bytes += purge(a, pad, pad);
 		unlock(&a->lock);
 	}
+	os_trim();
 	return bytes > 0;
 }

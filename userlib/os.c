@@ -150,6 +150,13 @@ static bool over_limit(size_t more)
 	return __builtin_add_overflow(stats.committed, more, &sum) || sum > stats.limit;
 }
 
+/* Something is free between two addresses; a break may be so far behind its reserve, too. */
+static void gave_back(uintptr_t from, uintptr_t to)
+{
+	if (os_device_owns(from))
+		os_device_gave_back(from, to, stats.committed);
+}
+
 /* Is it worth another try? What is kept for later is in the way of what is wanted now. */
 static bool made_room(int ret)
 {
@@ -202,8 +209,10 @@ static int try_brk_move(struct os_brk *b, uintptr_t brk)
 	lock(&pw_os_lock);
 	if (brk <= old || (!over_limit(brk - old) && !injected_failure()))
 		ret = account(brk_move(b, brk), (ptrdiff_t)(brk - old));
-	if (!ret && brk < old)
+	if (!ret && brk < old) {
 		stats.returned += old - brk;
+		gave_back(b->start, UINTPTR_MAX);
+	}
 	stats.brk_moves += !ret;
 	unlock(&pw_os_lock);
 	return ret;
@@ -247,8 +256,10 @@ int os_brk_destroy(struct os_brk *b)
 		ret = os_device_brk_destroy(b);
 	else
 		ret = os_anon_brk_destroy(b);
-	if (!ret)
+	if (!ret) {
 		stats.committed -= size;
+		gave_back(b->start, UINTPTR_MAX);
+	}
 	unlock(&pw_os_lock);
 	return ret;
 }
@@ -303,6 +314,8 @@ static int device_unmap(uintptr_t addr, size_t length, unsigned int flags)
 
 	lock(&pw_os_lock);
 	ret = account(os_device_unmap(addr, guarded(length, flags)), -(ptrdiff_t)length);
+	if (!ret)
+		gave_back(addr, addr + guarded(length, flags));
 	unlock(&pw_os_lock);
 	return ret;
 }
@@ -365,6 +378,7 @@ static int cover_remap(uintptr_t addr, size_t new_bytes, size_t more)
 static int try_remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned int flags,
 		     bool may_move)
 {
+	uintptr_t from = *addr;
 	int ret;
 
 	lock(&pw_os_lock);
@@ -374,6 +388,8 @@ static int try_remap(uintptr_t *addr, size_t old_length, size_t new_length, unsi
 	else
 		ret = remap(addr, old_length, new_length, flags, may_move);
 	account(ret, (ptrdiff_t)(new_length - old_length));
+	if (!ret && (*addr != from || new_length < old_length))
+		gave_back(from, from + old_length);
 	stats.remaps += !ret;
 	unlock(&pw_os_lock);
 	return ret;
@@ -417,8 +433,16 @@ int os_advise(uintptr_t addr, size_t length, enum os_advice advice)
 		return ret;
 	lock(&pw_os_lock);
 	stats.returned += length;
+	gave_back(addr, addr);
 	unlock(&pw_os_lock);
 	return 0;
+}
+
+void os_trim(void)
+{
+	lock(&pw_os_lock);
+	os_device_cut(stats.committed);
+	unlock(&pw_os_lock);
 }
 
 bool os_brk_grew_large(struct os_brk *b, uintptr_t from)

@@ -117,6 +117,12 @@ int os_unmap(uintptr_t addr, size_t length, unsigned int flags);
 int os_remap(uintptr_t *addr, size_t old_length, size_t new_length, unsigned int flags,
 	     bool may_move);
 
+/*
+ * Gives addresses back that nothing is in any more, if they are many. What is given back
+ * by other calls does so, too, but not every time.
+ */
+void os_trim(void);
+
 /* Is this memory of ours the device's? */
 bool os_is_device(uintptr_t addr);
 

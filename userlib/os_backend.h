@@ -43,6 +43,14 @@ int os_device_unmap(uintptr_t addr, size_t length);
 int os_device_remap(uintptr_t *addr, size_t old_length, size_t new_length, bool may_move);
 int os_device_advise(uintptr_t addr, size_t length, enum os_advice advice);
 uint64_t os_device_heap_id(void);
+
+/*
+ * Cuts the end off the mapping that nothing is in, if that is most of it, with @used bytes
+ * in breaks and maps. Or so when it is time, after what was given back in a range: of a
+ * break, all addresses from its start on, as the reserve behind it may be another one.
+ */
+void os_device_cut(size_t used);
+void os_device_gave_back(uintptr_t from, uintptr_t to, size_t used);
 void os_device_fork_child(void);
 
 /* Anonymous memory: with the lock held, but for advice, and os_anon_unmap(). */

@@ -2,9 +2,9 @@
 /*
  * os_device.c - memory of /dev/pagewell
  *
- * The heap is one shared mapping of the device that starts at the window and
- * grows in place; what may be touched in it is agreed with the module by
- * ioctl. Programs close descriptors they do not know, count those that they
+ * The heap is one shared mapping of the device that starts at the window, grows
+ * in place, and loses its end when that has not been needed for a while; what may
+ * be touched in it is agreed with the module by ioctl. Programs close descriptors they do not know, count those that they
  * have and hand them on, so none is kept: requests go through a mailbox that
  * the module reads when the mapping is synced. Where that does not get through,
  * because the program has split the mapping, the device is opened for a moment;
@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "../module/uapi/pagewell.h"
+#include "decay.h"
 #include "env.h"
 #include "heap.h"
 #include "meta.h"
@@ -27,6 +28,13 @@
 #define FIRST_LENGTH	(8 * MIB)
 #define PLACE_TRIES	16
 
+/* The mapping loses no less than this, and no more than once in so many milliseconds. */
+#define CUT_MIN		(64 * MIB)
+#define CUT_MS		1000
+
+/* Longer than the way to the stack, which is above every heap. */
+#define TOO_LONG	(1UL << 47)
+
 /* How far ahead of a break memory is committed. */
 #define AHEAD_MIN	(64 * KIB)
 #define AHEAD_MAX	(8 * MIB)
@@ -36,7 +44,10 @@ static uint64_t features;
 static uintptr_t base;		/* of the mapping; 0: no device heap */
 static size_t length;		/* of the mapping */
 static size_t window;
-static uintptr_t high;		/* nothing was ever given out behind it */
+static uintptr_t high;		/* nothing is given out behind it */
+static uintptr_t tip;		/* what ends there is why the mapping is as long; 0: unknown */
+static uint64_t cut_at;		/* milliseconds; when it was cut last */
+static bool regrown;		/* it has grown since */
 static bool lost;		/* requests do not get through */
 static struct pagewell_request mailbox;
 
@@ -284,7 +295,83 @@ static int reach(uintptr_t end)
 			return -ENOMEM;
 	}
 	length = step;
+	regrown = true;
+	tip = 0;
 	return 0;
+}
+
+/* Does the mapping go on far behind so many bytes? */
+static bool is_far_behind(size_t bytes)
+{
+	return length / 2 >= bytes && length - bytes >= CUT_MIN;
+}
+
+/*
+ * The last page that stays is to grow as the last one now would. That they are of one
+ * mapping is what a request that nobody can be granted tells: where they are not, the
+ * program has done something to one of them.
+ */
+static bool ends_in_one(size_t to)
+{
+	long ret = sys(SYS_mremap, base + to - PAGE_SIZE, length - to + PAGE_SIZE, TOO_LONG, 0);
+
+	return ret == -ENOMEM || ret == -EAGAIN;
+}
+
+static bool cut(size_t to)
+{
+	size_t was = length;
+
+	if (!ends_in_one(to))
+		return false;
+	length = to;
+	if (!sys(SYS_munmap, base + to, was - to))
+		return true;
+	length = was;
+	return false;
+}
+
+static bool ask(struct pagewell_info *info)
+{
+	*info = (struct pagewell_info){ .size = sizeof(*info) };
+	return base && !call(PAGEWELL_IOC_INFO, info);
+}
+
+/*
+ * Others of the process may have the module give them addresses, and it gives those that
+ * were used last first: it knows what is still to be given back.
+ */
+void os_device_cut(size_t used)
+{
+	struct pagewell_info info;
+	size_t keep;
+
+	if (!is_far_behind(used) || !os_device_usable() || os_anon_started())
+		return;
+	if (!ask(&info) || !info.heap_end)
+		return;
+	tip = info.heap_end;
+	keep = tip - base + 1;
+	keep = ALIGN_UP(keep + keep / 4, HUGE_SIZE);
+	if (!is_far_behind(keep) || !cut(keep))
+		return;
+	high = tip;
+	cut_at = arena_now();
+	regrown = false;
+}
+
+/* A heap that rises and falls all the time keeps its addresses for most of it. */
+static bool is_too_soon(void)
+{
+	return regrown && arena_now() - cut_at < CUT_MS;
+}
+
+void os_device_gave_back(uintptr_t from, uintptr_t to, size_t used)
+{
+	if (from < tip && tip <= to)
+		tip = 0;
+	if (!tip && is_far_behind(used) && !is_too_soon())
+		os_device_cut(used);
 }
 
 static void note_end(uintptr_t end)
@@ -509,7 +596,7 @@ int os_device_advise(uintptr_t addr, size_t len, enum os_advice advice)
 
 uint64_t os_device_heap_id(void)
 {
-	struct pagewell_info info = { .size = sizeof(info) };
+	struct pagewell_info info;
 
-	return base && !call(PAGEWELL_IOC_INFO, &info) ? info.heap_id : 0;
+	return ask(&info) ? info.heap_id : 0;
 }
