@@ -24,7 +24,7 @@
 
 /* A program of its own for each test: what "ulimit -v" has; a heap that needs most of it. */
 #define TO_DO	"PAGEWELL_TEST_SPACE"
-#define SCALE	"PAGEWELL_TEST_SCALE"
+#define SCALE	"PAGEWELL_SPACE_SCALE"
 
 static size_t scale = 1;
 #define LIMIT	(scale * 512 * MIB)
@@ -391,7 +391,6 @@ PROGRAM(threads, "threads", "");
 PROGRAM(lazy, "mixed", "PAGEWELL_COMMIT=lazy");
 PROGRAM(limited, "mixed", "PAGEWELL_LIMIT=440M");
 PROGRAM(hardened, "large", "PAGEWELL_HARDEN=1");
-PROGRAM(no_huge, "small", "PAGEWELL_HUGE=never");
 PROGRAM(all_huge, "small", "PAGEWELL_HUGE=always");
 
 TEST_F(space, is_given_back)
