@@ -339,16 +339,15 @@ TEST_F(brk, reserve_that_grew_and_was_split)
 /* The end of the VMA is cut and grows again, and what is free is found from the bottom. */
 TEST_F(brk, the_end_is_cut)
 {
-	size_t len = 64 * MIB;
+	size_t len = self->start + 16 * MIB - self->h.base;
 	char *low, *high;
 
-	pw_cover(&self->h, self->start + 16 * MIB + len + 2 * MIB);
-	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, MIB, 0, &low));
+	pw_cover(&self->h, self->start + 80 * MIB);
+	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, 2 * MIB, 0, &low));
 	ASSERT_EQ(0, pw_map(self->h.fd, 0, NULL, MIB, 0, &high));
 	pw_fill(high, 256, 1);
-	ASSERT_EQ(0, pw_unmap(self->h.fd, low, MIB));
+	ASSERT_EQ(0, pw_unmap(self->h.fd, low, 2 * MIB));
 	ASSERT_EQ(0, pw_unmap(self->h.fd, high, MIB));
-	len = self->start + 16 * MIB - self->h.base;
 	ASSERT_EQ(0, munmap(self->h.base + len, self->h.len - len));
 	self->h.len = len;
 	EXPECT_EQ(self->h.base + len, heap_end(self));

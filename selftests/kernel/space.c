@@ -260,13 +260,11 @@ static int again(void)
 	if (!low || !high || pagewell_unmap(low) || pagewell_unmap(high))
 		return 2;
 	malloc_trim(0);
-	if (vm_size() > PEAK / 2)
-		return 3;
 	p = pagewell_map(PEAK / 4, 0, 0);
 	if (!p)
-		return 4;
+		return 3;
 	memset(p, 1, PEAK / 4);
-	return p < high ? 0 : 5;
+	return p < high && vm_size() < PEAK / 2 ? 0 : 4;
 }
 
 /* Blocks that moved, and grew where they were. */
