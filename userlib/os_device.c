@@ -4,11 +4,12 @@
  *
  * The heap is one shared mapping of the device that starts at the window, grows
  * in place, and loses its end when that has not been needed for a while; what may
- * be touched in it is agreed with the module by ioctl. Programs close descriptors they do not know, count those that they
- * have and hand them on, so none is kept: requests go through a mailbox that
- * the module reads when the mapping is synced. Where that does not get through,
- * because the program has split the mapping, the device is opened for a moment;
- * any descriptor of it will do, the module finds the heap by the process.
+ * be touched in it is agreed with the module by ioctl. Programs close descriptors
+ * they do not know, count those that they have and hand them on, so none is kept:
+ * requests go through a mailbox that the module reads when the mapping is synced.
+ * Where that does not get through, because the program has split the mapping, the
+ * device is opened for a moment; any descriptor of it will do, the module finds the
+ * heap by the process.
  */
 #include <fcntl.h>
 #include <string.h>
