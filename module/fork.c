@@ -13,6 +13,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
+#include <linux/userfaultfd_k.h>
 
 #include "compat.h"
 #include "heap.h"
@@ -369,6 +370,55 @@ static struct pw_heap *child_heap(struct pw_heap *parent, struct mm_struct *mm)
 	return child;
 }
 
+#ifdef UFFD_FEATURE_WP_ASYNC
+/*
+ * From 6.7 on any VMA may be registered with a userfaultfd that only follows writes. Where
+ * that gives up a VMA whose left neighbour is alike, the kernel begins to merge them, finds
+ * that ours have a close() and must not be removed, and goes on from the neighbour: it meets
+ * the same VMA again, which is a BUG_ON() of userfaultfd_unregister(). So no two VMAs of a
+ * heap are alike. Each but the first has a number, in flags that mean nothing.
+ */
+#define ID_SHIFT	41
+#define ID_BITS		22
+#define ID_MASK		GENMASK_ULL(ID_SHIFT + ID_BITS - 1, ID_SHIFT)
+
+static void take_id(struct pw_heap *heap, struct vm_area_struct *vma)
+{
+	int id = ida_alloc_range(&heap->vma_ids, 1, BIT(ID_BITS) - 1,
+				 GFP_KERNEL | __GFP_NOFAIL);
+
+	pw_vm_flags_clear(vma, ID_MASK);
+	/* Of four million there is none left: nobody may register, or merge, that one. */
+	pw_vm_flags_set(vma, id > 0 ? (unsigned long)id << ID_SHIFT : VM_MIXEDMAP);
+}
+
+static void take_child_id(struct pw_heap *child, struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & ID_MASK)
+		take_id(child, vma);
+}
+
+static void give_id(struct pw_heap *heap, const struct vm_area_struct *vma)
+{
+	unsigned long id = (vma->vm_flags & ID_MASK) >> ID_SHIFT;
+
+	if (id)
+		ida_free(&heap->vma_ids, id);
+}
+#else
+static void take_id(struct pw_heap *heap, struct vm_area_struct *vma)
+{
+}
+
+static void take_child_id(struct pw_heap *child, struct vm_area_struct *vma)
+{
+}
+
+static void give_id(struct pw_heap *heap, const struct vm_area_struct *vma)
+{
+}
+#endif
+
 void pw_vma_open(struct vm_area_struct *vma)
 {
 	struct pw_heap *heap = vma->vm_private_data;
@@ -377,11 +427,13 @@ void pw_vma_open(struct vm_area_struct *vma)
 	if (heap->mm == vma->vm_mm) {
 		pw_bar_look(heap, vma);
 		heap->vmas++;
+		take_id(heap, vma);
 		return;
 	}
 	child = child_heap(heap, vma->vm_mm);
 	pw_bar_look(child, vma);
 	child->vmas++;
+	take_child_id(child, vma);
 	vma->vm_private_data = child;
 	use_cow_ops(vma);
 	if (!child->poisoned)
@@ -410,6 +462,7 @@ void pw_vma_close(struct vm_area_struct *vma)
 {
 	struct pw_heap *heap = vma->vm_private_data;
 
+	give_id(heap, vma);
 	if (!--heap->vmas) {
 		pw_heap_kill(heap);
 		return;

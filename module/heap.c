@@ -72,6 +72,7 @@ struct pw_heap *pw_heap_create(struct mm_struct *mm, struct pw_family *family,
 	pw_lock_init(&heap->lock);
 	pw_lock_init(&heap->unmap_lock);
 	xa_init_flags(&heap->breaks, XA_FLAGS_ALLOC1);
+	ida_init(&heap->vma_ids);
 	heap->idle_slot = PW_NO_SLOT;
 	pw_region_init(heap);
 	for (i = 0; i < PW_STREAMS; i++) {
@@ -135,6 +136,7 @@ void pw_heap_put(struct pw_heap *heap)
 	pw_payer_put(heap->payer, 1);
 	pw_region_destroy(heap);
 	xa_destroy(&heap->breaks);
+	ida_destroy(&heap->vma_ids);
 	pw_slots_free(heap);
 	pw_lock_destroy(&heap->lock);
 	pw_lock_destroy(&heap->unmap_lock);

@@ -40,6 +40,7 @@
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
 #include <linux/hashtable.h>
+#include <linux/idr.h>
 #include <linux/list.h>
 #include <linux/maple_tree.h>
 #include <linux/mm.h>
@@ -306,6 +307,7 @@ struct pw_slot_branch {
  * @refs: lifetime; one for its VMAs, one for each ioctl at work
  * @vmas: VMAs of @mm that are ours; changed by whoever has taken the mmap_lock for
  *        write, even if munmap() has it for reading by then
+ * @vma_ids: of those that are not alone (fork.c)
  * @dead: the last VMA is gone; set under @lock
  * @poisoned: made by a fork that ran out of memory: every touch is SIGBUS
  * @cow: shares or has shared pages, has a read-only region, or the zero page
@@ -370,6 +372,7 @@ struct pw_heap {
 	unsigned long window;
 	refcount_t refs;
 	unsigned int vmas;
+	struct ida vma_ids;
 	bool dead;
 	bool poisoned;
 	bool cow;

@@ -200,6 +200,58 @@ TEST_F(services, writes_are_followed)
 	EXPECT_EQ(0, pw_smaps(self->h.base, self->h.len, "Rss"));
 }
 
+static int uffd_unregister(int fd, void *at, size_t len)
+{
+	struct uffdio_range range = { (uintptr_t)at, len };
+
+	return ioctl(fd, UFFDIO_UNREGISTER, &range) ? -errno : 0;
+}
+
+/* Whether a part is the kernel's to follow or not, it comes to no harm. */
+static void follow_part(struct __test_metadata *_metadata, int fd, char *at, size_t len)
+{
+	int ret = uffd_register(fd, at, len, UFFDIO_REGISTER_MODE_WP);
+
+	EXPECT_EQ(pw_kernel_is_6_1() ? -EINVAL : 0, ret);
+	if (!ret) {
+		EXPECT_EQ(0, uffd_protect(fd, at, len));
+		*(volatile char *)at = *at;
+		EXPECT_EQ(0, uffd_unregister(fd, at, len));
+	}
+}
+
+TEST_F(services, parts_are_followed)
+{
+	uint64_t features = pw_kernel_is_6_1() ? 0 : UFFD_FEATURE_WP_ASYNC;
+	int fd = uffd_open(features);
+	char *part = self->p + 32 * PAGE;
+	pid_t pid;
+
+	ASSERT_LE(0, fd);
+	follow_part(_metadata, fd, self->p + 8 * PAGE, 4 * PAGE);
+	/* Split off before, and like its neighbours again. */
+	ASSERT_EQ(0, mprotect(part, 4 * PAGE, PROT_READ));
+	ASSERT_EQ(0, mprotect(part, 4 * PAGE, PROT_READ | PROT_WRITE));
+	follow_part(_metadata, fd, part, 4 * PAGE);
+	follow_part(_metadata, fd, part + 4 * PAGE, 4 * PAGE);
+	follow_part(_metadata, fd, self->p, PAGES * PAGE);
+	/* A neighbour that came when what was between had gone. */
+	ASSERT_EQ(0, munmap(part, 4 * PAGE));
+	ASSERT_EQ(part - PAGE, mremap(part - PAGE, PAGE, 5 * PAGE, 0));
+	follow_part(_metadata, fd, part + 4 * PAGE, 4 * PAGE);
+	/* In a child, whose VMAs are copies. */
+	pid = pw_fork();
+	if (!pid) {
+		close(fd);
+		fd = uffd_open(features);
+		follow_part(_metadata, fd, part + 4 * PAGE, 4 * PAGE);
+		_exit(0);
+	}
+	EXPECT_EQ(0, pw_wait(pid));
+	close(fd);
+	EXPECT_EQ(-1, pw_wrong(self->p, 32, 1));
+}
+
 /* Merging of equal pages */
 
 #define KSM	"/sys/kernel/mm/ksm/"
