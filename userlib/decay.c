@@ -155,6 +155,9 @@ static size_t purge(struct arena *a, size_t threshold, size_t pad)
 	for (seg = a->segments; seg && bytes; seg = seg->next)
 		want_no_huge(seg);
 	bytes += lowered;
+	/* What comes next may be little: the first huge page of a step is taken at once. */
+	if (lowered && !a->huge_skip)
+		a->huge_skip = 1;
 	a->decay.purged = bytes;
 	a->decay.purged_out = a->blocks_out;
 	a->decay.peak_out = a->blocks_out;
@@ -164,24 +167,38 @@ static size_t purge(struct arena *a, size_t threshold, size_t pad)
 	return bytes;
 }
 
-static bool fell(const struct arena *a, size_t idle)
-{
-	if (idle >= FALL_MIN)
-		return a->blocks_out <= a->decay.peak_out / 8 * 5;
-	return idle >= EMPTY_MIN && a->blocks_out <= a->decay.peak_out / 8;
-}
-
-/* Did the heap grow again by a good part of what was returned last? */
-static bool swings(const struct arena *a)
-{
-	return a->decay.purged && a->decay.peak_out - a->decay.purged_out > a->decay.purged / 2;
-}
-
 /* Bytes of pages that were used and may be free now: blocks may have left again. */
 static size_t idle_bytes(const struct arena *a)
 {
 	return MIN((a->dirty << GRANULE_SHIFT) + a->decay.given,
 		   a->size - MIN(a->size, a->blocks_out));
+}
+
+static bool is_nearly_empty(const struct arena *a)
+{
+	return a->blocks_out <= a->decay.peak_out / 8;
+}
+
+static bool fell(const struct arena *a, size_t idle)
+{
+	if (idle >= FALL_MIN)
+		return a->blocks_out <= a->decay.peak_out / 8 * 5;
+	return idle >= EMPTY_MIN && is_nearly_empty(a);
+}
+
+/*
+ * Did the heap grow again by about what was returned a moment ago? Where it has grown by far
+ * more, and all of that is free, what was in vain was little.
+ */
+static bool swings(const struct arena *a)
+{
+	size_t grown = a->decay.peak_out - a->decay.purged_out;
+
+	if (!a->decay.purged || grown <= a->decay.purged / 2)
+		return false;
+	if (grown / 4 > a->decay.purged && is_nearly_empty(a))
+		return false;
+	return arena_now() - a->decay.purged_at < CALM_MS;
 }
 
 /* Did it fall by another step since pages were returned, and only fall? */

@@ -4,6 +4,7 @@
  *
  * Linked with the library itself: sanitizers' memory is not of interest here.
  */
+#include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -20,14 +21,17 @@
 #define KIB	1024UL
 #define MIB	(1024 * KIB)
 
+/* Without a block of its own. */
 static size_t resident(void)
 {
-	unsigned long size, pages = 0;
-	FILE *f = fopen("/proc/self/statm", "r");
+	int fd = open("/proc/self/statm", O_RDONLY);
+	unsigned long size, pages;
+	char text[128] = "";
 
-	if (!f || fscanf(f, "%lu %lu", &size, &pages) != 2)
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0 ||
+	    sscanf(text, "%lu %lu", &size, &pages) != 2)
 		ksft_exit_fail_msg("/proc/self/statm cannot be read\n");
-	fclose(f);
+	close(fd);
 	return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
@@ -78,8 +82,11 @@ static size_t left_of(size_t size, int freed, bool random)
 	return resident() - before;
 }
 
-/* In a process of its own, with nothing to go by but its frees. */
-static bool no_more_is_left(size_t size, int freed, bool random, size_t most)
+/*
+ * In a process of its own, with nothing to go by but its frees. With @first, if not 0, as
+ * many blocks of that size came and went before.
+ */
+static bool no_more_is_left_then(size_t first, size_t size, int freed, bool random, size_t most)
 {
 	pid_t pid;
 	int status;
@@ -87,7 +94,8 @@ static bool no_more_is_left(size_t size, int freed, bool random, size_t most)
 	fflush(stdout);
 	pid = fork();
 	if (!pid) {
-		size_t left = left_of(size, freed, random);
+		size_t before = first ? left_of(first, BLOCKS, false) : 0;
+		size_t left = left_of(size, freed, random) + before;
 
 		printf("# %d of %zu bytes, %d freed%s: %zu KiB, at most %zu\n", BLOCKS, size,
 		       freed, random ? " in any order" : "", left / KIB, most / KIB);
@@ -95,6 +103,11 @@ static bool no_more_is_left(size_t size, int freed, bool random, size_t most)
 		_exit(left > most);
 	}
 	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
+static bool no_more_is_left(size_t size, int freed, bool random, size_t most)
+{
+	return no_more_is_left_then(0, size, freed, random, most);
 }
 
 static bool all_freed(void)
@@ -107,6 +120,8 @@ static bool all_freed(void)
 		good &= no_more_is_left(sizes[i], BLOCKS, false, 8 * MIB);
 		good &= no_more_is_left(sizes[i], BLOCKS, true, 8 * MIB);
 	}
+	/* A phase that is much larger than one that has just ended. */
+	good &= no_more_is_left_then(100, 1000, BLOCKS, false, 8 * MIB);
 	return good;
 }
 
@@ -379,6 +394,38 @@ static void grow_and_fall(void)
 	malloc_trim(0);
 }
 
+/*
+ * A heap that has just been trimmed is given what it asks for, not a huge page: a program
+ * that trims all the time would wait for one each time.
+ */
+static bool trimmed(void)
+{
+	size_t before, most = 0;
+	int i, round, status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid)
+		return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+
+	for (i = 0; i < 4000; i++)
+		memset(blocks[i] = malloc(16000), 1, 16000);
+	for (round = 0; round < 20; round++) {
+		malloc_trim(0);
+		before = resident();
+		for (i = 4000; i < 4008; i++)
+			memset(blocks[i] = malloc(30000), 1, 30000);
+		if (resident() - before > most)
+			most = resident() - before;
+		for (i = 4000; i < 4008; i++)
+			free(blocks[i]);
+	}
+	printf("# %zu KiB for 8 blocks of 30,000 bytes\n", most / KIB);
+	fflush(stdout);
+	_exit(most >= MIB);
+}
+
 /* Addresses that were used, and the tables for them, are used again. */
 static bool addresses(void)
 {
@@ -397,7 +444,8 @@ static bool addresses(void)
 int main(void)
 {
 	ksft_print_header();
-	ksft_set_plan(8);
+	ksft_set_plan(9);
+	ksft_test_result(trimmed(), "no huge page for each malloc_trim()\n");
 	ksft_test_result(all_freed(), "all blocks freed\n");
 	ksft_test_result(most_freed(), "all but a few that lie together\n");
 	ksft_test_result(stays_returned(), "no huge pages where parts went back\n");
