@@ -40,8 +40,12 @@ static struct task_struct **zero_tasks;
 /* Whether there is something to do is for the threads to see. */
 static int set_stock(const char *val, const struct kernel_param *kp)
 {
-	int err = param_set_int(val, kp);
+	int mb, err = kstrtoint(val, 0, &mb);
 
+	if (!err && mb < -1)
+		err = -EINVAL;
+	if (!err)
+		err = param_set_int(val, kp);
 	wake_up_all(&zero_wait);
 	return err;
 }

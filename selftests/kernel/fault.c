@@ -146,9 +146,10 @@ TEST_F(fault, zeroing_ahead_obeys_at_once)
 	ASSERT_EQ(0, pw_set_param("zero_stock_mb", stock));
 	EXPECT_TRUE(is_zeroed_soon());
 	ASSERT_EQ(0, pw_set_param("pool_idle_s", idle));
-	/* Neither is taken if it is no number. */
+	/* Neither is taken if it is no number, or one that means nothing. */
 	EXPECT_EQ(-EINVAL, pw_set_param("zero_mbps", -1));
 	EXPECT_EQ(-ERANGE, pw_set_param("zero_stock_mb", 1L << 40));
+	EXPECT_EQ(-EINVAL, pw_set_param("zero_stock_mb", -2));
 }
 
 TEST_F(fault, rss_of_a_walk_down)
