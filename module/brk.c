@@ -201,15 +201,13 @@ static void give_reserve_back(struct pw_heap *heap, struct pw_break *b)
 
 	if (old < end + MIN_CUT)
 		return;
-	/* First, as a fork goes by it. */
-	pw_lock(&heap->lock);
+	/* A fork goes by the tree, so it gives its child either the reserve or the bars. */
+	if (!pw_bar_give_up(heap, end, old)) {
+		pw_lock(&heap->lock);
+		pw_span_store(heap, end, old, NULL, PW_GFP_UNMAP);
+		pw_unlock(&heap->lock);
+	}
 	b->end = end;
-	pw_unlock(&heap->lock);
-	if (pw_bar_give_up(heap, end, old))
-		return;
-	pw_lock(&heap->lock);
-	pw_span_store(heap, end, old, NULL, PW_GFP_UNMAP);
-	pw_unlock(&heap->lock);
 }
 
 /*
@@ -331,12 +329,13 @@ int pw_brk_destroy(struct pw_heap *heap, u32 id)
  * pw_brk_fork() - give a child a break of its parent
  * @child: new, nobody else sees it
  * @b: the parent's
+ * @end: page behind it in the parent's tree
  *
  * Return: 0 or -ENOMEM.
  */
-int pw_brk_fork(struct pw_heap *child, const struct pw_break *b)
+int pw_brk_fork(struct pw_heap *child, const struct pw_break *b, unsigned long end)
 {
-	struct pw_break *copy = alloc_break(b->start, b->end);
+	struct pw_break *copy = alloc_break(b->start, end);
 	int err;
 
 	if (!copy)

@@ -376,11 +376,19 @@ static struct pw_heap *child_heap(struct pw_heap *parent, struct mm_struct *mm)
  * that gives up a VMA whose left neighbour is alike, the kernel begins to merge them, finds
  * that ours have a close() and must not be removed, and goes on from the neighbour: it meets
  * the same VMA again, which is a BUG_ON() of userfaultfd_unregister(). So no two VMAs of a
- * heap are alike. Each but the first has a number, in flags that mean nothing.
+ * heap are alike: all but one have numbers, in flags that mean nothing.
  */
-#define ID_SHIFT	41
-#define ID_BITS		22
+#define ID_SHIFT	43
+#define ID_BITS		20
 #define ID_MASK		GENMASK_ULL(ID_SHIFT + ID_BITS - 1, ID_SHIFT)
+
+#ifdef VM_SEALED
+static_assert(!(ID_MASK & VM_SEALED));
+#endif
+#ifdef VM_DROPPABLE
+static_assert(!(ID_MASK & VM_DROPPABLE));
+#endif
+static_assert(!(ID_MASK & VM_UFFD_MINOR));
 
 static void take_id(struct pw_heap *heap, struct vm_area_struct *vma)
 {
@@ -388,7 +396,7 @@ static void take_id(struct pw_heap *heap, struct vm_area_struct *vma)
 				 GFP_KERNEL | __GFP_NOFAIL);
 
 	pw_vm_flags_clear(vma, ID_MASK);
-	/* Of four million there is none left: nobody may register, or merge, that one. */
+	/* Of a million there is none left: nobody may register, or merge, or grow that one. */
 	pw_vm_flags_set(vma, id > 0 ? (unsigned long)id << ID_SHIFT : VM_MIXEDMAP);
 }
 

@@ -307,7 +307,7 @@ struct pw_slot_branch {
  * @refs: lifetime; one for its VMAs, one for each ioctl at work
  * @vmas: VMAs of @mm that are ours; changed by whoever has taken the mmap_lock for
  *        write, even if munmap() has it for reading by then
- * @vma_ids: of those that are not alone (fork.c)
+ * @vma_ids: they tell these from each other (fork.c)
  * @dead: the last VMA is gone; set under @lock
  * @poisoned: made by a fork that ran out of memory: every touch is SIGBUS
  * @cow: shares or has shared pages, has a read-only region, or the zero page

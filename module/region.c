@@ -548,7 +548,7 @@ int pw_region_fork(struct pw_heap *child, struct pw_heap *parent)
 	pw_lock_nested(&child->lock, SINGLE_DEPTH_NESTING);
 	pw_for_each_span(s, parent, 0, parent->window) {
 		if (pw_entry_is_break(s.entry))
-			err = pw_brk_fork(child, s.entry);
+			err = pw_brk_fork(child, s.entry, s.hi);
 		else if (s.entry)
 			err = fork_map(child, parent, &s);
 		if (err)

@@ -76,7 +76,7 @@ bool pw_bar_give_up(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 void pw_bar_mend(struct pw_heap *heap, unsigned long lo, unsigned long hi);
 
 /* brk.c */
-int pw_brk_fork(struct pw_heap *child, const struct pw_break *b);
+int pw_brk_fork(struct pw_heap *child, const struct pw_break *b, unsigned long end);
 void pw_brk_forget(struct pw_heap *heap);
 
 /* mmap.c */
