@@ -45,15 +45,26 @@ static char **first_environment(void)
 	return stack ? (char **)(stack + 1 + stack[0] + 1) : environ;
 }
 
+#ifdef PW_SHARED
 /* Its name is looked up when it is needed, not whenever a program starts. */
 static uintptr_t libc_auxiliary(uintptr_t type)
 {
-#ifdef PW_SHARED
-	__typeof__(&getauxval) getauxval = dlsym(RTLD_DEFAULT, "getauxval");
-#endif
+	static __typeof__(&getauxval) get;
 
-	return getauxval(type);
+	if (!get)
+		get = (__typeof__(&getauxval))dlsym(RTLD_DEFAULT, "getauxval");
+	return get(type);
 }
+
+/* In dlopen(), where dlsym() waits for nobody; later a lock is held that dlopen() may want. */
+__attribute__((constructor)) static void find_getauxval(void)
+{
+	if (!first_stack())
+		libc_auxiliary(AT_NULL);
+}
+#else
+#define libc_auxiliary	getauxval
+#endif
 
 /* A word of the auxiliary vector, 0 if it has none of that type. */
 static uintptr_t auxiliary(uintptr_t type)

@@ -123,12 +123,15 @@ static struct forms {
 	any |= forms.c_name != own_ ## c_name;
 
 /*
- * Symbols that we refer to are looked up in every process: of the nine names these are two,
- * which tell whether the others may be anybody's.
+ * Symbols that we refer to are looked up in every process: of the nine names these are
+ * three, which tell whether the others may be anybody's. A program with a runtime of its own
+ * in it shows none of that, but what it has replaced.
  */
 __attribute__((constructor)) static void look_for_replaced(void)
 {
-	bool runs_cxx = get_new_handler || new_single != own_new_single, any = false;
+	bool runs_cxx = get_new_handler || new_single != own_new_single ||
+			new_array != own_new_array;
+	bool any = false;
 
 	BASE_FORMS(FIND_FORM)
 	__atomic_store_n(&replaced, any, __ATOMIC_RELEASE);

@@ -33,8 +33,8 @@
 #define CUT_MIN		(64 * MIB)
 #define CUT_MS		1000
 
-/* Longer than the way to the stack, which is above every heap. */
-#define TOO_LONG	(1UL << 47)
+/* Longer than the way to the stack, which is above every heap; but not than all addresses. */
+#define TOO_LONG	((1UL << 47) - HUGE_SIZE)
 
 /* How far ahead of a break memory is committed. */
 #define AHEAD_MIN	(64 * KIB)
