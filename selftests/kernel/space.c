@@ -391,7 +391,7 @@ PROGRAM(limited, "mixed", "PAGEWELL_LIMIT=440M");
 PROGRAM(hardened, "large", "PAGEWELL_HARDEN=1");
 PROGRAM(all_huge, "small", "PAGEWELL_HUGE=always");
 
-TEST_F(space, is_given_back)
+TEST_F_TIMEOUT(space, is_given_back, 900)
 {
 	char command[256];
 
