@@ -117,9 +117,8 @@ static struct forms {
 } forms;
 
 #define FIND_FORM(ret, c_name, linker_name, args)					\
-	forms.c_name = runs_cxx ? (ret (*) args)dlsym(RTLD_DEFAULT, linker_name) : NULL;	\
-	if (!forms.c_name)								\
-		forms.c_name = own_ ## c_name;						\
+	forms.c_name = (runs_cxx ? (ret (*) args)dlsym(RTLD_DEFAULT, linker_name) : NULL) ?:	\
+		       own_ ## c_name;							\
 	any |= forms.c_name != own_ ## c_name;
 
 /*

@@ -10,7 +10,7 @@
 
 #include "entry.h"
 
-/* A program that has the archive may be without a dynamic loader, and this without a next one. */
+/* Not in the archive: what it is linked into may have no dynamic loader, and no other dlopen(). */
 #ifdef PW_SHARED
 PUBLIC void *dlopen(const char *file, int mode)
 {

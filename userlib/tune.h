@@ -12,7 +12,8 @@
  * @mmap_threshold: blocks of this size and more are mapped by themselves
  * @hard_most: bytes that are less, and that a class is for; 0 unless hardened
  * @hard_small: the same, and that a small class is for
- * @trim_threshold: a top larger than this is given back, SIZE_MAX: never
+ * @trim_threshold: a top larger than this is given back, and that of an empty segment;
+ *		    SIZE_MAX: never
  * @top_pad: how much more than needed a break grows, and keeps when it shrinks
  * @mmap_max: how many blocks may be mapped by themselves
  * @arena_max: how many arenas there may be, 0 for the default
